@@ -1,0 +1,46 @@
+#include "base/memory.h"
+
+#include "base/size.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+sp_status sp_alloc(void **out, size_t n_bytes, const char *what) {
+    const size_t rounded = sp_arena_bytes(n_bytes);
+    void *block = rounded < n_bytes ? NULL : aligned_alloc(64, rounded > 0 ? rounded : 64);
+    if (block == NULL) return sp_fail(SP_FAILURE, "no memory: %zu bytes for %s", n_bytes, what);
+    memset(block, 0, rounded);
+    *out = block;
+    return SP_OK;
+}
+
+sp_status sp_alloc_array(void **out, size_t n, size_t item_bytes, const char *what) {
+    size_t n_bytes = 0;
+    if (!sp_size_mul(&n_bytes, n, item_bytes))
+        return sp_fail(SP_FAILURE, "no memory: %zu x %zu bytes for %s", n, item_bytes, what);
+    return sp_alloc(out, n_bytes, what);
+}
+
+sp_status sp_arena_reserve(sp_arena *arena, size_t capacity, const char *what) {
+    assert(arena->used == 0);
+    if (capacity <= arena->capacity) return SP_OK;
+    sp_arena_release(arena);
+    arena->base = aligned_alloc(64, sp_arena_bytes(capacity));
+    if (arena->base == NULL)
+        return sp_fail(SP_FAILURE, "no memory: %zu bytes for %s", capacity, what);
+    arena->capacity = sp_arena_bytes(capacity);
+    return SP_OK;
+}
+
+void *sp_arena_push(sp_arena *arena, size_t n_bytes) {
+    char *block = arena->base + arena->used;
+    arena->used += sp_arena_bytes(n_bytes);
+    assert(arena->used <= arena->capacity);
+    return block;
+}
+
+void sp_arena_release(sp_arena *arena) {
+    free(arena->base);
+    *arena = (sp_arena){0};
+}
