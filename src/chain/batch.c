@@ -1,0 +1,98 @@
+#include "chain/batch.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+void sp_batch_clear(sp_batch *batch) {
+    for (int side = 0; side < SP_N_SIDES; side++)
+        batch->rows[side].n_rows = batch->rows[side].n_seqs = 0;
+    batch->n_taken = 0;
+    memset(batch->loss_sum, 0, sizeof batch->loss_sum);
+    memset(batch->n_targets, 0, sizeof batch->n_targets);
+    memset(batch->n_correct, 0, sizeof batch->n_correct);
+}
+
+static sp_status grow(void *array, size_t capacity, size_t item_bytes) {
+    void **place = array;
+    void *grown = realloc(*place, capacity * item_bytes);
+    if (grown == NULL)
+        return sp_fail(SP_FAILURE, "no memory: %zu bytes for a batch", capacity * item_bytes);
+    *place = grown;
+    return SP_OK;
+}
+
+/* The next capacity: doubling, so that a batch that is refilled soon stops growing. */
+static size_t next_capacity(size_t capacity) { return capacity < 256 ? 256 : 2 * capacity; }
+
+sp_status sp_batch_add_seq(sp_batch *batch, sp_side side, int32_t parent, uint64_t sample,
+                           int32_t *seq) {
+    sp_rows *rows = &batch->rows[side];
+    assert(parent < (int32_t)rows->n_seqs);
+    if (rows->n_seqs == rows->seq_capacity) {
+        const size_t capacity = next_capacity(rows->seq_capacity);
+        SP_TRY(grow(&rows->seqs, capacity, sizeof *rows->seqs));
+        rows->seq_capacity = capacity;
+    }
+    rows->seqs[rows->n_seqs] = (sp_seq){
+        .begin = rows->n_rows,
+        .first_position = parent == SP_NO_PARENT ? 0 : rows->seqs[parent].len,
+        .parent = parent,
+        .sample = sample,
+    };
+    *seq = (int32_t)rows->n_seqs++;
+    return SP_OK;
+}
+
+sp_status sp_batch_add_row(sp_batch *batch, sp_side side, int32_t id) {
+    sp_rows *rows = &batch->rows[side];
+    assert(rows->n_seqs > 0);
+    if (rows->n_rows == rows->row_capacity) {
+        const size_t capacity = next_capacity(rows->row_capacity);
+        SP_TRY(grow(&rows->ids, capacity, sizeof *rows->ids));
+        SP_TRY(grow(&rows->positions, capacity, sizeof *rows->positions));
+        SP_TRY(grow(&rows->targets, capacity, sizeof *rows->targets));
+        SP_TRY(grow(&rows->target_loss, capacity, sizeof *rows->target_loss));
+        rows->row_capacity = capacity;
+    }
+    sp_seq *seq = &rows->seqs[rows->n_seqs - 1];
+    rows->ids[rows->n_rows] = id;
+    rows->positions[rows->n_rows] = (int32_t)(seq->first_position + seq->len);
+    rows->targets[rows->n_rows] = SP_NO_TARGET;
+    rows->target_loss[rows->n_rows] = 0;
+    rows->n_rows++;
+    seq->len++;
+    return SP_OK;
+}
+
+void sp_batch_set_target(sp_batch *batch, sp_side side, int32_t seq, int32_t target, sp_loss loss) {
+    sp_rows *rows = &batch->rows[side];
+    const sp_seq *which = &rows->seqs[seq];
+    assert(which->len > 0);
+    const size_t last = which->begin + which->len - 1;
+    rows->targets[last] = target;
+    rows->target_loss[last] = (uint8_t)loss;
+}
+
+sp_status sp_batch_take_last_row(sp_batch *batch) {
+    if (batch->n_taken == batch->taken_capacity) {
+        const size_t capacity = next_capacity(batch->taken_capacity);
+        SP_TRY(grow(&batch->taken, capacity, sizeof *batch->taken));
+        batch->taken_capacity = capacity;
+    }
+    batch->taken[batch->n_taken++] = batch->rows[SP_ENCODER].n_rows - 1;
+    return SP_OK;
+}
+
+void sp_batch_free(sp_batch *batch) {
+    for (int side = 0; side < SP_N_SIDES; side++) {
+        sp_rows *rows = &batch->rows[side];
+        free(rows->seqs);
+        free(rows->ids);
+        free(rows->positions);
+        free(rows->targets);
+        free(rows->target_loss);
+    }
+    free(batch->taken);
+    *batch = (sp_batch){0};
+}
