@@ -1,0 +1,104 @@
+/* The configuration of a run: every key of the YAML file, with its default, range and help in the
+   table of run_config.c (`slotpress pretrain --help` prints it). Members are named as the keys. */
+#pragma once
+
+#include "base/config.h"
+
+typedef enum sp_encoder_train {
+    SP_ENCODER_FULL,
+    SP_ENCODER_LORA,
+    SP_ENCODER_NONE
+} sp_encoder_train;
+
+/* encoder.train, decoder.precision and the like say what is asked for; `auto` is resolved by the
+   run. train.precision and parallel.wire know no int8. */
+typedef enum sp_precision {
+    SP_PRECISION_F32,
+    SP_PRECISION_BF16,
+    SP_PRECISION_AUTO,
+    SP_PRECISION_INT8,
+} sp_precision;
+
+typedef enum sp_markers { SP_MARKERS_TRAIN, SP_MARKERS_FROZEN, SP_MARKERS_AUTO } sp_markers;
+typedef enum sp_slot_rule { SP_SLOTS_PROPORTIONAL, SP_SLOTS_FIXED } sp_slot_rule;
+typedef enum sp_draw { SP_DRAW_BOTH, SP_DRAW_ONE } sp_draw;
+typedef enum sp_schedule { SP_SCHEDULE_COSINE, SP_SCHEDULE_CONSTANT } sp_schedule;
+
+typedef struct sp_run_config {
+    struct {
+        char *dir;
+        size_t seed;
+    } run;
+    struct {
+        char *model;
+        sp_encoder_train train;
+        size_t memory_tokens;
+        struct {
+            size_t rank;
+            double alpha, dropout;
+            sp_string_list targets; /* roles: q, k, v, o, gate, up, down, embed, head */
+        } lora;
+    } encoder;
+    struct {
+        char *model;
+        sp_precision precision;
+        sp_markers markers;
+    } decoder;
+    struct {
+        char *tokens, *encoder_stream, *decoder_stream;
+        size_t budget_tokens; /* SP_COUNT_AUTO: data.epochs over the corpus */
+        double validation;    /* share of the documents, by their content hash */
+        size_t limit;         /* SP_COUNT_AUTO: no limit */
+        size_t epochs;
+    } data;
+    struct {
+        size_t tokens, ratio;
+        sp_slot_rule slots;
+    } segment;
+    struct {
+        double reconstruction, completion; /* weights of L_TR and L_TC */
+        sp_draw draw;
+    } objective;
+    struct {
+        char *init;          /* a checkpoint to take weights from; NULL: none */
+        size_t steps;        /* SP_COUNT_AUTO: from budget_tokens */
+        size_t stop_at_step; /* SP_COUNT_AUTO: at the last */
+        size_t global_batch, micro_batch;
+        double lr;
+        size_t warmup_steps;
+        sp_schedule schedule;
+        double grad_clip; /* 0: no clipping */
+        double weight_decay;
+        sp_precision precision;
+        size_t validate_every; /* 0: never */
+    } train;
+    struct {
+        size_t every_steps; /* 0: at the end only */
+        size_t keep;
+        size_t major_every; /* 0: none are kept for ever */
+    } checkpoint;
+    struct {
+        size_t pipeline;
+        sp_precision wire;
+    } parallel;
+} sp_run_config;
+
+/* The keys, for the functions of base/config.h. Static. */
+extern const sp_config_table sp_run_config_table;
+
+/* Fills an all-zero *config: defaults, then the file at `path` (NULL: none), then each of
+   assignments [n_assignments] ("train.lr=1e-4"), then sp_run_config_check(). Release with
+   sp_run_config_free(), also after a failure. SP_USAGE: unknown key, bad value, keys that do not go
+   together; SP_IO: the file cannot be read. */
+SP_NODISCARD sp_status sp_run_config_load(sp_run_config *config, const char *path,
+                                          const char *const *assignments, size_t n_assignments);
+
+/* Refuses with SP_USAGE what no single key's range can: required keys that are missing, and keys
+   that do not go together. */
+SP_NODISCARD sp_status sp_run_config_check(const sp_run_config *config);
+
+void sp_run_config_free(sp_run_config *config);
+
+/* Memory slots of a segment of n_tokens, at most segment.tokens: ceil(n_tokens / ratio), or all
+   that a full segment has where segment.slots is `fixed`. */
+size_t sp_run_config_slots(const sp_run_config *config, size_t n_tokens);
