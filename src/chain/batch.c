@@ -32,14 +32,11 @@ sp_status sp_batch_add_seq(sp_batch *batch, sp_side side, int32_t parent, uint64
     if (rows->n_seqs == rows->seq_capacity) {
         const size_t capacity = next_capacity(rows->seq_capacity);
         SP_TRY(grow(&rows->seqs, capacity, sizeof *rows->seqs));
+        SP_TRY(grow(&rows->samples, capacity, sizeof *rows->samples));
         rows->seq_capacity = capacity;
     }
-    rows->seqs[rows->n_seqs] = (sp_seq){
-        .begin = rows->n_rows,
-        .first_position = parent == SP_NO_PARENT ? 0 : rows->seqs[parent].len,
-        .parent = parent,
-        .sample = sample,
-    };
+    rows->seqs[rows->n_seqs] = (sp_attention_seq){.begin = rows->n_rows, .parent = parent};
+    rows->samples[rows->n_seqs] = sample;
     *seq = (int32_t)rows->n_seqs++;
     return SP_OK;
 }
@@ -55,9 +52,10 @@ sp_status sp_batch_add_row(sp_batch *batch, sp_side side, int32_t id) {
         SP_TRY(grow(&rows->target_loss, capacity, sizeof *rows->target_loss));
         rows->row_capacity = capacity;
     }
-    sp_seq *seq = &rows->seqs[rows->n_seqs - 1];
+    sp_attention_seq *seq = &rows->seqs[rows->n_seqs - 1];
+    const size_t before = seq->parent == SP_NO_PARENT ? 0 : rows->seqs[seq->parent].len;
     rows->ids[rows->n_rows] = id;
-    rows->positions[rows->n_rows] = (int32_t)(seq->first_position + seq->len);
+    rows->positions[rows->n_rows] = (uint32_t)(before + seq->len);
     rows->targets[rows->n_rows] = SP_NO_TARGET;
     rows->target_loss[rows->n_rows] = 0;
     rows->n_rows++;
@@ -67,7 +65,7 @@ sp_status sp_batch_add_row(sp_batch *batch, sp_side side, int32_t id) {
 
 void sp_batch_set_target(sp_batch *batch, sp_side side, int32_t seq, int32_t target, sp_loss loss) {
     sp_rows *rows = &batch->rows[side];
-    const sp_seq *which = &rows->seqs[seq];
+    const sp_attention_seq *which = &rows->seqs[seq];
     assert(which->len > 0);
     const size_t last = which->begin + which->len - 1;
     rows->targets[last] = target;
@@ -88,6 +86,7 @@ void sp_batch_free(sp_batch *batch) {
     for (int side = 0; side < SP_N_SIDES; side++) {
         sp_rows *rows = &batch->rows[side];
         free(rows->seqs);
+        free(rows->samples);
         free(rows->ids);
         free(rows->positions);
         free(rows->targets);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/status.h"
+#include "tensor/attention.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,21 +21,15 @@ typedef enum sp_side { SP_ENCODER, SP_DECODER, SP_N_SIDES } sp_side;
 /* The losses, each a mean over its own targets (pcc.md §3). */
 typedef enum sp_loss { SP_RECONSTRUCTION, SP_COMPLETION, SP_N_LOSSES } sp_loss;
 
-typedef struct sp_seq {
-    size_t begin, len;     /* its rows: [begin, begin + len) */
-    size_t first_position; /* 0, or the parent's len for a child */
-    int32_t parent;        /* index of an earlier sequence, or SP_NO_PARENT */
-    uint64_t sample;       /* names the sample for dropout (seed, epoch, sample index) */
-} sp_seq;
-
 typedef struct sp_rows {
     size_t n_rows, n_seqs;
-    sp_seq *seqs; /* [n_seqs] */
+    sp_attention_seq *seqs; /* [n_seqs]; positions start at 0, or after the parent's rows */
+    uint64_t *samples;      /* [n_seqs] name the sample for dropout: (seed, epoch, sample index) */
     /* What each row's input embedding is: id >= 0 is a token; id < 0 is row -1-id of the special
        rows: the trained ones of the block that embeds, then the rows that come from the block
        before it. */
-    int32_t *ids;       /* [n_rows] */
-    int32_t *positions; /* [n_rows], from 0 */
+    int32_t *ids;        /* [n_rows] */
+    uint32_t *positions; /* [n_rows] */
     /* What the row after it is to be: a token, or SP_NO_TARGET. Only the decoder's are read. */
     int32_t *targets;     /* [n_rows] */
     uint8_t *target_loss; /* [n_rows], an sp_loss */

@@ -1,0 +1,44 @@
+/* The frozen weights of a model, in the form that its kernels want.
+
+   Encoder and decoder over the same file share one of these. Whatever the file's type allows is
+   used in place, from the mapping, which must outlive the weights. */
+#pragma once
+
+#include "model/model_config.h"
+#include "model/roles.h"
+#include "tensor/linear.h"
+#include "tensor/tensor_table.h"
+
+typedef struct sp_layer_weights {
+    sp_linear *linears[SP_N_ROLES];
+    float *attention_norm, *ffn_norm; /* [d_model] */
+} sp_layer_weights;
+
+typedef struct sp_weights {
+    sp_model_config config;
+    sp_tensor embedding;      /* [vocab_size, d_model], borrowed */
+    sp_layer_weights *layers; /* [n_layers] */
+    float *final_norm;        /* [d_model] */
+    sp_linear *head;          /* [vocab_size, d_model], or NULL */
+    float *inv_freq;          /* [head_dim / 2] rotary angle a position, radians */
+} sp_weights;                 /* all zero: empty */
+
+/* What of a model is loaded. */
+typedef enum sp_weights_part {
+    SP_WEIGHTS_FRAME, /* config, embedding and rotary frequencies: all else is trained */
+    SP_WEIGHTS_BODY,  /* and the layers and final norm */
+    SP_WEIGHTS_ALL    /* and the output head */
+} sp_weights_part;
+
+/* Loads from the tensors of a model whose config.json is `json`. `where` names the model in
+   messages. SP_BAD_DATA: a tensor is missing or has another shape than the config says. */
+SP_NODISCARD sp_status sp_weights_load(sp_weights *weights, const sp_tensor_table *tensors,
+                                       const json_t *json, sp_precision precision,
+                                       sp_weights_part part, const char *where);
+
+/* Finds a tensor and holds it against its shape, [n_rows, n_cols], or [n_cols] if n_rows is 0. */
+SP_NODISCARD sp_status sp_weights_find(const sp_tensor **tensor, const sp_tensor_table *tensors,
+                                       const char *name, size_t n_rows, size_t n_cols,
+                                       const char *where);
+
+void sp_weights_free(sp_weights *weights);

@@ -1,0 +1,69 @@
+#include "pcc/layout.h"
+
+size_t sp_layout_n_slots(const sp_layout *layout, size_t n_encoder_ids) {
+    const size_t n = layout->slots_are_fixed ? layout->segment_tokens : n_encoder_ids;
+    return (n + layout->ratio - 1) / layout->ratio;
+}
+
+size_t sp_layout_n_targets(const sp_layout *layout, size_t n_ids) {
+    return n_ids + (layout->eos != SP_NO_TOKEN ? 1 : 0);
+}
+
+sp_status sp_layout_add_encoder(const sp_layout *layout, sp_batch *batch, const int32_t *ids,
+                                size_t n_ids, uint64_t key) {
+    int32_t seq = 0;
+    SP_TRY(sp_batch_add_seq(batch, SP_ENCODER, SP_NO_PARENT, key, &seq));
+    for (size_t i = 0; i < n_ids; i++) SP_TRY(sp_batch_add_row(batch, SP_ENCODER, ids[i]));
+    const size_t n_slots = sp_layout_n_slots(layout, n_ids);
+    for (size_t k = 0; k < n_slots; k++) {
+        SP_TRY(sp_batch_add_row(batch, SP_ENCODER, sp_id_of_memory_token(k)));
+        SP_TRY(sp_batch_take_last_row(batch));
+    }
+    return SP_OK;
+}
+
+sp_status sp_layout_add_prefix(const sp_layout *layout, sp_batch *batch, const size_t *n_slots,
+                               size_t n_segments, size_t *slot, uint64_t key, int32_t *prefix) {
+    SP_TRY(sp_batch_add_seq(batch, SP_DECODER, SP_NO_PARENT, key, prefix));
+    if (layout->bos != SP_NO_TOKEN) SP_TRY(sp_batch_add_row(batch, SP_DECODER, layout->bos));
+    for (size_t i = 0; i < n_segments; i++) {
+        SP_TRY(sp_batch_add_row(batch, SP_DECODER, sp_id_of_marker(SP_MARKER_MEM)));
+        for (size_t j = 0; j < n_slots[i]; j++)
+            SP_TRY(sp_batch_add_row(batch, SP_DECODER, sp_id_of_slot((*slot)++)));
+        SP_TRY(sp_batch_add_row(batch, SP_DECODER, sp_id_of_marker(SP_MARKER_END_MEM)));
+    }
+    return SP_OK;
+}
+
+/* Appends rows that read ids and are each to be followed by the next one, the last by EOS. `before`
+   is the sequence whose last row is to be followed by ids[0]. */
+static sp_status add_ids(const sp_layout *layout, sp_batch *batch, int32_t before, int32_t seq,
+                         const int32_t *ids, size_t n_ids, sp_loss loss) {
+    for (size_t i = 0; i < n_ids; i++) {
+        sp_batch_set_target(batch, SP_DECODER, i == 0 ? before : seq, ids[i], loss);
+        SP_TRY(sp_batch_add_row(batch, SP_DECODER, ids[i]));
+    }
+    if (layout->eos != SP_NO_TOKEN) sp_batch_set_target(batch, SP_DECODER, seq, layout->eos, loss);
+    return SP_OK;
+}
+
+sp_status sp_layout_add_sample(const sp_layout *layout, sp_batch *batch, const sp_sample *sample) {
+    size_t slot = batch->n_taken;
+    const size_t n_slots = sp_layout_n_slots(layout, sample->n_encoder_ids);
+    SP_TRY(sp_layout_add_encoder(layout, batch, sample->encoder_ids, sample->n_encoder_ids,
+                                 sample->key));
+    int32_t prefix = 0, branch = 0;
+    SP_TRY(sp_layout_add_prefix(layout, batch, &n_slots, 1, &slot, sample->key, &prefix));
+    if (sample->reconstructs) {
+        SP_TRY(sp_batch_add_seq(batch, SP_DECODER, prefix, sample->key, &branch));
+        SP_TRY(sp_batch_add_row(batch, SP_DECODER, sp_id_of_marker(SP_MARKER_AE)));
+        SP_TRY(add_ids(layout, batch, branch, branch, sample->decoder_ids, sample->n_decoder_ids,
+                       SP_RECONSTRUCTION));
+    }
+    if (sample->completes && sample->n_next_ids > 0) {
+        SP_TRY(sp_batch_add_seq(batch, SP_DECODER, prefix, sample->key, &branch));
+        SP_TRY(add_ids(layout, batch, prefix, branch, sample->next_ids, sample->n_next_ids,
+                       SP_COMPLETION));
+    }
+    return SP_OK;
+}
