@@ -25,7 +25,7 @@ typedef struct sp_stream {
 
 sp_stream sp_stream_of(uint64_t seed, const char *name);
 
-/* values [n] become the stream's numbers begin .. begin + n - 1, uniform in [low, high). */
+/* values [n] become the stream's numbers begin .. begin + n - 1, uniform from low to high. */
 void sp_stream_uniform(const sp_stream *stream, uint64_t begin, float *values, size_t n, float low,
                        float high);
 

@@ -1,0 +1,181 @@
+#include "run/run_config.h"
+
+#include <stdbool.h>
+
+#define MEMBER(path) offsetof(sp_run_config, path)
+
+/* The order of each list is that of the enum which it fills. */
+static const char *const encoder_train_words[] = {"full", "lora", "none", NULL};
+static const char *const precision_words[] = {"f32", "bf16", "auto", NULL};
+static const char *const decoder_precision_words[] = {"f32", "bf16", "auto", "int8", NULL};
+static const char *const marker_words[] = {"train", "frozen", "auto", NULL};
+static const char *const slot_words[] = {"proportional", "fixed", NULL};
+static const char *const draw_words[] = {"both", "one", NULL};
+static const char *const schedule_words[] = {"cosine", "constant", NULL};
+static const char *const role_words[] = {"q",  "k",    "v",     "o",    "gate",
+                                         "up", "down", "embed", "head", NULL};
+
+#define ANY 0, SP_COUNT_LIMIT
+#define ONE_AND_MORE 1, SP_COUNT_LIMIT
+#define BELOW_ONE 0, 0.999999
+
+/* clang-format off */
+static const sp_config_key keys[] = {
+    {"run.dir", SP_KEY_STRING, MEMBER(run.dir), "null", 0, 0, NULL,
+     "folder of the run: checkpoints, metrics.jsonl"},
+    {"run.seed", SP_KEY_COUNT, MEMBER(run.seed), "1", ANY, NULL,
+     "of initial values, order of samples, dropout"},
+
+    {"encoder.model", SP_KEY_STRING, MEMBER(encoder.model), "null", 0, 0, NULL,
+     "Hugging Face folder or .gguf file"},
+    {"encoder.train", SP_KEY_CHOICE, MEMBER(encoder.train), "full", 0, 0, encoder_train_words,
+     "which of its weights are trained"},
+    {"encoder.memory_tokens", SP_KEY_COUNT, MEMBER(encoder.memory_tokens), "64", 1, 65536, NULL,
+     "trained memory rows; a segment uses as many as it has slots"},
+    {"encoder.lora.rank", SP_KEY_COUNT, MEMBER(encoder.lora.rank), "64", 1, 65536, NULL,
+     "columns of A and B"},
+    {"encoder.lora.alpha", SP_KEY_REAL, MEMBER(encoder.lora.alpha), "32", 0, 1e6, NULL,
+     "the adapter is scaled by alpha / rank"},
+    {"encoder.lora.dropout", SP_KEY_REAL, MEMBER(encoder.lora.dropout), "0.1", BELOW_ONE, NULL,
+     "share of a linear adapter's input dropped in training"},
+    {"encoder.lora.targets", SP_KEY_LIST, MEMBER(encoder.lora.targets),
+     "q,k,v,o,gate,up,down,embed", ONE_AND_MORE, role_words,
+     "roles that get an adapter, of"},
+
+    {"decoder.model", SP_KEY_STRING, MEMBER(decoder.model), "null", 0, 0, NULL,
+     "Hugging Face folder or .gguf file"},
+    {"decoder.precision", SP_KEY_CHOICE, MEMBER(decoder.precision), "auto", 0, 0,
+     decoder_precision_words, "of its frozen weights"},
+    {"decoder.markers", SP_KEY_CHOICE, MEMBER(decoder.markers), "auto", 0, 0, marker_words,
+     "auto trains them unless train.init brings them"},
+
+    {"data.tokens", SP_KEY_STRING, MEMBER(data.tokens), "null", 0, 0, NULL,
+     "token file of `slotpress tokenize`"},
+    {"data.encoder_stream", SP_KEY_STRING, MEMBER(data.encoder_stream), "null", 0, 0, NULL,
+     "its stream in the encoder's tokens"},
+    {"data.decoder_stream", SP_KEY_STRING, MEMBER(data.decoder_stream), "null", 0, 0, NULL,
+     "its stream in the decoder's tokens"},
+    {"data.budget_tokens", SP_KEY_COUNT_OR_AUTO, MEMBER(data.budget_tokens), "auto", ONE_AND_MORE,
+     NULL, "encoder tokens of segments to train on; auto: data.epochs times the corpus"},
+    {"data.validation", SP_KEY_REAL, MEMBER(data.validation), "0.01", BELOW_ONE, NULL,
+     "share of documents held out, by content hash"},
+    {"data.limit", SP_KEY_COUNT_OR_AUTO, MEMBER(data.limit), "null", ONE_AND_MORE, NULL,
+     "train on the first segments only"},
+    {"data.epochs", SP_KEY_COUNT, MEMBER(data.epochs), "1", ONE_AND_MORE, NULL,
+     "passes over the corpus that the budget may take"},
+
+    {"segment.tokens", SP_KEY_COUNT, MEMBER(segment.tokens), "256", 1, 1 << 20, NULL,
+     "encoder tokens of a full segment, as in the token file"},
+    {"segment.ratio", SP_KEY_COUNT, MEMBER(segment.ratio), "4", 1, 1 << 20, NULL,
+     "encoder tokens for one slot"},
+    {"segment.slots", SP_KEY_CHOICE, MEMBER(segment.slots), "proportional", 0, 0, slot_words,
+     "of a short segment: ceil(tokens / ratio), or as many as a full one"},
+
+    {"objective.reconstruction", SP_KEY_REAL, MEMBER(objective.reconstruction), "0.5", 0, 1e6, NULL,
+     "weight of the loss over the segment itself"},
+    {"objective.completion", SP_KEY_REAL, MEMBER(objective.completion), "0.5", 0, 1e6, NULL,
+     "weight of the loss over the segment that follows"},
+    {"objective.draw", SP_KEY_CHOICE, MEMBER(objective.draw), "both", 0, 0, draw_words,
+     "objectives of one sample"},
+
+    {"train.init", SP_KEY_STRING, MEMBER(train.init), "null", 0, 0, NULL,
+     "checkpoint to take weights from: a run or step folder"},
+    {"train.steps", SP_KEY_COUNT_OR_AUTO, MEMBER(train.steps), "auto", ANY, NULL,
+     "optimiser steps; auto: from data.budget_tokens"},
+    {"train.stop_at_step", SP_KEY_COUNT_OR_AUTO, MEMBER(train.stop_at_step), "null", ANY, NULL,
+     "save and end there, with the schedule of train.steps"},
+    {"train.global_batch", SP_KEY_COUNT, MEMBER(train.global_batch), "256", 1, 1 << 24, NULL,
+     "segments in one optimiser step, over all ranks"},
+    {"train.micro_batch", SP_KEY_COUNT, MEMBER(train.micro_batch), "8", 1, 1 << 24, NULL,
+     "segments of one pass on one rank"},
+    {"train.lr", SP_KEY_REAL, MEMBER(train.lr), "1e-4", 0, 1, NULL,
+     "learning rate after warm-up"},
+    {"train.warmup_steps", SP_KEY_COUNT, MEMBER(train.warmup_steps), "300", ANY, NULL,
+     "steps over which it rises from 0"},
+    {"train.schedule", SP_KEY_CHOICE, MEMBER(train.schedule), "cosine", 0, 0, schedule_words,
+     "of the learning rate after warm-up"},
+    {"train.grad_clip", SP_KEY_REAL, MEMBER(train.grad_clip), "0.5", 0, 1e30, NULL,
+     "largest norm of the whole gradient; 0: no clipping"},
+    {"train.weight_decay", SP_KEY_REAL, MEMBER(train.weight_decay), "0", 0, 1, NULL,
+     "of AdamW, on matrices"},
+    {"train.precision", SP_KEY_CHOICE, MEMBER(train.precision), "auto", 0, 0, precision_words,
+     "of the arithmetic in training"},
+    {"train.validate_every", SP_KEY_COUNT, MEMBER(train.validate_every), "500", ANY, NULL,
+     "steps; 0: never"},
+
+    {"checkpoint.every_steps", SP_KEY_COUNT, MEMBER(checkpoint.every_steps), "500", ANY, NULL,
+     "steps; 0: at the end only"},
+    {"checkpoint.keep", SP_KEY_COUNT, MEMBER(checkpoint.keep), "2", ONE_AND_MORE, NULL,
+     "newest checkpoints kept"},
+    {"checkpoint.major_every", SP_KEY_COUNT, MEMBER(checkpoint.major_every), "5000", ANY, NULL,
+     "steps whose checkpoints are kept for ever; 0: none"},
+
+    {"parallel.pipeline", SP_KEY_COUNT, MEMBER(parallel.pipeline), "1", ONE_AND_MORE, NULL,
+     "ranks that share one copy of the models"},
+    {"parallel.wire", SP_KEY_CHOICE, MEMBER(parallel.wire), "auto", 0, 0, precision_words,
+     "of gradients between ranks; auto: f32 unless train.precision is bf16"},
+};
+/* clang-format on */
+
+const sp_config_table sp_run_config_table = {keys, sizeof keys / sizeof keys[0]};
+
+static size_t divide_up(size_t a, size_t b) { return a / b + (a % b != 0); }
+
+size_t sp_run_config_slots(const sp_run_config *config, size_t n_tokens) {
+    const bool is_fixed = config->segment.slots == SP_SLOTS_FIXED;
+    return divide_up(is_fixed ? config->segment.tokens : n_tokens, config->segment.ratio);
+}
+
+static sp_status check_required(const sp_run_config *config) {
+    const struct {
+        const char *name, *value;
+    } required[] = {
+        {"run.dir", config->run.dir},
+        {"encoder.model", config->encoder.model},
+        {"decoder.model", config->decoder.model},
+        {"data.tokens", config->data.tokens},
+        {"data.encoder_stream", config->data.encoder_stream},
+        {"data.decoder_stream", config->data.decoder_stream},
+    };
+    for (size_t i = 0; i < sizeof required / sizeof required[0]; i++)
+        if (required[i].value == NULL)
+            return sp_fail(SP_USAGE, "%s: needs a value, in the configuration file or by --set",
+                           required[i].name);
+    return SP_OK;
+}
+
+static sp_status check_slots(const sp_run_config *config) {
+    const size_t tokens = config->segment.tokens, ratio = config->segment.ratio;
+    const size_t n_rows = config->encoder.memory_tokens, n_slots = divide_up(tokens, ratio);
+    if (n_slots <= n_rows) return SP_OK;
+    return sp_fail(
+        SP_USAGE,
+        "encoder.memory_tokens: %zu are too few for the %zu slots of a full segment "
+        "(segment.tokens %zu at segment.ratio %zu); raise it to %zu, or the ratio to %zu",
+        n_rows, n_slots, tokens, ratio, n_slots, divide_up(tokens, n_rows));
+}
+
+sp_status sp_run_config_check(const sp_run_config *config) {
+    SP_TRY(check_required(config));
+    SP_TRY(check_slots(config));
+    if (config->objective.reconstruction == 0 && config->objective.completion == 0)
+        return sp_fail(SP_USAGE, "objective.reconstruction, objective.completion: both are 0, so "
+                                 "there is nothing to learn");
+    if (config->parallel.pipeline > 1)
+        return sp_fail(SP_USAGE,
+                       "parallel.pipeline: %zu is not supported: every rank holds the "
+                       "whole chain; set it to 1",
+                       config->parallel.pipeline);
+    return SP_OK;
+}
+
+sp_status sp_run_config_load(sp_run_config *config, const char *path,
+                             const char *const *assignments, size_t n_assignments) {
+    SP_TRY(sp_config_init(config, &sp_run_config_table));
+    if (path != NULL) SP_TRY(sp_config_load_file(config, &sp_run_config_table, path));
+    for (size_t i = 0; i < n_assignments; i++)
+        SP_TRY(sp_config_assign(config, &sp_run_config_table, assignments[i]));
+    return sp_run_config_check(config);
+}
+
+void sp_run_config_free(sp_run_config *config) { sp_config_free(config, &sp_run_config_table); }
