@@ -1,0 +1,47 @@
+/* A decoder-only transformer: frozen weights, what is trained in it, and its rotary tables.
+
+   A model is made in three steps: create() declares its parameters; the caller allocates them all
+   (sp_params_allocate); bind() gives them their place and their first values. */
+#pragma once
+
+#include "chain/chain.h"
+#include "model/embed_block.h"
+#include "model/final_blocks.h"
+#include "model/layer.h"
+#include "model/weights.h"
+
+typedef enum sp_training { SP_TRAIN_NONE, SP_TRAIN_LORA, SP_TRAIN_FULL } sp_training;
+
+typedef struct sp_lora_options {
+    size_t rank;
+    double alpha, dropout;
+    bool targets[SP_N_ROLES];
+} sp_lora_options;
+
+typedef struct sp_transformer {
+    const sp_weights *weights; /* borrowed */
+    sp_training training;
+    sp_layer *layers; /* [n_layers], owned */
+    sp_embedding embedding;
+    sp_norm final_norm;
+    sp_rope rope;
+    float *rope_tables; /* owned: cos, then sin */
+} sp_transformer;
+
+/* Makes a model over `weights` (borrowed) into *transformer and declares its trained parameters
+   under names that begin with `prefix` ("encoder."). Full training wants SP_WEIGHTS_FRAME only.
+   first_module numbers its linear layers for dropout. */
+SP_NODISCARD sp_status sp_transformer_create(sp_transformer **transformer,
+                                             const sp_weights *weights, sp_training training,
+                                             const sp_lora_options *lora, sp_params *params,
+                                             const char *prefix, uint32_t first_module);
+
+/* Gives trained parameters their first values: LoRA as PEFT does (A Kaiming-uniform, B zero), a
+   full model its tensors. */
+SP_NODISCARD sp_status sp_transformer_bind(sp_transformer *transformer, uint64_t seed,
+                                           const sp_tensor_table *tensors, const char *where);
+
+/* Makes sure that positions below n_positions have their rotary tables. */
+SP_NODISCARD sp_status sp_transformer_reserve(sp_transformer *transformer, size_t n_positions);
+
+void sp_transformer_destroy(sp_transformer *transformer); /* NULL is fine */
