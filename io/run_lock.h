@@ -6,13 +6,15 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
+
 typedef struct sp_run_lock {
-    int fd;    /* owned; meaningful while held */
-    int held;  /* 1 while this process holds it */
+    bool is_held;
+    int fd;    /* owned while held */
 } sp_run_lock; /* all zero: not held */
 
-/* Locks the folder `dir`, which exists. SP_FAILURE: another process holds it, named with its pid and
-   host; SP_IO: the lock file cannot be made. Only rank 0 of a run takes it. */
+/* Locks the folder `dir`, which exists. SP_FAILURE: another process holds it, named with its pid
+   and host; SP_IO: the lock file cannot be made. Local: only rank 0 of a run takes it. */
 SP_NODISCARD sp_status sp_run_lock_acquire(sp_run_lock *lock, const char *dir);
 
 /* Gives the lock up; one that is not held is fine. The file stays. */
