@@ -1,0 +1,54 @@
+#include "cli/command.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+bool sp_is_first_rank(void) {
+    /* Set by mpirun of Open MPI, by its PMIx, by srun, and by MPICH's launchers. */
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID",
+                                        "PMI_RANK"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *rank = getenv(names[i]);
+        if (rank != NULL) return strcmp(rank, "0") == 0;
+    }
+    return true;
+}
+
+/* A launcher ends all ranks when one exits with a failure: the rank that explains it goes first. */
+static void wait_for_first_rank(int exit_code, void *unused) {
+    (void)unused;
+    const struct timespec pause = {0, 300000000};
+    if (exit_code != 0) nanosleep(&pause, NULL);
+}
+
+/* argp prints --help and errors, and exits, by itself: a rank that should not speak does so into
+   nothing. */
+static void parse_silently(const struct argp *argp, int argc, char **argv, void *options) {
+    const int out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
+    const int nothing = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    on_exit(wait_for_first_rank, NULL);
+    dup2(nothing, STDOUT_FILENO);
+    dup2(nothing, STDERR_FILENO);
+    if (argp_parse(argp, argc, argv, 0, NULL, options) != 0) exit(SP_USAGE);
+    dup2(out, STDOUT_FILENO);
+    dup2(err, STDERR_FILENO);
+    close(nothing);
+    close(err);
+    close(out);
+}
+
+void sp_parse_options(const struct argp *argp, int argc, char **argv, void *options) {
+    argp_err_exit_status = SP_USAGE;
+    if (!sp_is_first_rank()) {
+        parse_silently(argp, argc, argv, options);
+        return;
+    }
+    const error_t error = argp_parse(argp, argc, argv, 0, NULL, options);
+    if (error == 0) return;
+    fprintf(stderr, "%s: %s\n", argv[0], strerror(error));
+    exit(SP_USAGE);
+}
