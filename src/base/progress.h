@@ -17,7 +17,8 @@ typedef struct sp_progress {
     uint64_t done_before;    /* in units, by an earlier run: no part of the rate; 0 after begin() */
     uint64_t done;
     double begin_s, shown_s; /* of base/clock: the begin, and the last line shown */
-    bool is_terminal, is_quiet, has_news;
+    bool is_terminal, is_quiet;
+    bool has_news;  /* since the last line that stays */
     char extra[96]; /* the last update's */
 } sp_progress;
 
