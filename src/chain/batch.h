@@ -48,7 +48,7 @@ typedef struct sp_batch {
     double loss_sum[SP_N_LOSSES];  /* sum of NLL, nats */
     size_t n_targets[SP_N_LOSSES]; /* in this batch */
     size_t n_correct[SP_N_LOSSES]; /* targets that were the most likely token */
-    float *target_nll;             /* [rows with a target, in row order], or NULL: not wanted */
+    double *target_nll;            /* [rows with a target, in their order], or NULL */
 } sp_batch;
 
 /* Empties a batch for refilling; its memory stays. */

@@ -35,6 +35,7 @@ typedef struct sp_block_kind {
 } sp_block_kind;
 
 /* The head of every block's own struct. */
+
 struct sp_block {
     const sp_block_kind *kind; /* static */
     size_t n_in, n_out;        /* row widths; n_in is 0 for a first block, n_out for a last one */

@@ -1,0 +1,129 @@
+#include "pcc/compressor.h"
+
+#include "base/memory.h"
+#include "base/rng.h"
+#include "model/layer_block.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Rows of a table that its mean and deviation are taken from, evenly spread: enough for both to
+   three digits, whatever the vocabulary. */
+enum { SAMPLED_ROWS = 4096 };
+
+static sp_status declare(sp_compressor *c, const sp_compressor_options *options) {
+    const size_t d_encoder = options->encoder->config.d_model;
+    const size_t d_decoder = options->decoder->config.d_model;
+    c->params.are_frozen = options->is_inference;
+    SP_TRY(sp_transformer_create(&c->encoder, options->encoder, options->training, &options->lora,
+                                 &c->params, "encoder.", 0));
+    SP_TRY(sp_params_declare(&c->params, &c->memory_tokens, options->memory_tokens, d_encoder,
+                             "encoder.memory_tokens"));
+    SP_TRY(sp_converter_declare(&c->converter, &c->params, d_encoder, d_decoder));
+    SP_TRY(sp_params_declare(&c->params, &c->markers, SP_N_MARKERS, d_decoder, "markers"));
+    return sp_transformer_create(&c->decoder, options->decoder, SP_TRAIN_NONE, NULL, &c->params,
+                                 "decoder.", 0);
+}
+
+/* New rows of a table: N(mean, std) of its values (pcc.md §4). */
+static sp_status init_rows_like(const sp_param *param, const sp_tensor *table, uint64_t seed) {
+    const size_t n_rows = table->shape[0], d = table->shape[1];
+    const size_t step = n_rows / SAMPLED_ROWS + 1;
+    void *row = NULL;
+    SP_TRY(sp_alloc_array(&row, d, sizeof(float), "a row"));
+    const float *values = row;
+    double sum = 0, squares = 0;
+    size_t n = 0;
+    for (size_t r = 0; r < n_rows; r += step) {
+        sp_tensor_read_rows(table, row, r, 1);
+        for (size_t i = 0; i < d; i++) {
+            sum += (double)values[i];
+            squares += (double)values[i] * (double)values[i];
+        }
+        n += d;
+    }
+    free(row);
+    const double mean = sum / (double)n, variance = squares / (double)n - mean * mean;
+    const sp_stream stream = sp_stream_of(seed, param->name);
+    sp_stream_normal(&stream, 0, param->value, param->n_values, (float)mean,
+                     (float)sqrt(fmax(variance, 0)));
+    return SP_OK;
+}
+
+static sp_status bind(sp_compressor *c, const sp_compressor_options *options) {
+    SP_TRY(sp_params_allocate(&c->params));
+    SP_TRY(sp_transformer_bind(c->encoder, options->seed, options->encoder_tensors, "encoder"));
+    SP_TRY(sp_transformer_bind(c->decoder, options->seed, NULL, "decoder"));
+    SP_TRY(sp_converter_bind(&c->converter, options->seed));
+    SP_TRY(init_rows_like(c->memory_tokens, &options->encoder->embedding, options->seed));
+    SP_TRY(init_rows_like(c->markers, &options->decoder->embedding, options->seed));
+    c->encoder->embedding.special = c->memory_tokens;
+    c->decoder->embedding.special = c->markers;
+    c->decoder->embedding.special_is_frozen = options->markers_are_frozen;
+    return SP_OK;
+}
+
+static sp_status append_layers(sp_compressor *c, const sp_transformer *transformer, sp_side side) {
+    sp_block *block = NULL;
+    SP_TRY(sp_embed_block_create(&block, &transformer->embedding, side, side == SP_DECODER));
+    SP_TRY(sp_chain_append(&c->chain, block));
+    for (size_t l = 0; l < transformer->weights->config.n_layers; l++) {
+        SP_TRY(sp_layer_block_create(&block, &transformer->layers[l], side));
+        SP_TRY(sp_chain_append(&c->chain, block));
+    }
+    return SP_OK;
+}
+
+static sp_status build_chain(sp_compressor *c) {
+    sp_block *block = NULL;
+    SP_TRY(append_layers(c, c->encoder, SP_ENCODER));
+    SP_TRY(sp_take_block_create(&block, &c->encoder->weights->config, &c->encoder->final_norm,
+                                SP_ENCODER));
+    SP_TRY(sp_chain_append(&c->chain, block));
+    c->encoder_end = c->chain.n_blocks;
+    SP_TRY(sp_converter_block_create(&block, &c->converter));
+    SP_TRY(sp_chain_append(&c->chain, block));
+    SP_TRY(append_layers(c, c->decoder, SP_DECODER));
+    SP_TRY(sp_loss_block_create(&block, &c->decoder->weights->config, &c->decoder->final_norm,
+                                c->decoder->weights->head, SP_DECODER));
+    return sp_chain_append(&c->chain, block);
+}
+
+sp_status sp_compressor_create(sp_compressor **compressor, const sp_compressor_options *options) {
+    sp_compressor *c = calloc(1, sizeof *c);
+    if (c == NULL) return sp_fail(SP_FAILURE, "no memory for a compressor");
+    sp_status status = declare(c, options);
+    if (status == SP_OK) status = bind(c, options);
+    if (status == SP_OK) status = build_chain(c);
+    if (status != SP_OK)
+        sp_compressor_destroy(c);
+    else
+        *compressor = c;
+    return status;
+}
+
+void sp_compressor_destroy(sp_compressor *c) {
+    if (c == NULL) return;
+    sp_chain_destroy(&c->chain);
+    sp_converter_release(&c->converter);
+    sp_transformer_destroy(c->decoder);
+    sp_transformer_destroy(c->encoder);
+    sp_params_free(&c->params);
+    free(c);
+}
+
+static size_t n_positions(const sp_rows *rows) {
+    size_t n = 0;
+    for (size_t r = 0; r < rows->n_rows; r++)
+        if (rows->positions[r] >= n) n = rows->positions[r] + 1;
+    return n;
+}
+
+sp_status sp_compressor_reserve(sp_compressor *c, const sp_batch *batch, size_t begin, size_t end,
+                                bool keep, sp_arena *arena) {
+    SP_TRY(sp_transformer_reserve(c->encoder, n_positions(&batch->rows[SP_ENCODER])));
+    SP_TRY(sp_transformer_reserve(c->decoder, n_positions(&batch->rows[SP_DECODER])));
+    arena->used = 0;
+    return sp_arena_reserve(arena, sp_chain_arena_bytes(&c->chain, begin, end, batch, keep),
+                            "activations");
+}

@@ -1,0 +1,45 @@
+/* The compressor: encoder, memory tokens, converter, markers and decoder as one chain of blocks.
+
+       [encoder_begin, encoder_end)   embed, layers, take: segments to memory [n_taken, d_enc]
+       encoder_end                    converter: memory to slots [n_taken, d_dec]
+       (encoder_end, n_blocks)        splice, decoder layers, loss
+
+   Trained: the encoder by LoRA or in full, memory tokens, converter, and markers unless frozen.
+   Made in steps: create() declares, then allocates, all parameters and gives them first values; a
+   checkpoint may then overwrite them. */
+#pragma once
+
+#include "chain/chain.h"
+#include "model/transformer.h"
+#include "pcc/converter.h"
+#include "pcc/layout.h"
+
+typedef struct sp_compressor_options {
+    const sp_weights *encoder, *decoder;    /* borrowed; may be one */
+    const sp_tensor_table *encoder_tensors; /* borrowed during create(); read for full training */
+    sp_training training;
+    sp_lora_options lora;
+    size_t memory_tokens;
+    bool markers_are_frozen;
+    bool is_inference; /* no gradients are kept */
+    uint64_t seed;
+} sp_compressor_options;
+
+typedef struct sp_compressor {
+    sp_params params;
+    sp_transformer *encoder, *decoder;
+    sp_param *memory_tokens, *markers;
+    sp_converter converter;
+    sp_chain chain;
+    size_t encoder_end; /* index of the converter's block */
+} sp_compressor;
+
+/* Makes a compressor into *compressor, owned: release with sp_compressor_destroy(). */
+SP_NODISCARD sp_status sp_compressor_create(sp_compressor **compressor,
+                                            const sp_compressor_options *options);
+void sp_compressor_destroy(sp_compressor *compressor); /* NULL is fine */
+
+/* Makes rotary tables and arena ready for a batch: call before each pass. `end` is the chain's
+   length or less. SP_FAILURE: no memory. */
+SP_NODISCARD sp_status sp_compressor_reserve(sp_compressor *compressor, const sp_batch *batch,
+                                             size_t begin, size_t end, bool keep, sp_arena *arena);
