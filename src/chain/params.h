@@ -18,6 +18,7 @@ typedef struct sp_param {
     size_t n_dims, shape[2];
     size_t offset, n_values; /* its place in the flat arrays */
     float *value, *grad;     /* that place; NULL before sp_params_allocate() */
+    bool is_frozen;          /* gets no gradient and is never updated */
 } sp_param;
 
 typedef struct sp_params {

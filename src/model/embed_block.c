@@ -73,7 +73,7 @@ static void backward(const sp_block *block, sp_batch *batch, float *dx, float *d
         const size_t k = (size_t)(-1 - (int64_t)rows->ids[r]);
         if (k >= n_own)
             add_row(dx + (k - n_own) * d, dy + r * d, d);
-        else if (!embedding->special_is_frozen)
+        else if (!embedding->special->is_frozen)
             add_row(embedding->special->grad + k * d, dy + r * d, d);
     }
     if (embedding->trained != NULL)

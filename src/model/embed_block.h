@@ -14,7 +14,6 @@ typedef struct sp_embedding {
     const sp_tensor *frozen; /* [vocab_size, d_model], borrowed; NULL where it is trained */
     sp_param *trained;
     sp_param *special; /* [n_special, d_model], or NULL for none */
-    bool special_is_frozen;
     size_t d_model;
 } sp_embedding;
 

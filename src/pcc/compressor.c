@@ -59,7 +59,7 @@ static sp_status bind(sp_compressor *c, const sp_compressor_options *options) {
     SP_TRY(init_rows_like(c->markers, &options->decoder->embedding, options->seed));
     c->encoder->embedding.special = c->memory_tokens;
     c->decoder->embedding.special = c->markers;
-    c->decoder->embedding.special_is_frozen = options->markers_are_frozen;
+    c->markers->is_frozen = options->markers_are_frozen;
     return SP_OK;
 }
 

@@ -12,12 +12,12 @@ typedef enum sp_encoder_train {
 
 /* encoder.train, decoder.precision and the like say what is asked for; `auto` is resolved by the
    run. train.precision and parallel.wire know no int8. */
-typedef enum sp_precision {
-    SP_PRECISION_F32,
-    SP_PRECISION_BF16,
-    SP_PRECISION_AUTO,
-    SP_PRECISION_INT8,
-} sp_precision;
+typedef enum sp_asked_precision {
+    SP_ASKED_F32,
+    SP_ASKED_BF16,
+    SP_ASKED_AUTO,
+    SP_ASKED_INT8,
+} sp_asked_precision;
 
 typedef enum sp_markers { SP_MARKERS_TRAIN, SP_MARKERS_FROZEN, SP_MARKERS_AUTO } sp_markers;
 typedef enum sp_slot_rule { SP_SLOTS_PROPORTIONAL, SP_SLOTS_FIXED } sp_slot_rule;
@@ -41,7 +41,7 @@ typedef struct sp_run_config {
     } encoder;
     struct {
         char *model;
-        sp_precision precision;
+        sp_asked_precision precision;
         sp_markers markers;
     } decoder;
     struct {
@@ -69,7 +69,7 @@ typedef struct sp_run_config {
         sp_schedule schedule;
         double grad_clip; /* 0: no clipping */
         double weight_decay;
-        sp_precision precision;
+        sp_asked_precision precision;
         size_t validate_every; /* 0: never */
     } train;
     struct {
@@ -79,7 +79,7 @@ typedef struct sp_run_config {
     } checkpoint;
     struct {
         size_t pipeline;
-        sp_precision wire;
+        sp_asked_precision wire;
     } parallel;
 } sp_run_config;
 
