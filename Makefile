@@ -1,0 +1,155 @@
+# slotpress. `make all` builds build/slotpress, `make check` tests it, `make demo` shows it at work;
+# each of them first runs tools/bootstrap. Sources are found by their folders; all output is under
+# $(BUILD). To change: CC, CFLAGS, CPPFLAGS, LDFLAGS, WERROR= (warnings are no errors),
+# DNNL_PREFIX= (a oneDNN of your own, 2.6 or 3.x), PREFIX, DESTDIR; V=1 shows the commands.
+VERSION := 0.1.0
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+CC      := mpicc
+AR      := gcc-ar
+CFLAGS  ?= -O2 -g
+WERROR  ?= -Werror
+
+# Asked when first used, so that a bootstrap in the same make comes before.
+once = $(eval $1 := $(shell $2))$($1)
+HDF5    = $(call once,HDF5,pkg-config --exists hdf5-openmpi && echo hdf5-openmpi || echo hdf5)
+MODULES = $(HDF5) openblas libpcre2-8 jansson yaml-0.1 libutf8proc libzstd zlib libxxhash
+MODULE_CFLAGS = $(call once,MODULE_CFLAGS,$(PKG_CONFIG) --cflags $(MODULES))
+MODULE_LIBS   = $(call once,MODULE_LIBS,$(PKG_CONFIG) --libs $(MODULES))
+
+# Debian keeps one OpenBLAS for each kind of threads side by side; ours shares OpenMP's with our own
+# loops, so its folder goes first, and into the binary.
+OPENBLAS_OPENMP = $(call once,OPENBLAS_OPENMP,ls -d /usr/lib/$$(gcc -print-multiarch)/openblas-openmp 2>/dev/null)
+PKG_CONFIG = PKG_CONFIG_PATH="$(addsuffix /pkgconfig:,$(OPENBLAS_OPENMP))$$PKG_CONFIG_PATH" pkg-config
+
+CPP_ALL = -I. -Isrc -D_GNU_SOURCE -DSLOTPRESS_VERSION='"$(VERSION)"' \
+          $(addprefix -I,$(addsuffix /include,$(DNNL_PREFIX))) $(MODULE_CFLAGS) $(CPPFLAGS)
+C_ALL   = -std=c11 -fopenmp -Wall -Wextra -Wshadow -Wconversion $(WERROR) $(CFLAGS)
+LD_ALL  = $(addprefix -Wl$(comma)-rpath$(comma),$(OPENBLAS_OPENMP)) $(LDFLAGS)
+LIBS    = $(foreach dir,$(DNNL_PREFIX),-L$(dir)/lib -Wl$(comma)-rpath$(comma)$(dir)/lib) -ldnnl \
+          $(MODULE_LIBS) -lm
+comma  := ,
+
+# Kernels are loops that the compiler is to vectorize; no flag here changes a result.
+TENSOR_CFLAGS := -O3 -fno-math-errno -fno-trapping-math
+# cmocka fixes the signature of a test, which may leave its state unused.
+TEST_CFLAGS   := -Wno-unused-parameter
+# By the source's folder.
+folder_cflags = $(if $(filter src/tensor/%,$1),$(TENSOR_CFLAGS))$(if $(filter tests/%,$1),$(TEST_CFLAGS))
+
+SOURCES       := $(filter-out src/cli/main.c,$(sort $(wildcard src/*/*.c mpi/*.c io/*.c)))
+TEST_SOURCES  := $(sort $(wildcard $(foreach kind,unit gradient parity mpi faults,tests/$(kind)/test_*.c)))
+BENCH_SOURCES := $(sort $(wildcard tests/bench/bench_*.c))
+HELP_SOURCES  := $(sort $(filter-out $(TEST_SOURCES) $(BENCH_SOURCES),$(wildcard tests/*.c tests/*/*.c)))
+TEST_SCRIPTS  := $(sort $(wildcard $(foreach kind,unit gradient parity mpi faults,tests/$(kind)/test_*.sh)))
+LONG_SCRIPTS  := $(sort $(wildcard tests/long/test_*.sh))
+FORMATTED     := $(sort $(wildcard src/*/*.[ch] mpi/*.[ch] io/*.[ch] tests/*.[ch] tests/*/*.[ch]))
+
+LIBRARY := $(BUILD)/libslotpress.a
+HELPERS := $(BUILD)/libtesthelpers.a
+BINARY  := $(BUILD)/slotpress
+TESTS   := $(TEST_SOURCES:%.c=$(BUILD)/%)
+BENCHES := $(BENCH_SOURCES:%.c=$(BUILD)/%)
+
+# --- what a user asks for -------------------------------------------------------------------------
+
+# The binary needs no download; the demo and the tests do.
+all: binary
+	@BUILD=$(BUILD) tools/bootstrap downloads || echo "$(BINARY) is built all the same"
+
+check: test-programs downloads
+	@BUILD=$(BUILD) tools/run-tests $(TESTS) $(TEST_SCRIPTS)
+
+demo: binary downloads
+	@BUILD=$(BUILD) tools/demo
+
+bench: binary downloads
+	@$(MAKE) --no-print-directory $(BENCHES)
+	@BUILD=$(BUILD) tests/bench/run
+
+# The whole tree under AddressSanitizer and UndefinedBehaviorSanitizer, in a folder of its own.
+SAN       := $(BUILD)/san
+SAN_TESTS := $(TEST_SOURCES:%.c=$(SAN)/%)
+san: san-programs downloads
+	@BUILD=$(SAN) TEST_TIMEOUT=900 tools/run-tests $(SAN_TESTS)
+
+check-long: san-programs binary downloads
+	@BUILD=$(BUILD) TEST_TIMEOUT=1800 tools/run-tests $(SAN_TESTS) $(LONG_SCRIPTS)
+
+lint:
+	@tools/lint
+
+format:
+	clang-format -i $(FORMATTED)
+
+install: $(BINARY)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/slotpress
+	install $(BINARY) $(DESTDIR)$(PREFIX)/bin/slotpress
+	cp -R configs $(DESTDIR)$(PREFIX)/share/slotpress/
+
+# Downloads stay: they are the same for every build.
+clean:
+	@if [ -d $(BUILD) ]; then \
+	    find $(BUILD) -mindepth 1 -maxdepth 1 ! -name models ! -name data -exec rm -rf {} +; fi
+
+.PHONY: all check check-long demo bench lint format san clean install
+.DEFAULT_GOAL := all
+
+# --- steps of these -------------------------------------------------------------------------------
+
+# A make of its own builds what stands behind the packages: it finds the libraries that they bring.
+packages:
+	@BUILD=$(BUILD) tools/bootstrap packages
+downloads: packages
+	@BUILD=$(BUILD) tools/bootstrap downloads
+binary: packages
+	@$(MAKE) --no-print-directory $(BINARY)
+test-programs: binary
+	@$(MAKE) --no-print-directory $(TESTS)
+# After the plain build, so that two makes never write one file.
+san-programs: binary
+	@mkdir -p $(SAN) && ln -sfn ../models $(SAN)/models && ln -sfn ../data $(SAN)/data
+	@$(MAKE) --no-print-directory BUILD=$(SAN) \
+	    CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all" \
+	    $(SAN_TESTS) $(SAN)/slotpress
+
+.PHONY: packages downloads binary test-programs san-programs FORCE
+
+# One word and the file, or with V=1 the whole command.
+QUIET = $(if $(V),,@)
+show  = @$(if $(V),:,printf '  %-5s %s\n' $1 $2)
+
+# --- files ----------------------------------------------------------------------------------------
+
+# Changes only when a flag does; every object depends on it.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(subst ','\'',$(CC) $(CPP_ALL) $(C_ALL) $(LD_ALL) $(LIBS) $(TENSOR_CFLAGS) $(TEST_CFLAGS))' >$@.$$$$; \
+	    if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call show,cc,$<)
+	$(QUIET)$(CC) $(CPP_ALL) $(C_ALL) $(call folder_cflags,$<) -MMD -MP -c -o $@ $<
+
+# Made anew, so that what has lost its source goes.
+$(LIBRARY): $(SOURCES:%.c=$(BUILD)/obj/%.o)
+	@rm -f $@
+	@$(AR) rcs $@ $^
+
+$(HELPERS): $(HELP_SOURCES:%.c=$(BUILD)/obj/%.o)
+	@rm -f $@
+	@$(AR) rcs $@ $^
+
+$(BINARY): $(BUILD)/obj/src/cli/main.o $(LIBRARY)
+	$(call show,link,$@)
+	$(QUIET)$(CC) $(C_ALL) $(LD_ALL) -o $@ $^ $(LIBS)
+
+$(TESTS) $(BENCHES): $(BUILD)/%: $(BUILD)/obj/%.o $(HELPERS) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(call show,link,$@)
+	$(QUIET)$(CC) $(C_ALL) $(LD_ALL) -o $@ $^ -lcmocka $(LIBS)
+
+.SECONDARY:
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(SOURCES) src/cli/main.c $(TEST_SOURCES) $(BENCH_SOURCES) $(HELP_SOURCES))
