@@ -1,7 +1,6 @@
 /* Slot files: what a compressor made of documents, for a decoder to read in place of their text.
 
-       /                     format "slotpress-slots", format_version, slotpress_version,
-                             space ("memory": the encoder's rows, the converter still to come, or
+       /                     format "slotpress-slots", format_version, space ("memory": the encoder's rows, the converter still to come, or
                              "slots": the decoder's), dtype ("f16" | "bf16"), d, ratio,
                              compressor_digest
        /slots/values         f16 as IEEE half, bf16 as u16 [n_slots, d]

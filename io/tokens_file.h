@@ -1,7 +1,7 @@
 /* Token files: a corpus cut into segments, tokenized once for each model that reads it.
 
-       /                     format "slotpress-tokens", format_version, slotpress_version,
-                             segment_tokens, cut_stream (the stream whose tokens cut), digest
+       /                     format "slotpress-tokens", format_version, segment_tokens,
+                             cut_stream (the stream whose tokens cut), digest
        /segments/doc         u64 [n_segments]   row of /documents, never falling
        /segments/byte_begin  u64 [n_segments]   in the document's text
        /segments/byte_len    u32 [n_segments]
@@ -12,7 +12,7 @@
        /documents/hash       u64 [n_documents]  XXH3-64 of the document's bytes
        /sources/path, bytes, documents          one row an input file, as named by the user
 
-   The second column of the first four lines are attributes. Datasets are little-endian, chunked,
+   What follows / and /streams/NAME are attributes. Datasets are little-endian, chunked,
    shuffled, deflated and checksummed (Fletcher32); strings have a fixed length, padded with NUL.
    /documents has a row for every input document in order, those without text included. Each value
    is the same whatever the number of ranks that wrote it.
@@ -23,13 +23,13 @@
 
 #include "base/json.h"
 #include "base/status.h"
+#include "io/content_digest.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
     SP_TOKENS_FORMAT_VERSION = 1,
-    SP_DIGEST_HEX_SIZE = 33, /* a 128-bit digest in hexadecimal, with its NUL */
     SP_STREAM_NAME_SIZE = 64 /* bytes of a stream's name, with its NUL */
 };
 

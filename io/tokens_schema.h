@@ -1,0 +1,33 @@
+/* Names in a token file, for its reader and its writer; what they hold is in io/tokens_file.h. */
+#pragma once
+
+#define SP_TOKENS_FORMAT "slotpress-tokens"
+
+/* attributes of the root, and of a stream */
+#define SP_TOKENS_SEGMENT_TOKENS "segment_tokens"
+#define SP_TOKENS_CUT_STREAM "cut_stream"
+#define SP_TOKENS_DIGEST "digest"
+#define SP_TOKENS_VOCAB_SIZE "vocab_size"
+#define SP_TOKENS_TOKENIZER_DIGEST "tokenizer_digest"
+
+/* groups and datasets */
+#define SP_TOKENS_SEGMENTS "/segments"
+#define SP_TOKENS_DOC "/segments/doc"
+#define SP_TOKENS_BYTE_BEGIN "/segments/byte_begin"
+#define SP_TOKENS_BYTE_LEN "/segments/byte_len"
+#define SP_TOKENS_STREAMS "/streams"
+#define SP_TOKENS_IDS "ids"         /* in /streams/NAME */
+#define SP_TOKENS_OFFSETS "offsets" /* in /streams/NAME */
+#define SP_TOKENS_DOCUMENTS "/documents"
+#define SP_TOKENS_DOCUMENT_ID "/documents/id"
+#define SP_TOKENS_DOCUMENT_HASH "/documents/hash"
+#define SP_TOKENS_SOURCES "/sources"
+#define SP_TOKENS_SOURCE_PATH "/sources/path"
+#define SP_TOKENS_SOURCE_BYTES "/sources/bytes"
+#define SP_TOKENS_SOURCE_DOCUMENTS "/sources/documents"
+
+enum {
+    SP_TOKENS_MAX_STREAMS = 64,
+    SP_TOKENS_OBJECT_SIZE = 96, /* of "/streams/NAME/offsets" with its NUL */
+    SP_TOKENS_U16_VOCAB = 65536 /* the largest vocabulary whose ids fit u16 */
+};
