@@ -40,9 +40,10 @@ typedef struct library {
 static const library libraries[] = {
     {"MPI", sp_mpi_version},           {"HDF5", sp_hdf5_version},
     {"OpenBLAS", sp_openblas_version}, {"oneDNN", sp_onednn_version},
-    {"PCRE2", sp_pcre2_version},       {"Jansson", sp_jansson_version},
-    {"libyaml", sp_libyaml_version},   {"xxHash", sp_xxhash_version},
-    {"zlib", sp_zlib_version},         {"zstd", sp_zstd_version},
+    {"PCRE2", sp_pcre2_version},       {"utf8proc", sp_utf8proc_version},
+    {"Jansson", sp_jansson_version},   {"libyaml", sp_libyaml_version},
+    {"xxHash", sp_xxhash_version},     {"zlib", sp_zlib_version},
+    {"zstd", sp_zstd_version},
 };
 
 typedef struct format {

@@ -1,7 +1,8 @@
-/* Which library of regular expressions is in use. */
+/* Which libraries of text are in use. */
 #pragma once
 
 #include <stddef.h>
 
-/* Writes PCRE2's version and date to text [size]. */
+/* Write a library's version, PCRE2's with its date, to text [size]. */
 void sp_pcre2_version(char *text, size_t size);
+void sp_utf8proc_version(char *text, size_t size);

@@ -1,0 +1,176 @@
+#include "tests/check.h"
+
+#include "run/run_config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *const required[] = {
+    "run.dir=runs/x",        "encoder.model=models/e",      "decoder.model=models/d",
+    "data.tokens=tokens.h5", "data.encoder_stream=smollm2", "data.decoder_stream=smollm2"};
+enum { N_REQUIRED = sizeof required / sizeof required[0], MAX_SETS = 16 };
+
+/* Loads what is required and then the assignments in `sets`, up to a NULL. */
+static sp_status load(sp_run_config *config, const char *const *sets) {
+    const char *all[MAX_SETS];
+    size_t n = 0;
+    for (; n < N_REQUIRED; n++) all[n] = required[n];
+    for (; *sets != NULL; sets++) {
+        assert_true(n < MAX_SETS);
+        all[n++] = *sets;
+    }
+    return sp_run_config_load(config, NULL, all, n);
+}
+
+static void assert_refused(const char *const *sets, const char *part, const char *other_part) {
+    sp_run_config config = {0};
+    assert_int_equal(load(&config, sets), SP_USAGE);
+    if (strstr(sp_message(), part) == NULL || strstr(sp_message(), other_part) == NULL)
+        fail_msg("'%s' and '%s' are not both in: %s", part, other_part, sp_message());
+    sp_run_config_free(&config);
+}
+
+#define SETS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* The values of the skeleton in architecture.md, section 7. */
+static void defaults_are_the_methods_own(void **state) {
+    sp_run_config config = {0};
+    assert_int_equal(load(&config, SETS("run.seed=1")), SP_OK);
+    assert_true(config.encoder.train == SP_ENCODER_FULL && config.encoder.memory_tokens == 64);
+    assert_true(config.encoder.lora.rank == 64 && config.encoder.lora.alpha == 32);
+    assert_true(config.encoder.lora.dropout == 0.1 && config.encoder.lora.targets.n_items == 8);
+    assert_true(config.decoder.precision == SP_ASKED_AUTO);
+    assert_true(config.decoder.markers == SP_MARKERS_AUTO);
+    assert_true(config.data.validation == 0.01 && config.data.epochs == 1);
+    assert_true(config.data.limit == SP_COUNT_AUTO && config.data.budget_tokens == SP_COUNT_AUTO);
+    assert_true(config.segment.tokens == 256 && config.segment.ratio == 4);
+    assert_true(config.segment.slots == SP_SLOTS_PROPORTIONAL);
+    assert_true(config.objective.reconstruction == 0.5 && config.objective.completion == 0.5);
+    assert_true(config.objective.draw == SP_DRAW_BOTH);
+    assert_true(config.train.init == NULL && config.train.steps == SP_COUNT_AUTO);
+    assert_true(config.train.stop_at_step == SP_COUNT_AUTO);
+    assert_true(config.train.global_batch == 256 && config.train.micro_batch == 8);
+    assert_true(config.train.lr == 1e-4 && config.train.warmup_steps == 300);
+    assert_true(config.train.schedule == SP_SCHEDULE_COSINE && config.train.grad_clip == 0.5);
+    assert_true(config.train.weight_decay == 0 && config.train.validate_every == 500);
+    assert_true(config.train.precision == SP_ASKED_AUTO);
+    assert_true(config.checkpoint.every_steps == 500 && config.checkpoint.keep == 2);
+    assert_true(config.checkpoint.major_every == 5000);
+    assert_true(config.parallel.pipeline == 1 && config.parallel.wire == SP_ASKED_AUTO);
+    sp_run_config_free(&config);
+}
+
+static void words_reach_their_enums(void **state) {
+    sp_run_config config = {0};
+    assert_int_equal(
+        load(&config, SETS("encoder.train=lora", "decoder.precision=int8", "decoder.markers=frozen",
+                           "segment.slots=fixed", "objective.draw=one", "train.schedule=constant",
+                           "train.precision=bf16", "parallel.wire=f32", "train.steps=0")),
+        SP_OK);
+    assert_true(config.encoder.train == SP_ENCODER_LORA);
+    assert_true(config.decoder.precision == SP_ASKED_INT8);
+    assert_true(config.decoder.markers == SP_MARKERS_FROZEN);
+    assert_true(config.segment.slots == SP_SLOTS_FIXED && config.objective.draw == SP_DRAW_ONE);
+    assert_true(config.train.schedule == SP_SCHEDULE_CONSTANT && config.train.steps == 0);
+    assert_true(config.train.precision == SP_ASKED_BF16);
+    assert_true(config.parallel.wire == SP_ASKED_F32);
+    sp_run_config_free(&config);
+}
+
+static void each_required_key_is_asked_for_by_name(void **state) {
+    for (size_t i = 0; i < N_REQUIRED; i++) {
+        char name[64], without[72];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(required[i], "="), required[i]);
+        snprintf(without, sizeof without, "%s=null", name);
+        assert_refused(SETS(without), name, "needs a value");
+    }
+}
+
+static void slots_of_a_full_segment_must_have_their_rows(void **state) {
+    sp_run_config config = {0};
+    assert_int_equal(load(&config, SETS("segment.tokens=256", "segment.ratio=4")), SP_OK);
+    sp_run_config_free(&config);
+    assert_refused(SETS("segment.tokens=257"), "the 65 slots", "raise it to 65, or the ratio to 5");
+    assert_refused(SETS("encoder.memory_tokens=10"), "10 are too few for the 64 slots", "to 26");
+}
+
+static void slots_follow_the_rule(void **state) {
+    sp_run_config config = {0};
+    assert_int_equal(load(&config, SETS("segment.tokens=130", "segment.ratio=4")), SP_OK);
+    assert_int_equal(sp_run_config_slots(&config, 130), 33);
+    assert_int_equal(sp_run_config_slots(&config, 128), 32);
+    assert_int_equal(sp_run_config_slots(&config, 1), 1);
+    config.segment.slots = SP_SLOTS_FIXED;
+    assert_int_equal(sp_run_config_slots(&config, 1), 33);
+    sp_run_config_free(&config);
+}
+
+static void what_cannot_be_run_is_refused_by_key(void **state) {
+    assert_refused(SETS("parallel.pipeline=2"), "parallel.pipeline", "1");
+    assert_refused(SETS("objective.reconstruction=0", "objective.completion=0"),
+                   "objective.reconstruction", "objective.completion");
+    assert_refused(SETS("segment.ratio=0"), "segment.ratio", "from 1");
+    assert_refused(SETS("data.validation=1"), "data.validation", "from 0");
+    assert_refused(SETS("encoder.lora.targets=q,query"), "'query'",
+                   "q, k, v, o, gate, up, down, embed, head");
+    assert_refused(SETS("train.precision=int8"), "train.precision", "f32, bf16, auto");
+    assert_refused(SETS("encoder.train=all"), "encoder.train", "full, lora, none");
+}
+
+/* Every recipe of the repository loads; tests run in its root. */
+static void recipes_load_and_are_complete(void **state) {
+    static const char *const recipes[] = {
+        "configs/nano/stage1.yaml",      "configs/nano/stage2.yaml",
+        "configs/pcc-lite/stage1.yaml",  "configs/pcc-lite/stage2.yaml",
+        "configs/pcc-large/stage1.yaml", "configs/pcc-large/stage2.yaml"};
+    for (size_t i = 0; i < sizeof recipes / sizeof recipes[0]; i++) {
+        sp_run_config config = {0};
+        if (sp_run_config_load(&config, recipes[i], NULL, 0) != SP_OK) fail_msg("%s", sp_message());
+        const int is_stage2 = strstr(recipes[i], "stage2") != NULL;
+        assert_int_equal(config.train.init != NULL, is_stage2);
+        assert_int_equal(config.objective.completion > 0, is_stage2);
+        assert_int_equal(config.segment.tokens, is_stage2 ? 256 : 128);
+        sp_run_config_free(&config);
+    }
+}
+
+static void set_wins_over_the_file(void **state) {
+    sp_run_config config = {0};
+    assert_int_equal(sp_run_config_load(&config, "configs/nano/stage1.yaml",
+                                        SETS("train.steps=7", "train.steps=9"), 2),
+                     SP_OK);
+    assert_int_equal(config.train.steps, 9);
+    assert_int_equal(config.encoder.train, SP_ENCODER_LORA);
+    sp_run_config_free(&config);
+}
+
+static void dump_loads_back_complete(void **state) {
+    sp_run_config config = {0}, copy = {0};
+    assert_int_equal(sp_run_config_load(&config, "configs/nano/stage2.yaml", NULL, 0), SP_OK);
+    json_t *dump = NULL, *again = NULL;
+    assert_int_equal(sp_config_dump(&dump, &config, &sp_run_config_table), SP_OK);
+    assert_int_equal(sp_config_init(&copy, &sp_run_config_table), SP_OK);
+    assert_int_equal(sp_config_load_json(&copy, &sp_run_config_table, dump, "dump"), SP_OK);
+    assert_int_equal(sp_config_dump(&again, &copy, &sp_run_config_table), SP_OK);
+    assert_true(json_equal(dump, again));
+    assert_true(copy.train.lr == config.train.lr);
+    json_decref(again);
+    json_decref(dump);
+    sp_run_config_free(&copy);
+    sp_run_config_free(&config);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_are_the_methods_own),
+        cmocka_unit_test(words_reach_their_enums),
+        cmocka_unit_test(each_required_key_is_asked_for_by_name),
+        cmocka_unit_test(slots_of_a_full_segment_must_have_their_rows),
+        cmocka_unit_test(slots_follow_the_rule),
+        cmocka_unit_test(what_cannot_be_run_is_refused_by_key),
+        cmocka_unit_test(recipes_load_and_are_complete),
+        cmocka_unit_test(set_wins_over_the_file),
+        cmocka_unit_test(dump_loads_back_complete),
+    };
+    return cmocka_run_group_tests_name("run_config", tests, NULL, NULL);
+}
