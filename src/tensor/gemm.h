@@ -1,4 +1,4 @@
-/* Matrix products in f32, by OpenBLAS: the only file that knows it.
+/* Matrix products in f32, by OpenBLAS or oneDNN.
 
    Matrices are row-major; ld is the distance between rows in values, at least their length, so that
    a matrix may be a range of columns of a wider one. Any of m, n, k may be 0. y overlaps neither a
@@ -6,6 +6,7 @@
    one alone inside a parallel region. The same call on as many threads gives the same bits. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct sp_gemm {
@@ -25,5 +26,24 @@ void sp_gemm_nn(sp_gemm size, float *y, size_t ld_y, const float *a, size_t ld_a
 void sp_gemm_tn(sp_gemm size, float *y, size_t ld_y, const float *a, size_t ld_a, const float *b,
                 size_t ld_b);
 
-/* "OpenBLAS 0.3.21 …" as the library says, for --version. Static. */
+/* y = alpha op(a) op(b) + beta y, where op transposes what is said to be transposed; m, n and k are
+   at least 1. */
+typedef void sp_gemm_fn(const sp_gemm *size, bool a_transposed, bool b_transposed, float *y,
+                        size_t ld_y, const float *a, size_t ld_a, const float *b, size_t ld_b);
+
+typedef struct sp_gemm_kernel {
+    const char *name;
+    bool (*supported)(void);
+    sp_gemm_fn *gemm;
+} sp_gemm_kernel;
+
+/* Every version, fastest first; the last is the reference and runs anywhere. The functions above
+   take the first that is supported. */
+extern const sp_gemm_kernel sp_gemm_kernels[];
+extern const size_t sp_gemm_n_kernels;
+
+/* The version that the functions above take. */
+const sp_gemm_kernel *sp_gemm_chosen(void);
+
+/* OpenBLAS and its version, as it says itself, for --version. Static. */
 const char *sp_gemm_library(void);

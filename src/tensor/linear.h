@@ -49,7 +49,7 @@ size_t sp_linear_scratch_bytes(const sp_linear *linear, size_t n_rows);
 void sp_linear_forward(const sp_linear *linear, float *y, const float *x, size_t n_rows,
                        void *scratch);
 
-/* dx = dy weight + beta dx: writes (beta 0) or adds to (beta 1) dx [n_rows, n_in], given
+/* dx = dy weight + beta dx, with beta 0 (writes) or 1 (adds to) dx [n_rows, n_in], given
    dy [n_rows, n_out]. */
 void sp_linear_backward_input(const sp_linear *linear, float *dx, float beta, const float *dy,
                               size_t n_rows, void *scratch);

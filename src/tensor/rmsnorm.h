@@ -19,6 +19,10 @@ typedef struct sp_rmsnorm_kernel {
     /* One row: writes y[d], returns rstd. */
     float (*forward_row)(float *restrict y, const float *restrict x, const float *restrict weight,
                          size_t d, float eps);
+    /* One row: writes dx[d], or adds to beta times it. */
+    void (*backward_row)(float *restrict dx, float beta, const float *restrict dy,
+                         const float *restrict x, const float *restrict weight, size_t d,
+                         float rstd);
 } sp_rmsnorm_kernel;
 
 /* Every version, fastest first; the last is the reference and runs anywhere. */

@@ -1,0 +1,116 @@
+#include "tensor/linear_kernel.h"
+
+#include "tensor/cpu.h"
+#include "tensor/dnnl_matmul.h"
+#include "tensor/gemm.h"
+
+static bool always(void) { return true; }
+
+static size_t no_scratch(const sp_linear *linear, size_t n_rows) {
+    (void)linear, (void)n_rows;
+    return 0;
+}
+
+static void forward_f32(const sp_linear *linear, float *y, const float *x, size_t n_rows,
+                        void *scratch) {
+    (void)scratch;
+    const size_t n_out = linear->n_out, n_in = linear->n_in;
+    const sp_gemm size = {.m = n_rows, .n = n_out, .k = n_in, .alpha = 1};
+    sp_gemm_nt(size, y, n_out, x, n_in, linear->weight_f32, n_in);
+}
+
+static void backward_input_f32(const sp_linear *linear, float *dx, float beta, const float *dy,
+                               size_t n_rows, void *scratch) {
+    (void)scratch;
+    const size_t n_out = linear->n_out, n_in = linear->n_in;
+    const sp_gemm size = {.m = n_rows, .n = n_in, .k = n_out, .alpha = 1, .beta = beta};
+    sp_gemm_nn(size, dx, n_in, dy, n_out, linear->weight_f32, n_in);
+}
+
+const sp_linear_kernel sp_linear_kernel_f32 = {.name = "f32",
+                                               .supported = always,
+                                               .scratch_bytes = no_scratch,
+                                               .forward = forward_f32,
+                                               .backward_input = backward_input_f32};
+
+/* bf16 by the CPU's own instructions: the activations are rounded to bf16 into scratch. */
+
+static size_t scratch_bytes_dnnl(const sp_linear *linear, size_t n_rows) {
+    const size_t wider = linear->n_in > linear->n_out ? linear->n_in : linear->n_out;
+    return n_rows * wider * sizeof(uint16_t);
+}
+
+void sp_linear_round_to_bf16(uint16_t *out, const float *x, size_t n) {
+    enum { PIECE = 8192 };
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < n; i += PIECE)
+        sp_f32_to_bf16(out + i, x + i, n - i < PIECE ? n - i : PIECE);
+}
+
+static void forward_dnnl(const sp_linear *linear, float *y, const float *x, size_t n_rows,
+                         void *scratch) {
+    sp_linear_round_to_bf16(scratch, x, n_rows * linear->n_in);
+    sp_dnnl_matmul_forward(linear->matmul, y, scratch, n_rows);
+}
+
+static void backward_input_dnnl(const sp_linear *linear, float *dx, float beta, const float *dy,
+                                size_t n_rows, void *scratch) {
+    sp_linear_round_to_bf16(scratch, dy, n_rows * linear->n_out);
+    sp_dnnl_matmul_backward(linear->matmul, dx, beta, scratch, n_rows);
+}
+
+/* bf16 as a storage format: a panel of weight rows at a time becomes f32 in scratch. */
+
+enum { PANEL_ROWS = 256 }; /* wide enough for a product at full speed, and 4 MiB at n_in 4096 */
+
+static size_t scratch_bytes_panels(const sp_linear *linear, size_t n_rows) {
+    const size_t rows = linear->n_out < PANEL_ROWS ? linear->n_out : PANEL_ROWS;
+    return n_rows == 0 ? 0 : rows * linear->n_in * sizeof(float);
+}
+
+/* Writes weight rows [begin, begin + PANEL_ROWS) to panel, and returns how many there are. */
+static size_t expand_panel(const sp_linear *linear, float *panel, size_t begin) {
+    const size_t left = linear->n_out - begin, n_in = linear->n_in;
+    const size_t n_panel = left < PANEL_ROWS ? left : PANEL_ROWS;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < n_panel; i++)
+        sp_bf16_to_f32(panel + i * n_in, linear->weight_bf16 + (begin + i) * n_in, n_in);
+    return n_panel;
+}
+
+static void forward_panels(const sp_linear *linear, float *y, const float *x, size_t n_rows,
+                           void *scratch) {
+    const size_t n_out = linear->n_out, n_in = linear->n_in;
+    for (size_t begin = 0; n_rows > 0 && begin < n_out; begin += PANEL_ROWS) {
+        const size_t n_panel = expand_panel(linear, scratch, begin);
+        const sp_gemm size = {.m = n_rows, .n = n_panel, .k = n_in, .alpha = 1};
+        sp_gemm_nt(size, y + begin, n_out, x, n_in, scratch, n_in);
+    }
+}
+
+static void backward_input_panels(const sp_linear *linear, float *dx, float beta, const float *dy,
+                                  size_t n_rows, void *scratch) {
+    const size_t n_out = linear->n_out, n_in = linear->n_in;
+    for (size_t begin = 0; n_rows > 0 && begin < n_out; begin += PANEL_ROWS) {
+        const size_t n_panel = expand_panel(linear, scratch, begin);
+        const sp_gemm size = {
+            .m = n_rows, .n = n_in, .k = n_panel, .alpha = 1, .beta = begin == 0 ? beta : 1};
+        sp_gemm_nn(size, dx, n_in, dy + begin, n_out, scratch, n_in);
+    }
+}
+
+const sp_linear_kernel sp_linear_kernels_bf16[] = {
+    {.name = "bf16, oneDNN",
+     .supported = sp_cpu_computes_bf16,
+     .wants_matmul = true,
+     .scratch_bytes = scratch_bytes_dnnl,
+     .forward = forward_dnnl,
+     .backward_input = backward_input_dnnl},
+    {.name = "bf16 in f32 panels",
+     .supported = always,
+     .scratch_bytes = scratch_bytes_panels,
+     .forward = forward_panels,
+     .backward_input = backward_input_panels},
+};
+const size_t sp_linear_n_kernels_bf16 =
+    sizeof sp_linear_kernels_bf16 / sizeof sp_linear_kernels_bf16[0];
