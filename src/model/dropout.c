@@ -1,9 +1,9 @@
 #include "model/dropout.h"
 
+#include "tensor/cpu.h"
+
 /* Philox4x32-10 for this many counters at once: a loop without branches over lanes vectorises. */
 enum { LANES = 16, VALUES_A_COUNTER = 8, CHUNK = LANES * VALUES_A_COUNTER };
-
-#define VERSIONS __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 
 typedef struct place {
     uint32_t key[2];
@@ -40,7 +40,7 @@ draw(float *restrict scale, place at, uint32_t first_counter, uint32_t threshold
         }
 }
 
-VERSIONS static void scale_row(float *y, const float *x, size_t d, place at, uint32_t threshold,
+SP_CLONES static void scale_row(float *y, const float *x, size_t d, place at, uint32_t threshold,
                                float kept) {
     float scale[CHUNK];
     for (size_t begin = 0; begin < d; begin += CHUNK) {
@@ -50,7 +50,7 @@ VERSIONS static void scale_row(float *y, const float *x, size_t d, place at, uin
     }
 }
 
-VERSIONS static void add_scaled_row(float *restrict dx, const float *restrict dy, size_t d,
+SP_CLONES static void add_scaled_row(float *restrict dx, const float *restrict dy, size_t d,
                                     place at, uint32_t threshold, float kept) {
     float scale[CHUNK];
     for (size_t begin = 0; begin < d; begin += CHUNK) {

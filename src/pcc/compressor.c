@@ -12,15 +12,17 @@
 enum { SAMPLED_ROWS = 4096 };
 
 static sp_status declare(sp_compressor *c, const sp_compressor_options *options) {
-    const size_t d_encoder = options->encoder->config.d_model;
-    const size_t d_decoder = options->decoder->config.d_model;
     c->params.are_frozen = options->is_inference;
-    SP_TRY(sp_transformer_create(&c->encoder, options->encoder, options->training, &options->lora,
-                                 &c->params, "encoder.", 0));
-    SP_TRY(sp_params_declare(&c->params, &c->memory_tokens, options->memory_tokens, d_encoder,
-                             "encoder.memory_tokens"));
-    SP_TRY(sp_converter_declare(&c->converter, &c->params, d_encoder, d_decoder));
-    SP_TRY(sp_params_declare(&c->params, &c->markers, SP_N_MARKERS, d_decoder, "markers"));
+    if (options->encoder != NULL) {
+        SP_TRY(sp_transformer_create(&c->encoder, options->encoder, options->training,
+                                     &options->lora, &c->params, "encoder.", 0));
+        SP_TRY(sp_params_declare(&c->params, &c->memory_tokens, options->memory_tokens,
+                                 options->d_encoder, "encoder.memory_tokens"));
+    }
+    SP_TRY(sp_converter_declare(&c->converter, &c->params, options->d_encoder, options->d_decoder));
+    if (options->decoder == NULL) return SP_OK;
+    SP_TRY(sp_params_declare(&c->params, &c->markers, SP_N_MARKERS, options->d_decoder, "markers"));
+    c->markers->is_frozen = options->markers_are_frozen;
     return sp_transformer_create(&c->decoder, options->decoder, SP_TRAIN_NONE, NULL, &c->params,
                                  "decoder.", 0);
 }
@@ -50,16 +52,20 @@ static sp_status init_rows_like(const sp_param *param, const sp_tensor *table, u
     return SP_OK;
 }
 
+static sp_status bind_side(sp_transformer *transformer, const sp_compressor_options *options,
+                           const sp_weights *weights, sp_param *special, const char *where) {
+    SP_TRY(sp_transformer_bind(transformer, options->seed, options->encoder_tensors, where));
+    transformer->embedding.special = special;
+    return init_rows_like(special, &weights->embedding, options->seed);
+}
+
 static sp_status bind(sp_compressor *c, const sp_compressor_options *options) {
     SP_TRY(sp_params_allocate(&c->params));
-    SP_TRY(sp_transformer_bind(c->encoder, options->seed, options->encoder_tensors, "encoder"));
-    SP_TRY(sp_transformer_bind(c->decoder, options->seed, NULL, "decoder"));
     SP_TRY(sp_converter_bind(&c->converter, options->seed));
-    SP_TRY(init_rows_like(c->memory_tokens, &options->encoder->embedding, options->seed));
-    SP_TRY(init_rows_like(c->markers, &options->decoder->embedding, options->seed));
-    c->encoder->embedding.special = c->memory_tokens;
-    c->decoder->embedding.special = c->markers;
-    c->markers->is_frozen = options->markers_are_frozen;
+    if (c->encoder != NULL)
+        SP_TRY(bind_side(c->encoder, options, options->encoder, c->memory_tokens, "encoder"));
+    if (c->decoder != NULL)
+        SP_TRY(bind_side(c->decoder, options, options->decoder, c->markers, "decoder"));
     return SP_OK;
 }
 
@@ -76,13 +82,16 @@ static sp_status append_layers(sp_compressor *c, const sp_transformer *transform
 
 static sp_status build_chain(sp_compressor *c) {
     sp_block *block = NULL;
-    SP_TRY(append_layers(c, c->encoder, SP_ENCODER));
-    SP_TRY(sp_take_block_create(&block, &c->encoder->weights->config, &c->encoder->final_norm,
-                                SP_ENCODER));
-    SP_TRY(sp_chain_append(&c->chain, block));
+    if (c->encoder != NULL) {
+        SP_TRY(append_layers(c, c->encoder, SP_ENCODER));
+        SP_TRY(sp_take_block_create(&block, &c->encoder->weights->config, &c->encoder->final_norm,
+                                    SP_ENCODER));
+        SP_TRY(sp_chain_append(&c->chain, block));
+    }
     c->encoder_end = c->chain.n_blocks;
     SP_TRY(sp_converter_block_create(&block, &c->converter));
     SP_TRY(sp_chain_append(&c->chain, block));
+    if (c->decoder == NULL) return SP_OK;
     SP_TRY(append_layers(c, c->decoder, SP_DECODER));
     SP_TRY(sp_loss_block_create(&block, &c->decoder->weights->config, &c->decoder->final_norm,
                                 c->decoder->weights->head, SP_DECODER));
@@ -121,8 +130,10 @@ static size_t n_positions(const sp_rows *rows) {
 
 sp_status sp_compressor_reserve(sp_compressor *c, const sp_batch *batch, size_t begin, size_t end,
                                 bool keep, sp_arena *arena) {
-    SP_TRY(sp_transformer_reserve(c->encoder, n_positions(&batch->rows[SP_ENCODER])));
-    SP_TRY(sp_transformer_reserve(c->decoder, n_positions(&batch->rows[SP_DECODER])));
+    if (c->encoder != NULL)
+        SP_TRY(sp_transformer_reserve(c->encoder, n_positions(&batch->rows[SP_ENCODER])));
+    if (c->decoder != NULL)
+        SP_TRY(sp_transformer_reserve(c->decoder, n_positions(&batch->rows[SP_DECODER])));
     arena->used = 0;
     return sp_arena_reserve(arena, sp_chain_arena_bytes(&c->chain, begin, end, batch, keep),
                             "activations");

@@ -1,8 +1,8 @@
 /* The compressor: encoder, memory tokens, converter, markers and decoder as one chain of blocks.
 
-       [encoder_begin, encoder_end)   embed, layers, take: segments to memory [n_taken, d_enc]
-       encoder_end                    converter: memory to slots [n_taken, d_dec]
-       (encoder_end, n_blocks)        splice, decoder layers, loss
+       [0, encoder_end)           embed, layers, take: segments to memory [n_taken, d_enc]
+       encoder_end                converter: memory to slots [n_taken, d_dec]
+       (encoder_end, n_blocks)    splice, decoder layers, loss
 
    Trained: the encoder by LoRA or in full, memory tokens, converter, and markers unless frozen.
    Made in steps: create() declares, then allocates, all parameters and gives them first values; a
@@ -15,7 +15,9 @@
 #include "pcc/layout.h"
 
 typedef struct sp_compressor_options {
-    const sp_weights *encoder, *decoder;    /* borrowed; may be one */
+    /* Borrowed; may be one; NULL leaves that side out. */
+    const sp_weights *encoder, *decoder;
+    size_t d_encoder, d_decoder;            /* row widths; those of the weights that are there */
     const sp_tensor_table *encoder_tensors; /* borrowed during create(); read for full training */
     sp_training training;
     sp_lora_options lora;
@@ -27,7 +29,7 @@ typedef struct sp_compressor_options {
 
 typedef struct sp_compressor {
     sp_params params;
-    sp_transformer *encoder, *decoder;
+    sp_transformer *encoder, *decoder; /* NULL where left out */
     sp_param *memory_tokens, *markers;
     sp_converter converter;
     sp_chain chain;

@@ -102,6 +102,8 @@ static const sp_config_key keys[] = {
      "of the arithmetic in training"},
     {"train.validate_every", SP_KEY_COUNT, MEMBER(train.validate_every), "500", ANY, NULL,
      "steps; 0: never"},
+    {"train.validate_segments", SP_KEY_COUNT, MEMBER(train.validate_segments), "256", ONE_AND_MORE,
+     NULL, "held-out segments in a validation, at most"},
 
     {"checkpoint.every_steps", SP_KEY_COUNT, MEMBER(checkpoint.every_steps), "500", ANY, NULL,
      "steps; 0: at the end only"},

@@ -71,6 +71,7 @@ typedef struct sp_run_config {
         double weight_decay;
         sp_asked_precision precision;
         size_t validate_every; /* 0: never */
+        size_t validate_segments;
     } train;
     struct {
         size_t every_steps; /* 0: at the end only */

@@ -1,0 +1,44 @@
+/* metrics.jsonl: one JSON object a line, in a run's folder.
+
+   A training line has step, loss_reconstruction, loss_completion (null without a target), grad_norm
+   (before clipping), lr, tokens_per_second (context tokens), flops_per_second, seconds,
+   seconds_data, seconds_communication, seconds_checkpoint. Line N holds the losses before update N.
+   A validation line has step and validation_… keys. Losses are mean NLL in nats. */
+#pragma once
+
+#include "chain/batch.h"
+
+#include <stdio.h>
+
+typedef struct sp_metrics {
+    FILE *file; /* owned */
+    char *path; /* owned */
+} sp_metrics;   /* all zero: closed */
+
+typedef struct sp_step_metrics {
+    uint64_t step;
+    double loss_sum[SP_N_LOSSES];
+    uint64_t n_targets[SP_N_LOSSES];
+    double grad_norm, lr;
+    uint64_t n_tokens; /* context tokens */
+    double flop;
+    double seconds, seconds_data, seconds_communication, seconds_checkpoint;
+} sp_step_metrics;
+
+typedef struct sp_validation_metrics {
+    uint64_t step, n_segments;
+    double loss_sum[SP_N_LOSSES];
+    uint64_t n_targets[SP_N_LOSSES], n_correct[SP_N_LOSSES];
+    double seconds;
+} sp_validation_metrics;
+
+/* Opens the file of the run folder for appending. Lines of steps beyond `step`, and a line that a
+   killed run left half written, are taken out first, so that a resumed run holds each step once. */
+SP_NODISCARD sp_status sp_metrics_open(sp_metrics *metrics, const char *run_dir, uint64_t step);
+
+/* Appends a line. SP_IO: it cannot be written. */
+SP_NODISCARD sp_status sp_metrics_write_step(sp_metrics *metrics, const sp_step_metrics *step);
+SP_NODISCARD sp_status sp_metrics_write_validation(sp_metrics *metrics,
+                                                   const sp_validation_metrics *validation);
+
+void sp_metrics_close(sp_metrics *metrics);

@@ -1,0 +1,148 @@
+#include "run/models.h"
+
+#include "tensor/cpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static sp_status resolve_precision(sp_precision *precision, sp_asked_precision asked,
+                                   const char *key) {
+    switch (asked) {
+    case SP_ASKED_AUTO:
+    case SP_ASKED_F32:
+        *precision = SP_PRECISION_F32;
+        return SP_OK;
+    case SP_ASKED_BF16:
+        *precision = SP_PRECISION_BF16;
+        return SP_OK;
+    default:
+        return sp_fail(SP_USAGE, "%s: int8 is not supported yet; use f32, bf16 or auto", key);
+    }
+}
+
+static bool is_same_file(const char *a, const char *b) {
+    char *real_a = realpath(a, NULL), *real_b = realpath(b, NULL);
+    const bool is_same = real_a != NULL && real_b != NULL && strcmp(real_a, real_b) == 0;
+    free(real_a);
+    free(real_b);
+    return is_same;
+}
+
+static sp_status open_weights(sp_model_source *source, sp_weights *weights, const char *path,
+                              sp_precision precision, sp_weights_part part) {
+    SP_TRY(sp_model_source_open(source, path));
+    return sp_weights_load(weights, &source->tensors, source->config, precision, part, path);
+}
+
+/* Encoder and decoder share their weights where the file, the precision and the use allow it. */
+static sp_status open_both(sp_models *models, const sp_run_config *config, sp_sides sides) {
+    sp_precision of_encoder, of_decoder;
+    SP_TRY(resolve_precision(&of_encoder, config->train.precision, "train.precision"));
+    SP_TRY(resolve_precision(&of_decoder, config->decoder.precision, "decoder.precision"));
+    const bool is_full = config->encoder.train == SP_ENCODER_FULL;
+    const bool is_shared = sides == SP_SIDES_BOTH && !is_full && of_encoder == of_decoder &&
+                           is_same_file(config->encoder.model, config->decoder.model);
+    if (sides != SP_SIDES_DECODER) {
+        const sp_weights_part part = is_full     ? SP_WEIGHTS_FRAME
+                                     : is_shared ? SP_WEIGHTS_ALL
+                                                 : SP_WEIGHTS_BODY;
+        SP_TRY(open_weights(&models->encoder_source, &models->encoder, config->encoder.model,
+                            of_encoder, part));
+        models->encoder_weights = &models->encoder;
+    }
+    if (sides == SP_SIDES_ENCODER) return SP_OK;
+    models->decoder_weights = is_shared ? &models->encoder : &models->decoder;
+    if (is_shared) return SP_OK;
+    return open_weights(&models->decoder_source, &models->decoder, config->decoder.model,
+                        of_decoder, SP_WEIGHTS_ALL);
+}
+
+static sp_status read_lora(sp_lora_options *lora, const sp_run_config *config) {
+    lora->rank = config->encoder.lora.rank;
+    lora->alpha = config->encoder.lora.alpha;
+    lora->dropout = config->encoder.lora.dropout;
+    const sp_string_list *targets = &config->encoder.lora.targets;
+    for (size_t i = 0; i < targets->n_items; i++)
+        for (sp_role role = 0; role < SP_N_ROLES; role++)
+            if (strcmp(targets->items[i], sp_roles[role].name) == 0) lora->targets[role] = true;
+    return SP_OK;
+}
+
+/* A side that is left out still has a width, which the converter's weights tell. */
+static sp_status read_widths(sp_compressor_options *options, const sp_checkpoint *checkpoint) {
+    sp_checkpoint_tensor in = {0};
+    if (checkpoint != NULL && sp_checkpoint_find_tensor(checkpoint, "converter.in.weight", &in) &&
+        in.n_dims == 2) {
+        options->d_decoder = in.shape[0];
+        options->d_encoder = in.shape[1];
+    }
+    if (options->encoder != NULL) options->d_encoder = options->encoder->config.d_model;
+    if (options->decoder != NULL) options->d_decoder = options->decoder->config.d_model;
+    if (options->d_encoder == 0 || options->d_decoder == 0)
+        return sp_fail(SP_BAD_DATA, "'%s': no converter", sp_checkpoint_path(checkpoint));
+    return SP_OK;
+}
+
+static sp_status make_compressor(sp_models *models, const sp_run_config *config,
+                                 const sp_checkpoint *checkpoint, bool for_training) {
+    static const sp_training trainings[] = {[SP_ENCODER_FULL] = SP_TRAIN_FULL,
+                                            [SP_ENCODER_LORA] = SP_TRAIN_LORA,
+                                            [SP_ENCODER_NONE] = SP_TRAIN_NONE};
+    sp_compressor_options options = {
+        .encoder = models->encoder_weights,
+        .decoder = models->decoder_weights,
+        .encoder_tensors = &models->encoder_source.tensors,
+        .training = trainings[config->encoder.train],
+        .memory_tokens = config->encoder.memory_tokens,
+        .markers_are_frozen =
+            config->decoder.markers == SP_MARKERS_FROZEN ||
+            (config->decoder.markers == SP_MARKERS_AUTO && config->train.init != NULL),
+        .is_inference = !for_training,
+        .seed = config->run.seed,
+    };
+    SP_TRY(read_lora(&options.lora, config));
+    SP_TRY(read_widths(&options, checkpoint));
+    SP_TRY(sp_compressor_create(&models->compressor, &options));
+    return checkpoint != NULL ? sp_models_load(models, checkpoint) : SP_OK;
+}
+
+sp_status sp_models_open(sp_models *models, const sp_run_config *config, sp_sides sides,
+                         const sp_checkpoint *checkpoint, bool for_training) {
+    sp_status status = open_both(models, config, sides);
+    if (status == SP_OK) status = make_compressor(models, config, checkpoint, for_training);
+    if (status != SP_OK) sp_models_close(models);
+    return status;
+}
+
+sp_status sp_models_load(sp_models *models, const sp_checkpoint *checkpoint) {
+    const sp_params *params = &models->compressor->params;
+    for (size_t i = 0; i < params->n_entries; i++) {
+        const sp_param *param = params->entries[i];
+        SP_TRY(sp_checkpoint_read_tensor(checkpoint, param->name, param->n_dims, param->shape,
+                                         param->value));
+    }
+    return SP_OK;
+}
+
+const sp_model_source *sp_models_decoder_source(const sp_models *models) {
+    return models->decoder_weights == &models->encoder ? &models->encoder_source
+                                                       : &models->decoder_source;
+}
+
+sp_status sp_models_read_config(sp_run_config *config, const sp_checkpoint *checkpoint) {
+    const json_t *saved = json_object_get(sp_checkpoint_manifest(checkpoint), "config");
+    if (!json_is_object(saved))
+        return sp_fail(SP_BAD_DATA, "'%s': its manifest has no config",
+                       sp_checkpoint_path(checkpoint));
+    SP_TRY(sp_config_init(config, &sp_run_config_table));
+    return sp_config_load_json(config, &sp_run_config_table, saved, sp_checkpoint_path(checkpoint));
+}
+
+void sp_models_close(sp_models *models) {
+    sp_compressor_destroy(models->compressor);
+    sp_weights_free(&models->decoder);
+    sp_weights_free(&models->encoder);
+    sp_model_source_close(&models->decoder_source);
+    sp_model_source_close(&models->encoder_source);
+    *models = (sp_models){0};
+}

@@ -1,0 +1,39 @@
+/* The models of a run: encoder and decoder opened as a configuration names them, and the compressor
+   over them. Where both are the same file in the same precision, one copy of the weights serves
+   both. */
+#pragma once
+
+#include "io/checkpoint.h"
+#include "io/model_source.h"
+#include "pcc/compressor.h"
+#include "run/run_config.h"
+
+/* Which sides a command needs; the other's file is then not even opened. */
+typedef enum sp_sides { SP_SIDES_BOTH, SP_SIDES_ENCODER, SP_SIDES_DECODER } sp_sides;
+
+typedef struct sp_models {
+    sp_model_source encoder_source, decoder_source; /* the latter empty where both are one */
+    sp_weights encoder, decoder;                    /* the latter empty where both are one */
+    const sp_weights *encoder_weights, *decoder_weights;
+    sp_compressor *compressor;
+} sp_models; /* all zero: empty */
+
+/* Opens the models of `config` and makes the compressor, for training if `checkpoint` is NULL or
+   for_training; parameters start as pcc.md §4 says, or as the checkpoint has them. SP_USAGE: a
+   precision that this machine or version does not have. */
+SP_NODISCARD sp_status sp_models_open(sp_models *models, const sp_run_config *config,
+                                      sp_sides sides, const sp_checkpoint *checkpoint,
+                                      bool for_training);
+
+/* Reads every parameter of the compressor from a checkpoint. SP_BAD_DATA: one is missing or has
+   another shape. */
+SP_NODISCARD sp_status sp_models_load(sp_models *models, const sp_checkpoint *checkpoint);
+
+/* The decoder's source, whichever member it is. */
+const sp_model_source *sp_models_decoder_source(const sp_models *models);
+
+/* Reads the configuration that a checkpoint was made with. Release with sp_run_config_free(). */
+SP_NODISCARD sp_status sp_models_read_config(sp_run_config *config,
+                                             const sp_checkpoint *checkpoint);
+
+void sp_models_close(sp_models *models);

@@ -1,0 +1,17 @@
+/* What lies in a run's folder beside checkpoints and metrics: files by which a user asks for things,
+   and earlier runs that were set aside. */
+#pragma once
+
+#include "base/status.h"
+
+#include <stdbool.h>
+
+/* Is there a file of that name? */
+bool sp_run_folder_has(const char *run_dir, const char *name);
+
+/* The same, and takes it away. */
+bool sp_run_folder_take(const char *run_dir, const char *name);
+
+/* Moves checkpoints and metrics into a new folder previous-N, so that a run can start anew in the
+   same place and nothing is lost. A folder without them stays as it is. */
+SP_NODISCARD sp_status sp_run_folder_set_aside(const char *run_dir);

@@ -1,0 +1,222 @@
+#include "run/samples.h"
+
+#include "base/memory.h"
+#include "base/permutation.h"
+#include "base/rng.h"
+
+#include <stdlib.h>
+
+/* What the counters of Philox are for, beside the sample's place in the stream. */
+enum { PURPOSE_ORDER = 1, PURPOSE_DRAW, PURPOSE_DROPOUT };
+
+static uint64_t random_of(uint64_t seed, uint64_t index, uint32_t epoch, uint32_t purpose) {
+    const uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), epoch, purpose};
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    uint32_t out[4];
+    sp_philox(out, counter, key);
+    return (uint64_t)out[1] << 32 | out[0];
+}
+
+static double fraction_of(uint64_t bits) { return (double)(bits >> 11) * 0x1p-53; }
+
+/* A place in the stream: the epoch, and the segment that its permutation puts there. */
+typedef struct place {
+    uint32_t epoch;
+    size_t segment;
+} place;
+
+static place place_of(const sp_samples *samples, uint64_t position) {
+    const uint64_t n = samples->n_trained;
+    const uint32_t epoch = (uint32_t)(position / n);
+    const uint64_t key = random_of(samples->seed, 0, epoch, PURPOSE_ORDER);
+    return (place){epoch, samples->trained[sp_permute(position % n, n, key)]};
+}
+
+/* The segment that follows in the same document, if there is one. */
+static bool has_next(const sp_samples *samples, size_t segment) {
+    return segment + 1 < sp_tokens_n_segments(samples->tokens) &&
+           sp_tokens_document(samples->tokens, segment + 1) ==
+               sp_tokens_document(samples->tokens, segment);
+}
+
+typedef struct branches {
+    bool reconstructs, completes;
+} branches;
+
+/* Where one objective is drawn, a document's last segment, which nothing follows, reconstructs. */
+static branches branches_of(const sp_samples *samples, place at) {
+    const bool can_complete = samples->completes && has_next(samples, at.segment);
+    if (!samples->draws_one || !samples->reconstructs || !can_complete)
+        return (branches){samples->reconstructs, can_complete};
+    const uint64_t bits = random_of(samples->seed, at.segment, at.epoch, PURPOSE_DRAW);
+    const bool completes = fraction_of(bits) < samples->draws_completion;
+    return (branches){!completes, completes};
+}
+
+static sp_status choose_segments(sp_samples *samples, const sp_run_config *config) {
+    const sp_tokens *tokens = samples->tokens;
+    const size_t n = sp_tokens_n_segments(tokens);
+    void *trained = NULL, *held_out = NULL;
+    if (n > UINT32_MAX)
+        return sp_fail(SP_BAD_DATA, "'%s': more than 2^32 segments", config->data.tokens);
+    SP_TRY(sp_alloc_array(&trained, n, sizeof *samples->trained, "segments"));
+    samples->trained = trained;
+    SP_TRY(sp_alloc_array(&held_out, n, sizeof *samples->held_out, "segments"));
+    samples->held_out = held_out;
+    for (size_t i = 0; i < n; i++) {
+        const bool is_held_out =
+            fraction_of(sp_tokens_document_hash(tokens, i)) < config->data.validation;
+        if (is_held_out)
+            samples->held_out[samples->n_held_out++] = (uint32_t)i;
+        else
+            samples->trained[samples->n_trained++] = (uint32_t)i;
+    }
+    if (config->data.limit != SP_COUNT_AUTO && samples->n_trained > config->data.limit)
+        samples->n_trained = config->data.limit;
+    if (samples->n_trained == 0)
+        return sp_fail(SP_BAD_DATA, "'%s': no segment to train on: %zu in all, %zu held out",
+                       config->data.tokens, n, samples->n_held_out);
+    return SP_OK;
+}
+
+static sp_status open_samples(sp_samples *samples, const sp_run_config *config) {
+    SP_TRY(sp_tokens_find_stream(samples->tokens, config->data.encoder_stream,
+                                 &samples->encoder_stream));
+    SP_TRY(sp_tokens_find_stream(samples->tokens, config->data.decoder_stream,
+                                 &samples->decoder_stream));
+    if (sp_tokens_segment_tokens(samples->tokens) != config->segment.tokens)
+        return sp_fail(SP_USAGE, "segment.tokens is %zu, but '%s' has segments of %zu",
+                       config->segment.tokens, config->data.tokens,
+                       sp_tokens_segment_tokens(samples->tokens));
+    return choose_segments(samples, config);
+}
+
+sp_status sp_samples_open(sp_samples *samples, const sp_tokens *tokens,
+                          const sp_run_config *config) {
+    const double reconstruction = config->objective.reconstruction;
+    const double completion = config->objective.completion;
+    sp_samples made = {
+        .tokens = tokens,
+        .layout = {.segment_tokens = config->segment.tokens,
+                   .ratio = config->segment.ratio,
+                   .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
+                   .bos = SP_NO_TOKEN,
+                   .eos = SP_NO_TOKEN},
+        .seed = config->run.seed,
+        .draws_one = config->objective.draw == SP_DRAW_ONE,
+        .draws_completion = completion / (reconstruction + completion),
+        .reconstructs = reconstruction > 0,
+        .completes = completion > 0,
+    };
+    const sp_status status = open_samples(&made, config);
+    if (status != SP_OK)
+        sp_samples_close(&made);
+    else
+        *samples = made;
+    return status;
+}
+
+void sp_samples_close(sp_samples *samples) {
+    free(samples->trained);
+    free(samples->held_out);
+    free(samples->ids);
+    *samples = (sp_samples){0};
+}
+
+sp_status sp_samples_n_steps(size_t *n_steps, const sp_samples *samples,
+                             const sp_run_config *config) {
+    if (config->train.steps != SP_COUNT_AUTO) {
+        *n_steps = config->train.steps;
+        return SP_OK;
+    }
+    const uint64_t most = (uint64_t)samples->n_trained * config->data.epochs;
+    const uint64_t batch = config->train.global_batch;
+    uint64_t n = most;
+    if (config->data.budget_tokens != SP_COUNT_AUTO) {
+        uint64_t tokens = 0;
+        for (n = 0; n < most && tokens < config->data.budget_tokens; n++)
+            tokens += sp_samples_count(samples, n, n + 1).tokens;
+        if (tokens < config->data.budget_tokens)
+            return sp_fail(SP_USAGE,
+                           "data.budget_tokens is %zu, but '%s' has %ju tokens to train on in "
+                           "data.epochs = %zu; lower the one or raise the other",
+                           config->data.budget_tokens, config->data.tokens, (uintmax_t)tokens,
+                           config->data.epochs);
+    }
+    *n_steps = n < batch ? 1 : (size_t)(n / batch); /* whole batches; a small corpus makes one */
+    return SP_OK;
+}
+
+sp_sample_counts sp_samples_count(const sp_samples *samples, uint64_t begin, uint64_t end) {
+    sp_sample_counts counts = {0};
+    const sp_tokens *tokens = samples->tokens;
+    for (uint64_t position = begin; position < end; position++) {
+        const place at = place_of(samples, position);
+        const branches has = branches_of(samples, at);
+        counts.tokens += sp_tokens_length(tokens, samples->encoder_stream, at.segment);
+        if (has.reconstructs)
+            counts.targets[SP_RECONSTRUCTION] += sp_layout_n_targets(
+                &samples->layout, sp_tokens_length(tokens, samples->decoder_stream, at.segment));
+        if (has.completes)
+            counts.targets[SP_COMPLETION] += sp_layout_n_targets(
+                &samples->layout,
+                sp_tokens_length(tokens, samples->decoder_stream, at.segment + 1));
+    }
+    return counts;
+}
+
+static sp_status reserve_ids(sp_samples *samples, size_t n_ids) {
+    if (n_ids <= samples->ids_capacity) return SP_OK;
+    int32_t *grown = realloc(samples->ids, n_ids * sizeof *grown);
+    if (grown == NULL) return sp_fail(SP_FAILURE, "no memory for %zu token ids", n_ids);
+    samples->ids = grown;
+    samples->ids_capacity = n_ids;
+    return SP_OK;
+}
+
+static sp_status add_segment(sp_samples *samples, sp_batch *batch, size_t segment, branches has,
+                             uint64_t key) {
+    const sp_tokens *tokens = samples->tokens;
+    const size_t n_encoder = sp_tokens_length(tokens, samples->encoder_stream, segment);
+    const size_t n_decoder = sp_tokens_length(tokens, samples->decoder_stream, segment);
+    const size_t n_next =
+        has.completes ? sp_tokens_length(tokens, samples->decoder_stream, segment + 1) : 0;
+    SP_TRY(reserve_ids(samples, n_encoder + n_decoder + n_next));
+    int32_t *encoder = samples->ids, *decoder = encoder + n_encoder, *next = decoder + n_decoder;
+    SP_TRY(sp_tokens_read(tokens, samples->encoder_stream, segment, encoder));
+    SP_TRY(sp_tokens_read(tokens, samples->decoder_stream, segment, decoder));
+    if (n_next > 0) SP_TRY(sp_tokens_read(tokens, samples->decoder_stream, segment + 1, next));
+    return sp_layout_add_sample(&samples->layout, batch,
+                                &(sp_sample){.encoder_ids = encoder,
+                                             .n_encoder_ids = n_encoder,
+                                             .decoder_ids = decoder,
+                                             .n_decoder_ids = n_decoder,
+                                             .next_ids = next,
+                                             .n_next_ids = n_next,
+                                             .key = key,
+                                             .reconstructs = has.reconstructs,
+                                             .completes = has.completes});
+}
+
+sp_status sp_samples_fill(sp_samples *samples, sp_batch *batch, uint64_t begin, uint64_t end) {
+    sp_batch_clear(batch);
+    batch->is_training = true;
+    for (uint64_t position = begin; position < end; position++) {
+        const place at = place_of(samples, position);
+        const uint64_t key = random_of(samples->seed, at.segment, at.epoch, PURPOSE_DROPOUT);
+        SP_TRY(add_segment(samples, batch, at.segment, branches_of(samples, at), key));
+    }
+    return SP_OK;
+}
+
+sp_status sp_samples_fill_held_out(sp_samples *samples, sp_batch *batch, size_t begin, size_t end) {
+    sp_batch_clear(batch);
+    batch->is_training = false;
+    for (size_t i = begin; i < end; i++) {
+        const size_t segment = samples->held_out[i];
+        const branches has = {samples->reconstructs,
+                              samples->completes && has_next(samples, segment)};
+        SP_TRY(add_segment(samples, batch, segment, has, 0));
+    }
+    return SP_OK;
+}

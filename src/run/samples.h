@@ -1,0 +1,51 @@
+/* The samples of a run: which segments are trained on or held out, in which order they come, and
+   the micro-batches made of them.
+
+   A document is held out by its content hash, so that the choice survives a re-tokenization. The
+   sample stream is the concatenation of the epochs' permutations of the training segments; step s,
+   from 1, takes samples [(s - 1) B, s B). Nothing here depends on a rank. */
+#pragma once
+
+#include "io/tokens_file.h"
+#include "pcc/layout.h"
+#include "run/run_config.h"
+
+typedef struct sp_samples {
+    const sp_tokens *tokens; /* borrowed */
+    size_t encoder_stream, decoder_stream;
+    sp_layout layout;
+    uint64_t seed;
+    double draws_completion; /* share of samples that complete, where one objective is drawn */
+    bool draws_one, reconstructs, completes;
+    uint32_t *trained, *held_out; /* segments in file order, owned */
+    size_t n_trained, n_held_out;
+    int32_t *ids; /* scratch for one segment's ids in three streams, owned */
+    size_t ids_capacity;
+} sp_samples;
+
+/* Chooses the segments that `config` asks for. The layout's bos and eos are the decoder's, which the
+   caller sets before a batch is filled or targets are counted. SP_USAGE: a stream is not there, segment.tokens is
+   not the file's; SP_BAD_DATA: no segment is left to train on. */
+SP_NODISCARD sp_status sp_samples_open(sp_samples *samples, const sp_tokens *tokens,
+                                       const sp_run_config *config);
+void sp_samples_close(sp_samples *samples);
+
+/* Optimiser steps that the configuration comes to: train.steps, or what data.budget_tokens and
+   data.epochs allow. SP_USAGE: a budget beyond the corpus. */
+SP_NODISCARD sp_status sp_samples_n_steps(size_t *n_steps, const sp_samples *samples,
+                                          const sp_run_config *config);
+
+/* Encoder tokens, and targets of each loss, of stream positions [begin, end). */
+typedef struct sp_sample_counts {
+    uint64_t tokens, targets[SP_N_LOSSES];
+} sp_sample_counts;
+sp_sample_counts sp_samples_count(const sp_samples *samples, uint64_t begin, uint64_t end);
+
+/* Fills the batch with stream positions [begin, end), for training. */
+SP_NODISCARD sp_status sp_samples_fill(sp_samples *samples, sp_batch *batch, uint64_t begin,
+                                       uint64_t end);
+
+/* Fills the batch with held-out segments [begin, end), with both objectives where they are trained,
+   for validation. */
+SP_NODISCARD sp_status sp_samples_fill_held_out(sp_samples *samples, sp_batch *batch, size_t begin,
+                                                size_t end);
