@@ -1,0 +1,77 @@
+#include "tests/check.h"
+
+#include "base/memory.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+static bool is_aligned(const void *block) { return (uintptr_t)block % 64 == 0; }
+
+static void block_of_any_size_is_aligned_and_zero(void **state) {
+    static const size_t sizes[] = {0, 1, 63, 64, 65, 4097};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        void *block = NULL;
+        assert_int_equal(sp_alloc(&block, sizes[i], "a test"), SP_OK);
+        assert_true(block != NULL && is_aligned(block));
+        for (size_t j = 0; j < sizes[i]; j++) assert_int_equal(((char *)block)[j], 0);
+        free(block);
+    }
+}
+
+static void array_has_room_for_its_items(void **state) {
+    void *block = NULL;
+    assert_int_equal(sp_alloc_array(&block, 1000, sizeof(double), "doubles"), SP_OK);
+    memset(block, 1, 1000 * sizeof(double)); /* the sanitizers' run would object */
+    free(block);
+}
+
+static void what_cannot_be_had_is_refused_by_name_and_leaves_the_pointer(void **state) {
+    void *block = &block;
+    assert_int_equal(sp_alloc(&block, SIZE_MAX, "everything"), SP_FAILURE);
+    assert_non_null(strstr(sp_message(), "everything"));
+    /* A product that wraps to 16 bytes, which could be had. */
+    assert_int_equal(sp_alloc_array(&block, ((size_t)1 << 60) + 1, 16, "wrapped"), SP_FAILURE);
+    assert_non_null(strstr(sp_message(), "wrapped"));
+    assert_ptr_equal(block, &block);
+}
+
+static void arena_hands_out_its_capacity_in_aligned_blocks_that_do_not_overlap(void **state) {
+    static const size_t sizes[] = {1, 64, 100, 0, 7};
+    enum { N_BLOCKS = sizeof sizes / sizeof sizes[0] };
+    size_t capacity = 0;
+    for (size_t i = 0; i < N_BLOCKS; i++) capacity += sp_arena_bytes(sizes[i]);
+    sp_arena arena = {0};
+    assert_int_equal(sp_arena_reserve(&arena, capacity, "a test"), SP_OK);
+    char *blocks[N_BLOCKS];
+    for (size_t i = 0; i < N_BLOCKS; i++) {
+        blocks[i] = sp_arena_push(&arena, sizes[i]);
+        assert_true(is_aligned(blocks[i]));
+        memset(blocks[i], (int)i + 1, sizes[i]);
+    }
+    for (size_t i = 0; i < N_BLOCKS; i++)
+        for (size_t j = 0; j < sizes[i]; j++) assert_int_equal(blocks[i][j], i + 1);
+    assert_int_equal(arena.used, capacity);
+    sp_arena_release(&arena);
+}
+
+static void arena_grows_only_when_it_must(void **state) {
+    sp_arena arena = {0};
+    assert_int_equal(sp_arena_reserve(&arena, 1000, "a test"), SP_OK);
+    const char *base = arena.base;
+    assert_int_equal(sp_arena_reserve(&arena, 10, "a test"), SP_OK);
+    assert_ptr_equal(arena.base, base);
+    assert_int_equal(sp_arena_reserve(&arena, 2000, "a test"), SP_OK);
+    assert_true(arena.capacity >= 2000);
+    sp_arena_release(&arena);
+    sp_arena_release(&arena); /* an empty one may be released again */
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(block_of_any_size_is_aligned_and_zero),
+        cmocka_unit_test(array_has_room_for_its_items),
+        cmocka_unit_test(what_cannot_be_had_is_refused_by_name_and_leaves_the_pointer),
+        cmocka_unit_test(arena_hands_out_its_capacity_in_aligned_blocks_that_do_not_overlap),
+        cmocka_unit_test(arena_grows_only_when_it_must)};
+    return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
+}
