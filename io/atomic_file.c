@@ -156,16 +156,20 @@ sp_status sp_make_folders(const char *path) {
     return status;
 }
 
-sp_status sp_remove_folder(const char *path) {
+/* Removes it and returns 0, or the errno of what could not be done. */
+static int remove_folder(const char *path) {
     DIR *folder = opendir(path);
-    if (folder == NULL) {
-        if (errno == ENOENT) return SP_OK;
-        return sp_fail(SP_IO, "cannot remove '%s': %s", path, strerror(errno));
-    }
+    if (folder == NULL) return errno == ENOENT ? 0 : errno;
     for (const struct dirent *entry; (entry = readdir(folder)) != NULL;)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             unlinkat(dirfd(folder), entry->d_name, 0); /* what stays makes rmdir() fail */
     closedir(folder);
-    if (rmdir(path) != 0) return sp_fail(SP_IO, "cannot remove '%s': %s", path, strerror(errno));
-    return SP_OK;
+    return rmdir(path) == 0 ? 0 : errno;
 }
+
+sp_status sp_remove_folder(const char *path) {
+    const int error = remove_folder(path);
+    return error == 0 ? SP_OK : sp_fail(SP_IO, "cannot remove '%s': %s", path, strerror(error));
+}
+
+void sp_discard_folder(const char *path) { remove_folder(path); }

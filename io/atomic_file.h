@@ -41,3 +41,6 @@ SP_NODISCARD sp_status sp_make_folders(const char *path);
 /* Removes a folder of plain files (no folders inside) and the files in it; one that is not there
    is fine. */
 SP_NODISCARD sp_status sp_remove_folder(const char *path);
+
+/* The same where a failure has its message already: what cannot be removed stays. */
+void sp_discard_folder(const char *path);

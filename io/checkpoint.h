@@ -30,21 +30,22 @@ typedef struct sp_checkpoint_writer sp_checkpoint_writer; /* opaque */
 SP_NODISCARD sp_status sp_checkpoint_begin(sp_checkpoint_writer **writer, const char *run_dir,
                                            uint64_t step);
 
-/* Writes the tensor `name` of shape [n_dims] (0 to 4 dimensions) from data, row-major. A name is
+/* Writes the tensor `name` of shape [n_dims] (1 to 4 dimensions) from data, row-major. A name is
    written once and has no '/'. */
 SP_NODISCARD sp_status sp_checkpoint_write_tensor(sp_checkpoint_writer *writer, const char *name,
                                                   size_t n_dims, const size_t *shape,
                                                   const float *data);
 
 /* Writes rows [row_begin, row_begin + n_rows) of the tensor `name` of global `shape` from data
-   [n_rows, ...]; n_dims >= 1. The pieces of all writers cover each row once. */
+   [n_rows, ...]. The pieces of all writers cover each row once. */
 SP_NODISCARD sp_status sp_checkpoint_write_rows(sp_checkpoint_writer *writer, const char *name,
                                                 size_t n_dims, const size_t *shape,
                                                 size_t row_begin, size_t n_rows, const float *data);
 
 /* Completes the checkpoint: its manifest holds the members of the object `extra` (borrowed, may be
-   NULL) beside its own, whose names `extra` must not use. Replaces a checkpoint of the same step. The writer is released
-   whatever the outcome; on failure nothing new is left under the final name. */
+   NULL) beside its own, which win over members of the same name. A checkpoint of the same step is
+   replaced. The writer is released whatever the outcome; on failure nothing new is left under the
+   final name. */
 SP_NODISCARD sp_status sp_checkpoint_commit(sp_checkpoint_writer *writer, const json_t *extra);
 
 /* Removes what was written and releases the writer; NULL is fine. */
