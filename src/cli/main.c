@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static const sp_command commands[] = {
@@ -57,17 +58,17 @@ static const format formats[] = {
     {"checkpoint", SP_CHECKPOINT_FORMAT_VERSION},
 };
 
-static void print_help(FILE *out) {
-    fprintf(out, "Usage: slotpress COMMAND [OPTIONS]\n"
-                 "       slotpress COMMAND --help\n"
-                 "       slotpress --version\n\n"
-                 "Pretrains and runs PCC context compressors: text in, a few embedding rows out,\n"
-                 "which a frozen language model reads in place of the text.\n\n"
-                 "Commands:\n");
+static void print_help(void) {
+    printf("Usage: slotpress COMMAND [OPTIONS]\n"
+           "       slotpress COMMAND --help\n"
+           "       slotpress --version\n\n"
+           "Pretrains and runs PCC context compressors: text in, a few embedding rows out,\n"
+           "which a frozen language model reads in place of the text.\n\n"
+           "Commands:\n");
     for (size_t i = 0; i < N_COMMANDS; i++)
-        fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
-    fprintf(out, "\nExit codes: 0 done, 1 failure, 64 wrong usage or configuration, 65 bad input\n"
-                 "data, 74 input or output, 75 stopped and wants to go on, 76 not finite.\n");
+        printf("  %-9s %s\n", commands[i].name, commands[i].summary);
+    printf("\nExit codes: 0 done, 1 failure, 64 wrong usage or configuration, 65 bad input\n"
+           "data, 74 input or output, 75 stopped and wants to go on, 76 not finite.\n");
 }
 
 static void print_version(void) {
@@ -87,8 +88,7 @@ static sp_status fail_unknown_command(const char *name) {
     for (size_t i = 1; i < N_COMMANDS; i++)
         if (sp_edit_distance(name, commands[i].name) < sp_edit_distance(name, nearest))
             nearest = commands[i].name;
-    return sp_fail(SP_USAGE, "unknown command '%s'; did you mean '%s'? --help lists them", name,
-                   nearest);
+    return sp_fail(SP_USAGE, "unknown command '%s'; did you mean '%s'?", name, nearest);
 }
 
 static sp_status run_command(int argc, char **argv) {
@@ -103,15 +103,12 @@ static sp_status run_command(int argc, char **argv) {
 }
 
 static sp_status run(int argc, char **argv) {
-    if (argc < 2) {
-        if (sp_is_first_rank()) print_help(stderr);
-        return sp_fail(SP_USAGE, "which command?");
-    }
+    if (argc < 2) return sp_fail(SP_USAGE, "no command; slotpress --help lists them");
     const bool wants_help = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
     if (!wants_help && strcmp(argv[1], "--version") != 0) return run_command(argc - 1, argv + 1);
     if (!sp_is_first_rank()) return SP_OK;
     if (wants_help)
-        print_help(stdout);
+        print_help();
     else
         print_version();
     return SP_OK;
@@ -138,10 +135,18 @@ static void check_output(int exit_code, void *unused) {
     _exit(SP_IO);
 }
 
+/* A launcher ends all ranks when one exits with a failure: the rank that explains it goes first. */
+static void wait_for_first_rank(int exit_code, void *unused) {
+    (void)unused;
+    const struct timespec pause = {0, 300000000};
+    if (exit_code != 0) nanosleep(&pause, NULL);
+}
+
 int main(int argc, char **argv) {
     occupy_standard_files();
     signal(SIGPIPE, SIG_IGN); /* a reader that left is a failing write, not a death without word */
     on_exit(check_output, NULL);
+    if (!sp_is_first_rank()) on_exit(wait_for_first_rank, NULL);
     const sp_status status = run(argc, argv);
     if (status != SP_OK && sp_is_first_rank()) fprintf(stderr, "slotpress: %s\n", sp_message());
     return (int)status;

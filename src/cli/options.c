@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 bool sp_is_first_rank(void) {
@@ -18,19 +17,11 @@ bool sp_is_first_rank(void) {
     return true;
 }
 
-/* A launcher ends all ranks when one exits with a failure: the rank that explains it goes first. */
-static void wait_for_first_rank(int exit_code, void *unused) {
-    (void)unused;
-    const struct timespec pause = {0, 300000000};
-    if (exit_code != 0) nanosleep(&pause, NULL);
-}
-
 /* argp prints --help and errors, and exits, by itself: a rank that should not speak does so into
    nothing. */
 static void parse_silently(const struct argp *argp, int argc, char **argv, void *options) {
     const int out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
     const int nothing = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    on_exit(wait_for_first_rank, NULL);
     dup2(nothing, STDOUT_FILENO);
     dup2(nothing, STDERR_FILENO);
     if (argp_parse(argp, argc, argv, 0, NULL, options) != 0) exit(SP_USAGE);

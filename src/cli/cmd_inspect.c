@@ -1,0 +1,95 @@
+#include "cli/command.h"
+
+#include "base/json.h"
+#include "run/inspect.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct inspect_options {
+    const char *path;
+    bool wants_json;
+} inspect_options;
+
+enum { OPTION_JSON = 256 };
+
+static const struct argp_option argp_options[] = {
+    {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 0},
+    {0},
+};
+
+static error_t parse_option(int key, char *argument, struct argp_state *state) {
+    inspect_options *options = state->input;
+    switch (key) {
+    case OPTION_JSON:
+        options->wants_json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->path != NULL) argp_error(state, "'%s': one FILE or DIR at a time", argument);
+        options->path = argument;
+        return 0;
+    case ARGP_KEY_END:
+        if (options->path == NULL) argp_error(state, "needs a FILE or DIR");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {
+    .options = argp_options,
+    .parser = parse_option,
+    .args_doc = "FILE|DIR",
+    .doc = "Describes a model (Hugging Face folder, .gguf, .safetensors, tokenizer.json), token "
+           "file, slot file, checkpoint, run folder, metrics.jsonl, export, configuration (with "
+           "its defaults filled in) or text shard.",
+};
+
+/* A file's own text may hold what a terminal would obey. */
+static bool is_printable(const char *text) {
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f) return false;
+    return true;
+}
+
+static void print_value(const json_t *value) {
+    if (json_is_string(value) && is_printable(json_string_value(value))) {
+        printf("%s\n", json_string_value(value));
+        return;
+    }
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(7));
+    printf("%s\n", text == NULL ? "?" : text);
+    free(text);
+}
+
+/* One line a member, objects indented below their names. The depth is that of a description. */
+static void print_object(json_t *object, int depth) {
+    const char *name = NULL;
+    json_t *value = NULL;
+    json_object_foreach(object, name, value) {
+        printf("%*s%s:", 2 * depth, "", name);
+        if (json_is_object(value) && json_object_size(value) > 0) {
+            printf("\n");
+            print_object(value, depth + 1);
+        } else {
+            printf(" ");
+            print_value(value);
+        }
+    }
+}
+
+sp_status sp_cmd_inspect(int argc, char **argv) {
+    inspect_options options = {0};
+    sp_parse_options(&argp, argc, argv, &options);
+    if (!sp_is_first_rank()) return SP_OK;
+    json_t *description = NULL;
+    SP_TRY(sp_inspect(&description, options.path));
+    if (options.wants_json) {
+        json_dumpf(description, stdout, JSON_REAL_PRECISION(17));
+        printf("\n");
+    } else {
+        print_object(description, 0);
+    }
+    json_decref(description);
+    return SP_OK;
+}
