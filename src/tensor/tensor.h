@@ -37,7 +37,7 @@ typedef struct sp_tensor {
     sp_dtype dtype;
     size_t n_dims;
     size_t shape[SP_MAX_DIMS]; /* outermost first; [out, in] for a linear layer */
-    const void *data;          /* borrowed from the file's mapping */
+    const void *data;          /* borrowed from the file's mapping; a file may lay it at any byte */
     size_t n_interleaved_heads; /* GGUF stores Llama's q and k with each head's rows interleaved for
                                    rotation by adjacent pairs; > 0 asks the reader to put them back
                                    into halves. Row (h, j, i) is then stored row (h, i, j), with

@@ -14,6 +14,10 @@ typedef struct sp_tensor_table {
     size_t n_entries;
 } sp_tensor_table; /* all zero: an empty table */
 
+/* Appends a copy of the tensor's view under a copy of `name`, unsorted. */
+SP_NODISCARD sp_status sp_tensor_table_add(sp_tensor_table *table, const char *name,
+                                           const sp_tensor *tensor);
+
 /* Sorts entries by name, as find() wants them. SP_BAD_DATA: a name stands twice. */
 SP_NODISCARD sp_status sp_tensor_table_sort(sp_tensor_table *table);
 
