@@ -62,7 +62,14 @@ static void print_value(const json_t *value) {
     free(text);
 }
 
-/* One line a member, objects indented below their names. The depth is that of a description. */
+static void print_items(const json_t *array, int depth) {
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        printf("%*s- ", 2 * depth, "");
+        print_value(json_array_get(array, i));
+    }
+}
+
+/* One line a member; objects, and lists of objects, are indented below their names. */
 static void print_object(json_t *object, int depth) {
     const char *name = NULL;
     json_t *value = NULL;
@@ -71,6 +78,9 @@ static void print_object(json_t *object, int depth) {
         if (json_is_object(value) && json_object_size(value) > 0) {
             printf("\n");
             print_object(value, depth + 1);
+        } else if (json_is_object(json_array_get(value, 0))) {
+            printf("\n");
+            print_items(value, depth + 1);
         } else {
             printf(" ");
             print_value(value);
