@@ -1,0 +1,28 @@
+/* A folder of a test's own, and small files in it. What fails here fails the test. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { TEMP_PATH_SIZE = 512 };
+
+/* Creates an empty folder under $TMPDIR or /tmp. Its path is written to dir. */
+void temp_folder_create(char dir[TEMP_PATH_SIZE]);
+
+/* Removes the folder and all in it. */
+void temp_folder_remove(const char *dir);
+
+/* Writes "dir/name" to path and returns it. */
+const char *temp_path(char path[TEMP_PATH_SIZE], const char *dir, const char *name);
+
+/* Names in the folder, "." and ".." apart. */
+size_t temp_count(const char *dir);
+
+void temp_write(const char *path, const void *data, size_t n_bytes);
+
+/* The file's bytes, owned, with a NUL behind them that is not counted. */
+char *temp_read(const char *path, size_t *n_bytes);
+
+/* From here on no file of this process grows beyond n_bytes (UINT64_MAX: lifted): writing more fails
+   with EFBIG, as it fails with ENOSPC on a full disk. */
+void temp_limit_files(uint64_t n_bytes);

@@ -1,0 +1,395 @@
+#include "tests/check.h"
+#include "tests/temp_folder.h"
+
+#include "io/text_reader.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
+
+static char dir[TEMP_PATH_SIZE];
+
+static int create_folder(void **state) {
+    temp_folder_create(dir);
+    return 0;
+}
+
+static int remove_folder(void **state) {
+    temp_folder_remove(dir);
+    return 0;
+}
+
+/* Writes the file `name`; its path is static until the next call. */
+static const char *put(const char *name, const void *data, size_t n_bytes) {
+    static char path[TEMP_PATH_SIZE];
+    temp_write(temp_path(path, dir, name), data, n_bytes);
+    return path;
+}
+
+static const char *put_text(const char *name, const char *text) {
+    return put(name, text, strlen(text));
+}
+
+/* With piece_bytes > 0 a file is read in pieces: `first`, `first + step`, ... of them. */
+typedef struct reading {
+    size_t piece_bytes, first, step;
+} reading;
+
+/* Writes "own id|has it one?|text\n" for each document that the reader has left. */
+static sp_status append_rest(FILE *out, sp_text_reader *reader, size_t *n_documents) {
+    for (;;) {
+        sp_document document;
+        bool end = false;
+        SP_TRY(sp_text_reader_next(reader, &document, &end));
+        if (end) return SP_OK;
+        ++*n_documents;
+        fprintf(out, "%s|%d|", document.has_own_id ? document.id : "", document.has_own_id);
+        fwrite(document.text, 1, document.n_bytes, out);
+        fputc('\n', out);
+    }
+}
+
+static sp_status read_all(char **listing, size_t *n_documents, const char *path, reading how) {
+    size_t n_bytes = 0;
+    FILE *out = open_memstream(listing, &n_bytes);
+    sp_text_reader *reader = NULL;
+    *n_documents = 0;
+    sp_status status = sp_text_reader_open(&reader, path);
+    bool exists = status == SP_OK;
+    if (exists && how.piece_bytes == 0) status = append_rest(out, reader, n_documents);
+    for (size_t i = how.first; how.piece_bytes > 0 && exists && status == SP_OK; i += how.step) {
+        status =
+            sp_text_reader_piece(reader, i * how.piece_bytes, (i + 1) * how.piece_bytes, &exists);
+        if (status == SP_OK && exists) status = append_rest(out, reader, n_documents);
+    }
+    sp_text_reader_close(reader);
+    fclose(out);
+    return status;
+}
+
+static void assert_documents(const char *path, const char *expected) {
+    char *listing = NULL;
+    size_t n_documents = 0;
+    const sp_status status = read_all(&listing, &n_documents, path, (reading){0});
+    if (status != SP_OK) fail_msg("%s", sp_message());
+    assert_string_equal(listing, expected);
+    free(listing);
+}
+
+static void assert_refused(const char *path, const char *expected) {
+    char *listing = NULL;
+    size_t n_documents = 0;
+    assert_int_equal(read_all(&listing, &n_documents, path, (reading){0}), SP_BAD_DATA);
+    if (strstr(sp_message(), expected) == NULL)
+        fail_msg("'%s' does not say '%s'", sp_message(), expected);
+    assert_non_null(strstr(sp_message(), path));
+    free(listing);
+}
+
+static void text_file_is_one_document(void **state) {
+    assert_documents(put_text("a.txt", "one\ntwo\r\n\n"), "|0|one\ntwo\r\n\n\n");
+    assert_documents(put_text("empty.txt", ""), "|0|\n");
+    assert_documents(put("bytes.txt", "\xFF\xFE\0x", 4), "|0|\xFF\xFE"); /* up to the NUL */
+}
+
+static void each_line_is_a_document(void **state) {
+    assert_documents(put_text("a.jsonl", "{\"text\":\"one\"}\n{\"id\":\"x\",\"text\":\"two\"}"),
+                     "|0|one\nx|1|two\n");
+    assert_documents(put_text("b.jsonl", "\n  \r\n{\"text\": \"\", \"id\": 12}\r\n\t\n"),
+                     "12|1|\n");
+    assert_documents(put_text("c.jsonl", ""), "");
+    assert_documents(put_text("d.jsonl", "\xEF\xBB\xBF{\"text\":\"after a byte order mark\"}"),
+                     "|0|after a byte order mark\n");
+    assert_documents(put_text("e.jsonl",
+                              "{\"meta\":{\"text\":\"no\",\"a\":[1,-2.5e+3,true,null,{}]},"
+                              "\"text\":\"first\",\"id\":null, \"text\" : \"last\" }\n"),
+                     "|0|last\n");
+}
+
+static void escapes_are_decoded(void **state) {
+    assert_documents(put_text("a.jsonl", "{\"text\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"}"),
+                     "|0|\"\\/\b\f\n\r\t\n");
+    assert_documents(put_text("b.jsonl", "{\"te\\u0078t\":\"\\u00e9\\u20AC\\ud83d\\uDE00\"}"),
+                     "|0|\u00e9\u20ac\U0001F600\n");
+}
+
+static void bytes_that_are_not_utf8_are_kept(void **state) {
+    assert_documents(put_text("a.jsonl", "{\"text\":\"a\xFF\xC3(\xED\xA0\x80\",\"\xFE\":\"\xFF\"}"),
+                     "|0|a\xFF\xC3(\xED\xA0\x80\n");
+    /* Half a surrogate pair is its three bytes. */
+    assert_documents(put_text("b.jsonl", "{\"text\":\"\\ud83dx\\ude00\"}"),
+                     "|0|\xED\xA0\xBDx\xED\xB8\x80\n");
+}
+
+static void bad_line_is_named(void **state) {
+    static const struct {
+        const char *line, *message;
+    } cases[] = {
+        {"x", "not a JSON object"},
+        {"[1]", "not a JSON object"},
+        {"{\"text\":1}", "field 'text' is not a string"},
+        {"{\"text\":null}", "field 'text' is not a string"},
+        {"{\"id\":\"a\"}", "no field 'text'"},
+        {"{\"text\":\"a\",\"id\":[]}", "field 'id'"},
+        {"{\"text\":\"a\",\"id\":\"a\\u0000b\"}", "NUL"},
+        {"{\"text\":\"a", "closing quote"},
+        {"{\"text\":\"a\"", "expected ',' or '}'"},
+        {"{\"text\":\"a\"} x", "follows the object"},
+        {"{\"text\":\"a\",}", "member's name"},
+        {"{\"text\" \"a\"}", "expected ':'"},
+        {"{\"text\":\"a\tb\"}", "control character"},
+        {"{\"text\":\"\\x\"}", "unknown escape"},
+        {"{\"text\":\"\\u12g4\"}", "hexadecimal"},
+        {"{\"text\":\"a\",\"b\":01}", "expected ',' or '}'"},
+        {"{\"text\":\"a\",\"b\":nul}", "no JSON value"},
+        {"{\"text\":\"a\",\"b\":[1 2]}", "expected ',' or ']'"},
+        {"{\"text\":\"a\",\"b\":", "line ends"},
+        {"{\"text\":\"a\",\"b\":1.}", "decimals"},
+        {"{\"text\":\"a\",\"b\":1e}", "exponent"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[256];
+        snprintf(text, sizeof text, "{\"text\":\"fine\"}\n\n%s\n", cases[i].line);
+        const char *path = put_text("bad.jsonl", text);
+        assert_refused(path, cases[i].message);
+        assert_refused(path, "line 3: ");
+    }
+}
+
+static void deep_nesting_is_refused_rather_than_followed(void **state) {
+    enum { DEPTH = 100000 };
+    char *text = malloc(DEPTH + 64);
+    const int n_begin = sprintf(text, "{\"text\":\"a\",\"b\":");
+    memset(text + n_begin, '[', DEPTH);
+    assert_refused(put("deep.jsonl", text, (size_t)n_begin + DEPTH), "nested too deeply");
+    free(text);
+}
+
+static void unknown_extension_names_the_known_ones(void **state) {
+    assert_refused(put_text("a.csv", "x"), ".jsonl");
+    assert_refused(put_text("txt", "x"), ".txt");
+    assert_refused(put_text("a.gz", "x"), ".gz");
+    uint64_t n_bytes = 0;
+    assert_int_equal(sp_text_file_size(put_text("a.json", "x"), &n_bytes), SP_BAD_DATA);
+    assert_int_equal(sp_text_file_size(put_text("a.txt", "xyz"), &n_bytes), SP_OK);
+    assert_int_equal(n_bytes, 3);
+    char missing[TEMP_PATH_SIZE];
+    assert_int_equal(sp_text_file_size(temp_path(missing, dir, "no.txt"), &n_bytes), SP_IO);
+}
+
+/* ---- packed ---- */
+
+/* Appends text as one gzip member to packed [capacity]. */
+static size_t append_gzip(unsigned char *packed, size_t n_packed, size_t capacity, const char *text,
+                          size_t n_bytes) {
+    z_stream stream = {0};
+    assert_int_equal(deflateInit2(&stream, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY),
+                     Z_OK);
+    stream.next_in = (unsigned char *)text;
+    stream.avail_in = (uInt)n_bytes;
+    stream.next_out = packed + n_packed;
+    stream.avail_out = (uInt)(capacity - n_packed);
+    assert_int_equal(deflate(&stream, Z_FINISH), Z_STREAM_END);
+    const size_t n_all = n_packed + stream.total_out;
+    deflateEnd(&stream);
+    return n_all;
+}
+
+static size_t append_zstd(unsigned char *packed, size_t n_packed, size_t capacity, const char *text,
+                          size_t n_bytes) {
+    const size_t n = ZSTD_compress(packed + n_packed, capacity - n_packed, text, n_bytes, 3);
+    assert_false(ZSTD_isError(n));
+    return n_packed + n;
+}
+
+typedef size_t (*append_packed)(unsigned char *packed, size_t n_packed, size_t capacity,
+                                const char *text, size_t n_bytes);
+static const struct {
+    const char *name;
+    append_packed append;
+} packings[] = {{"a.jsonl.gz", append_gzip}, {"a.jsonl.zst", append_zstd}};
+
+static void packed_members_read_as_one_text(void **state) {
+    for (size_t i = 0; i < 2; i++) {
+        unsigned char packed[1024];
+        size_t n = packings[i].append(packed, 0, sizeof packed, "{\"text\":\"one\"}\n{\"te", 19);
+        n = packings[i].append(packed, n, sizeof packed, "", 0);
+        n = packings[i].append(packed, n, sizeof packed, "xt\":\"two\"}", 10);
+        assert_documents(put(packings[i].name, packed, n), "|0|one\n|0|two\n");
+    }
+}
+
+static void packed_file_cut_anywhere_is_refused(void **state) {
+    for (size_t i = 0; i < 2; i++) {
+        unsigned char packed[1024];
+        const char *text = "{\"text\":\"some text that is packed\"}\n";
+        const size_t n = packings[i].append(packed, 0, sizeof packed, text, strlen(text));
+        for (size_t n_bytes = 0; n_bytes < n; n_bytes++)
+            assert_refused(put(packings[i].name, packed, n_bytes), "offset");
+        packed[n / 2] ^= 0x55;
+        char *listing = NULL;
+        size_t n_documents = 0;
+        const char *path = put(packings[i].name, packed, n);
+        /* zstd's frames may carry no checksum: then the text that comes out must still parse. */
+        const sp_status status = read_all(&listing, &n_documents, path, (reading){0});
+        assert_true(status == SP_BAD_DATA || (i == 1 && status == SP_OK));
+        free(listing);
+        packed[n / 2] ^= 0x55;
+        memcpy(packed + n, "junk", 4);
+        assert_refused(put(packings[i].name, packed, n + 4), "offset");
+    }
+}
+
+/* ---- pieces ---- */
+
+/* Some lines of very different lengths, blank ones among them. */
+static char *make_lines(size_t *n_bytes) {
+    char *text = NULL;
+    FILE *out = open_memstream(&text, n_bytes);
+    for (int i = 0; i < 60; i++) {
+        if (i % 7 == 3) fputs("\n", out);
+        fprintf(out, "{\"id\":%d,\"text\":\"", i);
+        for (int n_letters = i % 11 == 5 ? 400 : i % 5; n_letters > 0; n_letters--)
+            fputc('a' + i % 26, out);
+        fputs("\"}\n", out);
+    }
+    fclose(out);
+    return text;
+}
+
+static void pieces_of_any_size_give_each_document_once(void **state) {
+    static const size_t sizes[] = {1, 2, 3, 7, 20, 64, 1000, 100000};
+    size_t n_bytes = 0;
+    char *text = make_lines(&n_bytes);
+    unsigned char *packed = malloc(n_bytes + 1024);
+    for (size_t kind = 0; kind < 3; kind++) {
+        char path[TEMP_PATH_SIZE];
+        if (kind == 0) {
+            temp_write(temp_path(path, dir, "a.jsonl"), text, n_bytes);
+        } else {
+            const size_t n = packings[kind - 1].append(packed, 0, n_bytes + 1024, text, n_bytes);
+            temp_write(temp_path(path, dir, packings[kind - 1].name), packed, n);
+        }
+        char *whole = NULL;
+        size_t n_whole = 0;
+        assert_int_equal(read_all(&whole, &n_whole, path, (reading){0}), SP_OK);
+        assert_int_equal(n_whole, 60);
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            char *alone = NULL;
+            size_t n_alone = 0, n_shared = 0;
+            const reading every = {.piece_bytes = sizes[i], .step = 1};
+            assert_int_equal(read_all(&alone, &n_alone, path, every), SP_OK);
+            assert_string_equal(alone, whole);
+            free(alone);
+            for (size_t rank = 0; rank < 3; rank++) {
+                char *part = NULL;
+                size_t n_part = 0;
+                const reading share = {.piece_bytes = sizes[i], .first = rank, .step = 3};
+                assert_int_equal(read_all(&part, &n_part, path, share), SP_OK);
+                n_shared += n_part;
+                free(part);
+            }
+            assert_int_equal(n_shared, n_whole);
+        }
+        free(whole);
+    }
+    free(packed);
+    free(text);
+}
+
+static void lines_of_pieces_add_up_to_lines_of_the_file(void **state) {
+    const char *path =
+        put_text("a.jsonl", "{\"text\":\"1\"}\n\n{\"text\":\"3\"}\n{\"text\":\"4\"}");
+    for (size_t piece_bytes = 1; piece_bytes < 50; piece_bytes++) {
+        sp_text_reader *reader = NULL;
+        uint64_t n_before = 0;
+        bool exists = true;
+        assert_int_equal(sp_text_reader_open(&reader, path), SP_OK);
+        for (size_t i = 0; exists; i++) {
+            assert_int_equal(
+                sp_text_reader_piece(reader, i * piece_bytes, (i + 1) * piece_bytes, &exists),
+                SP_OK);
+            for (bool end = !exists; !end;) {
+                sp_document document;
+                assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
+                if (!end)
+                    assert_int_equal(n_before + document.line, (size_t)(document.text[0] - '0'));
+            }
+            n_before += exists ? sp_text_reader_n_lines(reader) : 0;
+        }
+        assert_int_equal(n_before, 4);
+        sp_text_reader_close(reader);
+    }
+}
+
+static void bad_line_in_a_late_piece_is_named_by_its_line_in_the_file(void **state) {
+    const char *path = put_text("a.jsonl", "{\"text\":\"1\"}\n{\"text\":\"2\"}\n\n{\"text\":4}\n");
+    char *listing = NULL;
+    size_t n_documents = 0;
+    const reading second = {.piece_bytes = 20, .first = 1, .step = 1};
+    assert_int_equal(read_all(&listing, &n_documents, path, second), SP_BAD_DATA);
+    assert_non_null(strstr(sp_message(), "line 4: "));
+    free(listing);
+}
+
+static void line_longer_than_any_buffer_is_read(void **state) {
+    enum { LETTERS = 3 << 20 };
+    char *text = malloc(LETTERS + 64);
+    const int n_begin = sprintf(text, "{\"text\":\"");
+    memset(text + n_begin, 'a', LETTERS);
+    const int n_end = sprintf(text + n_begin + LETTERS, "\"}\n{\"text\":\"b\"}\n");
+    sp_text_reader *reader = NULL;
+    sp_document document;
+    bool end = false;
+    const char *path = put("long.jsonl", text, (size_t)(n_begin + LETTERS + n_end));
+    assert_int_equal(sp_text_reader_open(&reader, path), SP_OK);
+    assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
+    assert_int_equal(document.n_bytes, LETTERS);
+    assert_memory_equal(document.text, text + n_begin, LETTERS);
+    assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
+    assert_true(!end && document.n_bytes == 1 && document.line == 2);
+    assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
+    assert_true(end);
+    sp_text_reader_close(reader);
+    free(text);
+}
+
+static void made_up_ids_are_file_and_line(void **state) {
+    sp_text_reader *reader = NULL;
+    sp_document document;
+    bool end = false;
+    char expected[TEMP_PATH_SIZE + 8];
+    const char *path = put_text("a.jsonl", "\n{\"text\":\"x\"}\n");
+    snprintf(expected, sizeof expected, "%s:2", path);
+    assert_int_equal(sp_text_reader_open(&reader, path), SP_OK);
+    assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
+    assert_string_equal(document.id, expected);
+    sp_text_reader_close(reader);
+
+    path = put_text("a.txt", "x");
+    assert_int_equal(sp_text_reader_open(&reader, path), SP_OK);
+    assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
+    assert_string_equal(document.id, path);
+    sp_text_reader_close(reader);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(text_file_is_one_document),
+        cmocka_unit_test(each_line_is_a_document),
+        cmocka_unit_test(escapes_are_decoded),
+        cmocka_unit_test(bytes_that_are_not_utf8_are_kept),
+        cmocka_unit_test(bad_line_is_named),
+        cmocka_unit_test(deep_nesting_is_refused_rather_than_followed),
+        cmocka_unit_test(unknown_extension_names_the_known_ones),
+        cmocka_unit_test(packed_members_read_as_one_text),
+        cmocka_unit_test(packed_file_cut_anywhere_is_refused),
+        cmocka_unit_test(pieces_of_any_size_give_each_document_once),
+        cmocka_unit_test(lines_of_pieces_add_up_to_lines_of_the_file),
+        cmocka_unit_test(bad_line_in_a_late_piece_is_named_by_its_line_in_the_file),
+        cmocka_unit_test(line_longer_than_any_buffer_is_read),
+        cmocka_unit_test(made_up_ids_are_file_and_line)};
+    return cmocka_run_group_tests_name("text_reader", tests, create_folder, remove_folder);
+}
