@@ -31,22 +31,15 @@ SP_CLONES static float greatest(const float *z, size_t n) {
     return max;
 }
 
-/* Writes e = exp(z - max), in place if e is z, and returns the sum. */
-SP_CLONES static double exponentiate(float *e, const float *z, float max, size_t n) {
-    enum { PIECE = 256 }; /* summed in f32 lanes, pieces in f64 */
-    double total = 0;
-    for (size_t begin = 0; begin < n; begin += PIECE) {
-        const size_t end = n - begin < PIECE ? n : begin + PIECE;
-        float sum = 0;
+/* Turns z into exp(z - max), and returns the sum. */
+SP_CLONES static double exponentiate(float *z, float max, size_t n) {
+    double sum = 0;
 #pragma omp simd reduction(+ : sum)
-        for (size_t j = begin; j < end; j++) {
-            const float value = sp_vexp(z[j] - max);
-            e[j] = value;
-            sum += value;
-        }
-        total += (double)sum;
+    for (size_t j = 0; j < n; j++) {
+        z[j] = sp_vexp(z[j] - max);
+        sum += (double)z[j];
     }
-    return total;
+    return sum;
 }
 
 SP_CLONES static void scale_row(float *z, float factor, size_t n) {
@@ -65,7 +58,7 @@ static bool is_first_of(const float *z, float max, size_t target) {
 static double softmax_loss(float *z, size_t n, size_t target, double *sum) {
     const float max = greatest(z, n);
     const double wanted = (double)z[target] - (double)max;
-    *sum = exponentiate(z, z, max, n);
+    *sum = exponentiate(z, max, n);
     return log(*sum) - wanted;
 }
 

@@ -3,7 +3,6 @@
 #include "base/memory.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <dnnl.h>
@@ -203,9 +202,4 @@ void sp_dnnl_matmul_backward(const sp_dnnl_matmul *matmul, float *dx, float beta
     assert(beta == 0 || beta == 1);
     const product *op = beta == 0 ? &matmul->backward : &matmul->backward_add;
     if (n_rows > 0) execute(op, matmul->engine, matmul->memory_backward, dx, dy, n_rows);
-}
-
-void sp_dnnl_library(char *out, size_t size) {
-    const dnnl_version_t *version = dnnl_version();
-    snprintf(out, size, "%d.%d.%d", version->major, version->minor, version->patch);
 }

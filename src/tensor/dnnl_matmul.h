@@ -30,6 +30,3 @@ void sp_dnnl_matmul_forward(const sp_dnnl_matmul *matmul, float *y, const uint16
 /* dx [n_rows, n_in] = dy weight + beta dx, from dy [n_rows, n_out] in bf16; beta is 0 or 1. */
 void sp_dnnl_matmul_backward(const sp_dnnl_matmul *matmul, float *dx, float beta,
                              const uint16_t *dy, size_t n_rows);
-
-/* Writes the loaded library's version, "2.6.3", to out [size], for --version. */
-void sp_dnnl_library(char *out, size_t size);

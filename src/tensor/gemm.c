@@ -82,5 +82,3 @@ void sp_gemm_tn(sp_gemm size, float *y, size_t ld_y, const float *a, size_t ld_a
                 size_t ld_b) {
     gemm(&size, true, false, y, ld_y, a, ld_a, b, ld_b);
 }
-
-const char *sp_gemm_library(void) { return openblas_get_config(); }

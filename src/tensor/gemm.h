@@ -44,6 +44,3 @@ extern const size_t sp_gemm_n_kernels;
 
 /* The version that the functions above take. */
 const sp_gemm_kernel *sp_gemm_chosen(void);
-
-/* OpenBLAS and its version, as it says itself, for --version. Static. */
-const char *sp_gemm_library(void);
