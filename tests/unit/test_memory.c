@@ -9,11 +9,14 @@ static bool is_aligned(const void *block) { return (uintptr_t)block % 64 == 0; }
 
 static void block_of_any_size_is_aligned_and_zero(void **state) {
     static const size_t sizes[] = {0, 1, 63, 64, 65, 4097};
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    enum { N_SIZES = sizeof sizes / sizeof sizes[0] };
+    for (size_t i = 0; i < 2 * N_SIZES; i++) { /* the second time from memory that was used */
+        const size_t n_bytes = sizes[i % N_SIZES];
         void *block = NULL;
-        assert_int_equal(sp_alloc(&block, sizes[i], "a test"), SP_OK);
+        assert_int_equal(sp_alloc(&block, n_bytes, "a test"), SP_OK);
         assert_true(block != NULL && is_aligned(block));
-        for (size_t j = 0; j < sizes[i]; j++) assert_int_equal(((char *)block)[j], 0);
+        for (size_t j = 0; j < n_bytes; j++) assert_int_equal(((char *)block)[j], 0);
+        memset(block, 1, n_bytes);
         free(block);
     }
 }

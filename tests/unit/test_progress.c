@@ -174,7 +174,7 @@ static void on_a_terminal_one_line_is_rewritten_and_messages_pass_above(void **s
 static void below_info_there_is_no_progress(void **state) {
     char text[256];
     sp_progress progress;
-    capture begun = capture_file();
+    capture begun = capture_terminal(80);
     sp_log_set_level(SP_LOG_WARNING);
     sp_progress_begin(&progress, "train", 4, "steps");
     make_due(&progress);
