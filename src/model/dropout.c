@@ -41,7 +41,7 @@ draw(float *restrict scale, place at, uint32_t first_counter, uint32_t threshold
 }
 
 SP_CLONES static void scale_row(float *y, const float *x, size_t d, place at, uint32_t threshold,
-                               float kept) {
+                                float kept) {
     float scale[CHUNK];
     for (size_t begin = 0; begin < d; begin += CHUNK) {
         draw(scale, at, (uint32_t)(begin / VALUES_A_COUNTER), threshold, kept);
@@ -51,7 +51,7 @@ SP_CLONES static void scale_row(float *y, const float *x, size_t d, place at, ui
 }
 
 SP_CLONES static void add_scaled_row(float *restrict dx, const float *restrict dy, size_t d,
-                                    place at, uint32_t threshold, float kept) {
+                                     place at, uint32_t threshold, float kept) {
     float scale[CHUNK];
     for (size_t begin = 0; begin < d; begin += CHUNK) {
         draw(scale, at, (uint32_t)(begin / VALUES_A_COUNTER), threshold, kept);

@@ -2,10 +2,11 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
-#include "model/layer_block.h"
+#include "model/language_model.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Rows of a table that its mean and deviation are taken from, evenly spread: enough for both to
    three digits, whatever the vocabulary. */
@@ -69,21 +70,10 @@ static sp_status bind(sp_compressor *c, const sp_compressor_options *options) {
     return SP_OK;
 }
 
-static sp_status append_layers(sp_compressor *c, const sp_transformer *transformer, sp_side side) {
-    sp_block *block = NULL;
-    SP_TRY(sp_embed_block_create(&block, &transformer->embedding, side, side == SP_DECODER));
-    SP_TRY(sp_chain_append(&c->chain, block));
-    for (size_t l = 0; l < transformer->weights->config.n_layers; l++) {
-        SP_TRY(sp_layer_block_create(&block, &transformer->layers[l], side));
-        SP_TRY(sp_chain_append(&c->chain, block));
-    }
-    return SP_OK;
-}
-
 static sp_status build_chain(sp_compressor *c) {
     sp_block *block = NULL;
     if (c->encoder != NULL) {
-        SP_TRY(append_layers(c, c->encoder, SP_ENCODER));
+        SP_TRY(sp_chain_append_layers(&c->chain, c->encoder, SP_ENCODER, false));
         SP_TRY(sp_take_block_create(&block, &c->encoder->weights->config, &c->encoder->final_norm,
                                     SP_ENCODER));
         SP_TRY(sp_chain_append(&c->chain, block));
@@ -92,10 +82,8 @@ static sp_status build_chain(sp_compressor *c) {
     SP_TRY(sp_converter_block_create(&block, &c->converter));
     SP_TRY(sp_chain_append(&c->chain, block));
     if (c->decoder == NULL) return SP_OK;
-    SP_TRY(append_layers(c, c->decoder, SP_DECODER));
-    SP_TRY(sp_loss_block_create(&block, &c->decoder->weights->config, &c->decoder->final_norm,
-                                c->decoder->weights->head, SP_DECODER));
-    return sp_chain_append(&c->chain, block);
+    SP_TRY(sp_chain_append_layers(&c->chain, c->decoder, SP_DECODER, true));
+    return sp_chain_append_loss(&c->chain, c->decoder, SP_DECODER);
 }
 
 sp_status sp_compressor_create(sp_compressor **compressor, const sp_compressor_options *options) {
@@ -137,4 +125,22 @@ sp_status sp_compressor_reserve(sp_compressor *c, const sp_batch *batch, size_t 
     arena->used = 0;
     return sp_arena_reserve(arena, sp_chain_arena_bytes(&c->chain, begin, end, batch, keep),
                             "activations");
+}
+
+sp_status sp_compressor_encode(sp_compressor *c, sp_batch *batch, float *memory, sp_arena *arena) {
+    batch->is_training = false;
+    SP_TRY(sp_compressor_reserve(c, batch, 0, c->encoder_end, false, arena));
+    const float *out = sp_chain_forward(&c->chain, 0, c->encoder_end, batch, NULL, false, arena);
+    memcpy(memory, out, batch->n_taken * c->converter.in.n_in * sizeof *memory);
+    return SP_OK;
+}
+
+sp_status sp_compressor_convert(sp_compressor *c, float *slots, const float *memory, size_t n,
+                                sp_arena *arena) {
+    const size_t begin = c->encoder_end, end = begin + 1;
+    sp_batch batch = {.n_taken = n}; /* all that the converter asks of a batch */
+    SP_TRY(sp_compressor_reserve(c, &batch, begin, end, false, arena));
+    const float *out = sp_chain_forward(&c->chain, begin, end, &batch, memory, false, arena);
+    memcpy(slots, out, n * c->converter.out.n_out * sizeof *slots);
+    return SP_OK;
 }

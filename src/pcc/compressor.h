@@ -45,3 +45,11 @@ void sp_compressor_destroy(sp_compressor *compressor); /* NULL is fine */
    length or less. SP_FAILURE: no memory. */
 SP_NODISCARD sp_status sp_compressor_reserve(sp_compressor *compressor, const sp_batch *batch,
                                              size_t begin, size_t end, bool keep, sp_arena *arena);
+
+/* Writes memory [n_taken, d_enc] of a batch whose encoder rows are filled. SP_FAILURE: no memory. */
+SP_NODISCARD sp_status sp_compressor_encode(sp_compressor *compressor, sp_batch *batch,
+                                            float *memory, sp_arena *arena);
+
+/* Writes slots [n, d_dec] of memory [n, d_enc]. SP_FAILURE: no memory. */
+SP_NODISCARD sp_status sp_compressor_convert(sp_compressor *compressor, float *slots,
+                                             const float *memory, size_t n, sp_arena *arena);

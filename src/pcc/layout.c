@@ -35,6 +35,13 @@ sp_status sp_layout_add_prefix(const sp_layout *layout, sp_batch *batch, const s
     return SP_OK;
 }
 
+sp_status sp_layout_add_reconstruction_prompt(const sp_layout *layout, sp_batch *batch,
+                                              size_t n_slots, size_t *slot) {
+    int32_t prefix = 0;
+    SP_TRY(sp_layout_add_prefix(layout, batch, &n_slots, 1, slot, 0, &prefix));
+    return sp_batch_add_row(batch, SP_DECODER, sp_id_of_marker(SP_MARKER_AE));
+}
+
 /* Appends rows that read ids and are each to be followed by the next one, the last by EOS. `before`
    is the sequence whose last row is to be followed by ids[0]. */
 static sp_status add_ids(const sp_layout *layout, sp_batch *batch, int32_t before, int32_t seq,

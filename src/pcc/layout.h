@@ -45,6 +45,11 @@ SP_NODISCARD sp_status sp_layout_add_prefix(const sp_layout *layout, sp_batch *b
                                             const size_t *n_slots, size_t n_segments, size_t *slot,
                                             uint64_t key, int32_t *prefix);
 
+/* Appends the prompt of a reconstruction to the decoder's rows, as one sequence: the prefix of one
+   segment of n_slots, then <ae>. */
+SP_NODISCARD sp_status sp_layout_add_reconstruction_prompt(const sp_layout *layout, sp_batch *batch,
+                                                           size_t n_slots, size_t *slot);
+
 /* Appends a training sample to both sides: its segment, the prefix and the branches that it has. */
 SP_NODISCARD sp_status sp_layout_add_sample(const sp_layout *layout, sp_batch *batch,
                                             const sp_sample *sample);

@@ -234,8 +234,8 @@ static sp_status validate_share(training *t, sp_validation_metrics *m) {
     const size_t n = (size_t)m->n_segments, size = t->config->train.micro_batch;
     const size_t n_ranks = (size_t)sp_world_size(t->world);
     for (size_t i = (size_t)sp_world_rank(t->world) * size; i < n; i += n_ranks * size) {
-        const size_t end = n - i < size ? n : i + size;
-        SP_TRY(sp_samples_fill_held_out(&t->samples, &t->batch, i, end));
+        SP_TRY(sp_samples_fill_segments(&t->samples, &t->batch, t->samples.held_out + i,
+                                        n - i < size ? n - i : size));
         SP_TRY(sp_compressor_reserve(c, &t->batch, 0, c->chain.n_blocks, false, &t->arena));
         (void)sp_chain_forward(&c->chain, 0, c->chain.n_blocks, &t->batch, NULL, false, &t->arena);
         for (int loss = 0; loss < SP_N_LOSSES; loss++) {

@@ -209,14 +209,14 @@ sp_status sp_samples_fill(sp_samples *samples, sp_batch *batch, uint64_t begin, 
     return SP_OK;
 }
 
-sp_status sp_samples_fill_held_out(sp_samples *samples, sp_batch *batch, size_t begin, size_t end) {
+sp_status sp_samples_fill_segments(sp_samples *samples, sp_batch *batch, const uint32_t *segments,
+                                   size_t n) {
     sp_batch_clear(batch);
     batch->is_training = false;
-    for (size_t i = begin; i < end; i++) {
-        const size_t segment = samples->held_out[i];
+    for (size_t i = 0; i < n; i++) {
         const branches has = {samples->reconstructs,
-                              samples->completes && has_next(samples, segment)};
-        SP_TRY(add_segment(samples, batch, segment, has, 0));
+                              samples->completes && has_next(samples, segments[i])};
+        SP_TRY(add_segment(samples, batch, segments[i], has, 0));
     }
     return SP_OK;
 }

@@ -45,7 +45,7 @@ sp_sample_counts sp_samples_count(const sp_samples *samples, uint64_t begin, uin
 SP_NODISCARD sp_status sp_samples_fill(sp_samples *samples, sp_batch *batch, uint64_t begin,
                                        uint64_t end);
 
-/* Fills the batch with held-out segments [begin, end), with both objectives where they are trained,
-   for validation. */
-SP_NODISCARD sp_status sp_samples_fill_held_out(sp_samples *samples, sp_batch *batch, size_t begin,
-                                                size_t end);
+/* Fills the batch with n segments of the file, without dropout, with both objectives where they are
+   trained. */
+SP_NODISCARD sp_status sp_samples_fill_segments(sp_samples *samples, sp_batch *batch,
+                                                const uint32_t *segments, size_t n);

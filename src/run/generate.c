@@ -1,0 +1,167 @@
+#include "run/generate.h"
+
+#include "base/memory.h"
+#include "io/slots_file.h"
+#include "run/decoding.h"
+#include "run/trained.h"
+#include "text/json_text.h"
+#include "text/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Segments that are reconstructed in one pass: bounds the cache's memory for a long document. */
+enum { SEGMENTS_AT_ONCE = 16 };
+
+typedef struct generation {
+    const sp_generate_job *job;
+    sp_trained trained;
+    json_t *tokenizer_json;
+    sp_tokenizer *tokenizer;
+    sp_slots *file;
+    size_t segment_begin, segment_end;
+    float *slots; /* [slots of the document, d_dec] */
+    size_t n_slots;
+    sp_batch prompts;
+    sp_arena arena;
+    int32_t *ids; /* what was generated, owned */
+    size_t n_ids;
+} generation;
+
+static sp_status open_slots(generation *g) {
+    SP_TRY(sp_slots_open(&g->file, g->job->memory));
+    const sp_slots_info *info = sp_slots_get_info(g->file);
+    const sp_converter *converter = &g->trained.models.compressor->converter;
+    if (strcmp(info->compressor_digest, g->trained.digest) != 0)
+        return sp_fail(SP_BAD_DATA, "'%s' was made by another compressor than '%s'", g->job->memory,
+                       sp_checkpoint_path(g->trained.checkpoint));
+    const size_t d = info->space == SP_SLOTS_MEMORY ? converter->in.n_in : converter->out.n_out;
+    if (info->d != d)
+        return sp_fail(SP_BAD_DATA, "'%s': slots of %zu values, the compressor has %zu",
+                       g->job->memory, info->d, d);
+    return sp_slots_find_document(g->file, g->job->document, &g->segment_begin, &g->segment_end);
+}
+
+/* Reads the document's slots, through the converter where the file holds memory. */
+static sp_status read_slots(generation *g) {
+    if (g->segment_begin == g->segment_end) return SP_OK;
+    const sp_slots_info *info = sp_slots_get_info(g->file);
+    const sp_slots_segment first = sp_slots_get_segment(g->file, g->segment_begin);
+    const sp_slots_segment last = sp_slots_get_segment(g->file, g->segment_end - 1);
+    g->n_slots = last.slot_begin + last.n_slots - first.slot_begin;
+    sp_compressor *compressor = g->trained.models.compressor;
+    void *slots = NULL, *memory = NULL;
+    SP_TRY(sp_alloc_array(&slots, g->n_slots, compressor->converter.out.n_out * sizeof *g->slots,
+                          "slots"));
+    g->slots = slots;
+    if (info->space == SP_SLOTS_DECODER)
+        return sp_slots_read(g->file, first.slot_begin, g->n_slots, g->slots);
+    SP_TRY(sp_alloc_array(&memory, g->n_slots, info->d * sizeof(float), "memory"));
+    sp_status status = sp_slots_read(g->file, first.slot_begin, g->n_slots, memory);
+    if (status == SP_OK)
+        status = sp_compressor_convert(compressor, g->slots, memory, g->n_slots, &g->arena);
+    free(memory);
+    return status;
+}
+
+static sp_status append_ids(generation *g, const int32_t *ids, size_t n) {
+    if (n == 0) return SP_OK;
+    int32_t *grown = realloc(g->ids, (g->n_ids + n) * sizeof *grown);
+    if (grown == NULL) return sp_fail(SP_FAILURE, "no memory for %zu tokens", g->n_ids + n);
+    g->ids = grown;
+    memcpy(g->ids + g->n_ids, ids, n * sizeof *ids);
+    g->n_ids += n;
+    return SP_OK;
+}
+
+static sp_status decode_prompts(generation *g) {
+    const sp_model_source *source = sp_models_decoder_source(&g->trained.models);
+    const sp_decoding_limits limits = {.max_new_tokens = g->job->max_new_tokens,
+                                       .stop_ids = source->stop_ids,
+                                       .n_stop_ids = source->n_stop_ids};
+    sp_decoded decoded = {0};
+    sp_status status = sp_decode_greedily(&decoded, g->trained.models.compressor->decoder,
+                                          &g->prompts.rows[SP_DECODER], g->slots, &limits);
+    for (size_t s = 0; status == SP_OK && s < decoded.n_seqs; s++)
+        status = append_ids(g, decoded.ids[s], decoded.lens[s]);
+    sp_decoded_free(&decoded);
+    return status;
+}
+
+static sp_status reconstruct(generation *g) {
+    const sp_layout layout = sp_trained_layout(&g->trained);
+    size_t slot = 0;
+    for (size_t begin = g->segment_begin; begin < g->segment_end; begin += SEGMENTS_AT_ONCE) {
+        sp_batch_clear(&g->prompts);
+        for (size_t i = begin; i < g->segment_end && i < begin + SEGMENTS_AT_ONCE; i++) {
+            const sp_slots_segment segment = sp_slots_get_segment(g->file, i);
+            SP_TRY(
+                sp_layout_add_reconstruction_prompt(&layout, &g->prompts, segment.n_slots, &slot));
+        }
+        SP_TRY(decode_prompts(g));
+    }
+    return SP_OK;
+}
+
+static sp_status add_prompt(generation *g, const sp_encoding *encoding) {
+    const sp_layout layout = sp_trained_layout(&g->trained);
+    const size_t n = g->segment_end - g->segment_begin;
+    void *counts = NULL;
+    SP_TRY(sp_alloc_array(&counts, n, sizeof(size_t), "segments"));
+    size_t *n_slots = counts, slot = 0;
+    int32_t prefix = 0;
+    for (size_t i = 0; i < n; i++)
+        n_slots[i] = sp_slots_get_segment(g->file, g->segment_begin + i).n_slots;
+    sp_status status = sp_layout_add_prefix(&layout, &g->prompts, n_slots, n, &slot, 0, &prefix);
+    for (size_t i = 0; status == SP_OK && i < encoding->n; i++)
+        status = sp_batch_add_row(&g->prompts, SP_DECODER, encoding->ids[i]);
+    free(counts);
+    return status;
+}
+
+static sp_status answer(generation *g) {
+    sp_encoding encoding = {0};
+    sp_status status =
+        sp_tokenizer_encode(g->tokenizer, &encoding, g->job->prompt, strlen(g->job->prompt), true);
+    const size_t vocab_size = g->trained.models.decoder_weights->config.vocab_size;
+    for (size_t i = 0; status == SP_OK && i < encoding.n; i++)
+        if ((size_t)encoding.ids[i] >= vocab_size)
+            status =
+                sp_fail(SP_BAD_DATA, "the prompt's token id %d is beyond the vocabulary of %zu",
+                        encoding.ids[i], vocab_size);
+    if (status == SP_OK) status = add_prompt(g, &encoding);
+    sp_encoding_free(&encoding);
+    return status == SP_OK ? decode_prompts(g) : status;
+}
+
+static sp_status generate(generation *g, json_t **result, char **text, size_t *n_bytes) {
+    const sp_generate_job *job = g->job;
+    SP_TRY(sp_trained_open(&g->trained, job->checkpoint, job->assignments, job->n_assignments,
+                           SP_SIDES_DECODER));
+    const char *decoder = g->trained.config.decoder.model;
+    SP_TRY(sp_tokenizer_json_load(&g->tokenizer_json, decoder));
+    SP_TRY(sp_tokenizer_create(&g->tokenizer, g->tokenizer_json, decoder));
+    SP_TRY(open_slots(g));
+    SP_TRY(read_slots(g));
+    SP_TRY(job->prompt != NULL ? answer(g) : reconstruct(g));
+    SP_TRY(sp_tokenizer_decode(g->tokenizer, text, n_bytes, g->ids, g->n_ids, true));
+    json_t *ids = json_array();
+    for (size_t i = 0; i < g->n_ids; i++) json_array_append_new(ids, json_integer(g->ids[i]));
+    *result = json_pack("{s:s, s:o, s:o}", "document", job->document, "text",
+                        sp_json_from_bytes(*text, *n_bytes), "ids", ids);
+    return *result != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for a result");
+}
+
+sp_status sp_generate(json_t **result, char **text, size_t *n_bytes, const sp_generate_job *job) {
+    generation g = {.job = job};
+    const sp_status status = generate(&g, result, text, n_bytes);
+    free(g.ids);
+    sp_arena_release(&g.arena);
+    sp_batch_free(&g.prompts);
+    free(g.slots);
+    sp_slots_close(g.file);
+    sp_tokenizer_destroy(g.tokenizer);
+    json_decref(g.tokenizer_json);
+    sp_trained_close(&g.trained);
+    return status;
+}

@@ -1,0 +1,40 @@
+#include "run/trained.h"
+
+static sp_status open_trained(sp_trained *trained, const char *dir, const char *const *assignments,
+                              size_t n_assignments, sp_sides sides) {
+    SP_TRY(sp_checkpoint_open(&trained->checkpoint, dir));
+    SP_TRY(sp_models_read_config(&trained->config, trained->checkpoint));
+    for (size_t i = 0; i < n_assignments; i++)
+        SP_TRY(sp_config_assign(&trained->config, &sp_run_config_table, assignments[i]));
+    const char *where = sp_checkpoint_path(trained->checkpoint);
+    SP_TRY(sp_json_get_string(&trained->digest, sp_checkpoint_manifest(trained->checkpoint),
+                              "digest", where));
+    if (trained->digest == NULL)
+        return sp_fail(SP_BAD_DATA, "'%s': its manifest has no digest", where);
+    return sp_models_open(&trained->models, &trained->config, sides, trained->checkpoint, false);
+}
+
+sp_status sp_trained_open(sp_trained *trained, const char *dir, const char *const *assignments,
+                          size_t n_assignments, sp_sides sides) {
+    *trained = (sp_trained){0}; /* filled in place: models point at their own weights */
+    const sp_status status = open_trained(trained, dir, assignments, n_assignments, sides);
+    if (status != SP_OK) sp_trained_close(trained);
+    return status;
+}
+
+void sp_trained_close(sp_trained *trained) {
+    sp_models_close(&trained->models);
+    sp_run_config_free(&trained->config);
+    sp_checkpoint_close(trained->checkpoint);
+    *trained = (sp_trained){0};
+}
+
+sp_layout sp_trained_layout(const sp_trained *trained) {
+    const sp_run_config *config = &trained->config;
+    const sp_weights *decoder = trained->models.decoder_weights;
+    return (sp_layout){.segment_tokens = config->segment.tokens,
+                       .ratio = config->segment.ratio,
+                       .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
+                       .bos = decoder != NULL ? decoder->config.bos_token_id : SP_NO_TOKEN,
+                       .eos = decoder != NULL ? decoder->config.eos_token_id : SP_NO_TOKEN};
+}
