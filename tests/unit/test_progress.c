@@ -48,7 +48,10 @@ static capture capture_file(void) {
 static capture capture_terminal(unsigned short n_columns) {
     const struct winsize size = {.ws_row = 24, .ws_col = n_columns};
     const int master = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
-    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0) {
+        print_message("skipped: needs pseudo-terminals (/dev/pts)\n");
+        skip();
+    }
     const int terminal = open(ptsname(master), O_RDWR | O_NOCTTY);
     assert_int_equal(ioctl(terminal, TIOCSWINSZ, &size), 0);
     return capture_begin(terminal, master);
