@@ -95,8 +95,7 @@ sp_status sp_cmd_inspect(int argc, char **argv) {
     json_t *description = NULL;
     SP_TRY(sp_inspect(&description, options.path));
     if (options.wants_json) {
-        json_dumpf(description, stdout, JSON_REAL_PRECISION(17));
-        printf("\n");
+        sp_print_json(description);
     } else {
         print_object(description, 0);
     }

@@ -5,6 +5,7 @@
    code. Options are parsed before MPI starts, so --help and errors of use need no launcher. */
 #pragma once
 
+#include "base/json.h"
 #include "base/status.h"
 
 #include <argp.h>
@@ -19,6 +20,23 @@ typedef struct sp_command {
 /* argp_parse() for commands: errors of use exit with 64, and only the launcher's first rank
    prints them or --help. */
 void sp_parse_options(const struct argp *argp, int argc, char **argv, void *options);
+
+/* Assignments of --set, in their order. */
+enum { SP_MOST_ASSIGNMENTS = 64 };
+typedef struct sp_assignments {
+    const char *items[SP_MOST_ASSIGNMENTS]; /* "train.lr=1e-4", borrowed from argv */
+    size_t n;
+} sp_assignments;
+
+/* Adds one; more than there is room for are an error of use. */
+void sp_assignments_add(sp_assignments *assignments, const char *text,
+                        const struct argp_state *state);
+
+/* A count from an option's argument, at least `least`; else an error of use. */
+size_t sp_parse_count(const char *text, size_t least, const struct argp_state *state);
+
+/* Prints one JSON object as a line on standard output. */
+void sp_print_json(const json_t *object);
 
 /* Is this the process that prints: the launcher's first rank, or one started alone? */
 bool sp_is_first_rank(void);

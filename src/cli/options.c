@@ -1,5 +1,6 @@
 #include "cli/command.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,4 +43,25 @@ void sp_parse_options(const struct argp *argp, int argc, char **argv, void *opti
     if (error == 0) return;
     fprintf(stderr, "%s: %s\n", argv[0], strerror(error));
     exit(SP_USAGE);
+}
+
+void sp_assignments_add(sp_assignments *assignments, const char *text,
+                        const struct argp_state *state) {
+    if (assignments->n == SP_MOST_ASSIGNMENTS)
+        argp_error(state, "--set: more than %d of them", (int)SP_MOST_ASSIGNMENTS);
+    assignments->items[assignments->n++] = text;
+}
+
+size_t sp_parse_count(const char *text, size_t least, const struct argp_state *state) {
+    char *end = NULL;
+    errno = 0;
+    const unsigned long long value = strtoull(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || *text == '-' || value < least)
+        argp_error(state, "'%s' is not a whole number from %zu", text, least);
+    return (size_t)value;
+}
+
+void sp_print_json(const json_t *object) {
+    json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    printf("\n");
 }

@@ -1,0 +1,98 @@
+#include "cli/command.h"
+
+#include "base/log.h"
+#include "mpi/world.h"
+#include "run/pretrain.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct pretrain_options {
+    const char *config, *resume;
+    sp_assignments assignments;
+    bool wants_json, is_quiet, wants_keys;
+} pretrain_options;
+
+enum { OPTION_CONFIG = 256, OPTION_SET, OPTION_RESUME, OPTION_JSON, OPTION_QUIET, OPTION_KEYS };
+
+static const struct argp_option argp_options[] = {
+    {"config", OPTION_CONFIG, "FILE", 0, "The run's configuration (YAML)", 0},
+    {"set", OPTION_SET, "KEY=VALUE", 0, "Set a key over the file's, such as train.lr=1e-4", 0},
+    {"resume", OPTION_RESUME, "auto|none|PATH", 0,
+     "Go on from the newest checkpoint of run.dir (auto, the default), start anew and set aside "
+     "what is there (none), or go on from a run or step folder",
+     0},
+    {"keys", OPTION_KEYS, NULL, 0, "List the configuration's keys with their defaults", 0},
+    {"json", OPTION_JSON, NULL, 0, "Print one JSON object about the run at its end", 0},
+    {"quiet", OPTION_QUIET, NULL, 0, "No progress and no notes", 0},
+    {0},
+};
+
+static error_t parse_option(int key, char *argument, struct argp_state *state) {
+    pretrain_options *options = state->input;
+    switch (key) {
+    case OPTION_CONFIG:
+        options->config = argument;
+        return 0;
+    case OPTION_SET:
+        sp_assignments_add(&options->assignments, argument, state);
+        return 0;
+    case OPTION_RESUME:
+        options->resume = argument;
+        return 0;
+    case OPTION_KEYS:
+        options->wants_keys = true;
+        return 0;
+    case OPTION_JSON:
+        options->wants_json = true;
+        return 0;
+    case OPTION_QUIET:
+        options->is_quiet = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "'%s': pretrain takes options only", argument);
+        return 0;
+    case ARGP_KEY_END:
+        if (options->config == NULL && options->assignments.n == 0 && !options->wants_keys)
+            argp_error(state, "needs --config FILE");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {
+    .options = argp_options,
+    .parser = parse_option,
+    .doc =
+        "Trains a compressor, stage 1 or 2, on one rank or under mpirun or srun on several. The "
+        "same command again goes on from the newest checkpoint; a finished run ends at once.\v"
+        "The run's folder holds metrics.jsonl and step-N checkpoints. SIGTERM, SIGUSR1 or a file "
+        "STOP there saves and ends with exit code 75; a file SAVE saves.",
+};
+
+static sp_status run(const sp_run_config *config, const pretrain_options *options) {
+    sp_world *world = NULL;
+    sp_status status = sp_world_begin(&world);
+    if (status == SP_OK) status = sp_pretrain(world, config, options->resume);
+    const bool is_first = sp_is_first_rank();
+    status = sp_world_end(world, status);
+    if (status == SP_OK && options->wants_json && is_first) printf("{\"run\":\"done\"}\n");
+    return status;
+}
+
+sp_status sp_cmd_pretrain(int argc, char **argv) {
+    pretrain_options options = {.resume = "auto"};
+    sp_parse_options(&argp, argc, argv, &options);
+    if (options.wants_keys) {
+        if (sp_is_first_rank()) sp_config_print_help(stdout, &sp_run_config_table);
+        return SP_OK;
+    }
+    if (options.is_quiet || !sp_is_first_rank()) sp_log_set_level(SP_LOG_QUIET);
+    sp_run_config config = {0};
+    sp_status status = sp_run_config_load(&config, options.config, options.assignments.items,
+                                          options.assignments.n);
+    if (status == SP_OK) status = run(&config, &options);
+    sp_run_config_free(&config);
+    return status;
+}

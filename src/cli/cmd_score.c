@@ -1,0 +1,98 @@
+#include "cli/command.h"
+
+#include "base/read_all.h"
+#include "run/score.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct score_options {
+    const char *model;
+    sp_bos_use bos;
+    sp_precision precision;
+    bool wants_json;
+} score_options;
+
+enum { OPTION_MODEL = 256, OPTION_BOS, OPTION_PRECISION, OPTION_JSON };
+
+static const struct argp_option argp_options[] = {
+    {"model", OPTION_MODEL, "DIR", 0, "Hugging Face folder or .gguf file", 0},
+    {"bos", OPTION_BOS, "auto|always|never", 0,
+     "Put BOS before the text: as the tokenizer does by itself (the default), always, never", 0},
+    {"precision", OPTION_PRECISION, "f32|bf16", 0, "Of the weights (f32)", 0},
+    {"json", OPTION_JSON, NULL, 0, "Print one JSON object: ids, logprobs, tokens, perplexity", 0},
+    {0},
+};
+
+static int choose(const char *text, const char *const *words, int n_words,
+                  const struct argp_state *state) {
+    for (int i = 0; i < n_words; i++)
+        if (strcmp(text, words[i]) == 0) return i;
+    argp_error(state, "'%s' is not one of the words allowed", text);
+    return 0;
+}
+
+static error_t parse_option(int key, char *argument, struct argp_state *state) {
+    static const char *const bos_words[] = {"auto", "always", "never"};
+    static const char *const precision_words[] = {"f32", "bf16"};
+    score_options *options = state->input;
+    switch (key) {
+    case OPTION_MODEL:
+        options->model = argument;
+        return 0;
+    case OPTION_BOS:
+        options->bos = (sp_bos_use)choose(argument, bos_words, 3, state);
+        return 0;
+    case OPTION_PRECISION:
+        options->precision = (sp_precision)choose(argument, precision_words, 2, state);
+        return 0;
+    case OPTION_JSON:
+        options->wants_json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "'%s': the text comes from standard input", argument);
+        return 0;
+    case ARGP_KEY_END:
+        if (options->model == NULL) argp_error(state, "needs --model DIR");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {
+    .options = argp_options,
+    .parser = parse_option,
+    .doc = "Reads text from standard input and prints the natural logarithm of each token's "
+           "probability under a model, given the tokens before it.",
+};
+
+static void print_result(const json_t *result) {
+    const json_t *ids = json_object_get(result, "ids");
+    const json_t *logprobs = json_object_get(result, "logprobs");
+    for (size_t i = 0; i < json_array_size(logprobs); i++)
+        printf("%lld\t%.6f\n", (long long)json_integer_value(json_array_get(ids, i + 1)),
+               json_real_value(json_array_get(logprobs, i)));
+    printf("perplexity %.6g over %zu tokens\n",
+           json_number_value(json_object_get(result, "perplexity")), json_array_size(ids));
+}
+
+sp_status sp_cmd_score(int argc, char **argv) {
+    score_options options = {0};
+    sp_parse_options(&argp, argc, argv, &options);
+    if (!sp_is_first_rank()) return SP_OK;
+    char *text = NULL;
+    size_t n_bytes = 0;
+    json_t *result = NULL;
+    sp_status status = sp_read_all(&text, &n_bytes, stdin, "standard input");
+    if (status == SP_OK)
+        status = sp_score(&result, options.model, text, n_bytes, options.bos, options.precision);
+    if (status == SP_OK && options.wants_json)
+        sp_print_json(result);
+    else if (status == SP_OK)
+        print_result(result);
+    json_decref(result);
+    free(text);
+    return status;
+}
