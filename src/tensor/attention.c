@@ -111,32 +111,35 @@ static void multiply_scores(const tile *t, float *scores, const float *x, const 
     sp_gemm_nt(size, scores, TILE_KEYS, x, head_dim, y, ld);
 }
 
-/* One query's scores become exp(score - max), 0 where not visible; when the maximum rises, what was
-   summed before is scaled down to it. */
-SP_CLONES static void soften(float *restrict scores, size_t visible, size_t n,
-                             float *restrict row_max, float *restrict row_sum, float *restrict acc,
-                             size_t head_dim) {
-    if (visible > 0) {
-        float max = scores[0];
+/* Loops over scores run in whole vectors, a row of scores being wider than its keys: what is not
+   visible, up to there, is -infinity, so that its exponential is 0. Returns their length. */
+static size_t hide(float *scores, size_t visible, size_t n) {
+    const size_t padded = (n + 15) & ~(size_t)15;
+    for (size_t j = visible; j < padded; j++) scores[j] = -INFINITY;
+    return padded;
+}
+
+/* One query's scores become exp(score - max); when the maximum rises, what was summed before is
+   scaled down to it. */
+SP_CLONES static void soften(float *restrict scores, size_t n, float *restrict row_max,
+                             float *restrict row_sum, float *restrict acc, size_t head_dim) {
+    float max = *row_max;
 #pragma omp simd reduction(max : max)
-        for (size_t j = 0; j < visible; j++) max = scores[j] > max ? scores[j] : max;
-        if (max > *row_max) {
-            const float factor = sp_vexp(*row_max - max);
-            *row_max = max;
-            *row_sum *= factor;
+    for (size_t j = 0; j < n; j++) max = scores[j] > max ? scores[j] : max;
+    if (max > *row_max) {
+        const float factor = sp_vexp(*row_max - max);
+        *row_max = max;
+        *row_sum *= factor;
 #pragma omp simd
-            for (size_t i = 0; i < head_dim; i++) acc[i] *= factor;
-        }
-        float sum = 0;
-        max = *row_max;
-#pragma omp simd reduction(+ : sum)
-        for (size_t j = 0; j < visible; j++) {
-            scores[j] = sp_vexp(scores[j] - max);
-            sum += scores[j];
-        }
-        *row_sum += sum;
+        for (size_t i = 0; i < head_dim; i++) acc[i] *= factor;
     }
-    memset(scores + visible, 0, (n - visible) * sizeof *scores);
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t j = 0; j < n; j++) {
+        scores[j] = sp_vexp(scores[j] - max);
+        sum += scores[j];
+    }
+    *row_sum += sum;
 }
 
 /* Adds the keys of one block: span rows [begin, begin + n), of which the first is the sequence's
@@ -145,9 +148,11 @@ static void add_block(const sp_attention_shape *shape, const tile *t, const work
                       const sp_attention_span *span, size_t begin, size_t n, size_t first_key) {
     const size_t head_dim = shape->head_dim, at = begin * span->ld + t->kv_head * head_dim;
     multiply_scores(t, w->scores, w->q, span->k + at, span->ld, n, head_dim);
-    for (size_t i = 0; i < t->n_queries; i++)
-        soften(w->scores + i * TILE_KEYS, n_visible(shape, t, i, first_key, n), n, &w->max[i],
-               &w->sum[i], w->acc + i * head_dim, head_dim);
+    for (size_t i = 0; i < t->n_queries; i++) {
+        float *scores = w->scores + i * TILE_KEYS;
+        const size_t padded = hide(scores, n_visible(shape, t, i, first_key, n), n);
+        soften(scores, padded, &w->max[i], &w->sum[i], w->acc + i * head_dim, head_dim);
+    }
     const sp_gemm size = {.m = t->n_queries, .n = head_dim, .k = n, .alpha = 1, .beta = 1};
     sp_gemm_nn(size, w->acc, head_dim, w->scores, TILE_KEYS, span->v + at, span->ld);
 }
@@ -230,14 +235,12 @@ void sp_attention_cached(const sp_attention_shape *shape, const sp_attention_cac
             }
 }
 
-/* One query's scores become p = exp(score - lse), 0 where not visible. */
-SP_CLONES static void recompute(float *restrict scores, size_t visible, size_t n, float lse) {
+/* One query's scores become p = exp(score - lse), and d_scores p (d_scores - delta). */
+SP_CLONES static void recompute(float *restrict scores, float lse, size_t n) {
 #pragma omp simd
-    for (size_t j = 0; j < visible; j++) scores[j] = sp_vexp(scores[j] - lse);
-    memset(scores + visible, 0, (n - visible) * sizeof *scores);
+    for (size_t j = 0; j < n; j++) scores[j] = sp_vexp(scores[j] - lse);
 }
 
-/* d_scores becomes p (d_scores - delta). */
 SP_CLONES static void pull_back(float *restrict d_scores, const float *restrict p, float delta,
                                 size_t n) {
 #pragma omp simd
@@ -271,8 +274,10 @@ static void backward_block(const sp_attention_shape *shape, const tile *t, const
     const size_t at = begin * span->in.ld + column, d_at = begin * span->ld + column;
     const size_t ld = span->in.ld;
     multiply_scores(t, w->scores, w->q, span->in.k + at, ld, n, head_dim);
-    for (size_t i = 0; i < t->n_queries; i++)
-        recompute(w->scores + i * TILE_KEYS, n_visible(shape, t, i, first_key, n), n, w->max[i]);
+    for (size_t i = 0; i < t->n_queries; i++) {
+        float *scores = w->scores + i * TILE_KEYS;
+        recompute(scores, w->max[i], hide(scores, n_visible(shape, t, i, first_key, n), n));
+    }
     add_transposed(t, span->dv + d_at, span->ld, w->scores, w->d_o, n, head_dim);
     multiply_scores(t, w->d_scores, w->d_o, span->in.v + at, ld, n, head_dim);
     for (size_t i = 0; i < t->n_queries; i++)
