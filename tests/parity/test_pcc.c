@@ -1,0 +1,294 @@
+/* The whole compressor against transformers and PEFT: memory, slots, losses, every gradient, ten
+   updates of AdamW with clipping, and a greedy reconstruction. */
+#include "tests/check.h"
+#include "tests/parity/fixture.h"
+
+#include "io/model_source.h"
+#include "pcc/compressor.h"
+#include "run/decoding.h"
+#include "run/optimizer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const double HIDDEN_TOLERANCE = 1e-4, GRADIENT_TOLERANCE = 1e-3; /* architecture.md §5 */
+static const double LOSS_TOLERANCE = 1e-5; /* f32 sums in another order */
+
+typedef struct subject {
+    fixture pcc, batch_file;
+    sp_model_source encoder_source, decoder_source;
+    sp_weights encoder, decoder;
+    sp_compressor *compressor;
+    sp_layout layout;
+    sp_batch batch;
+    sp_arena arena;
+} subject;
+
+static void must(sp_status status) {
+    if (status != SP_OK) fail_msg("%s", sp_message());
+}
+
+static void open_model(sp_model_source *source, sp_weights *weights, const json_t *names,
+                       const char *side, sp_weights_part part) {
+    char path[256];
+    snprintf(path, sizeof path, "tests/fixtures/models/%s",
+             json_string_value(json_object_get(names, side)));
+    must(sp_model_source_open(source, path));
+    must(sp_weights_load(weights, &source->tensors, source->config, SP_PRECISION_F32, part, path));
+}
+
+/* Without the side, a parameter's name is the fixture's. */
+static const char *fixture_name(const sp_param *param) {
+    const char *side = "encoder.";
+    return strncmp(param->name, side, strlen(side)) == 0 ? param->name + strlen(side) : param->name;
+}
+
+static void load_initial(subject *s) {
+    const sp_params *params = &s->compressor->params;
+    for (size_t i = 0; i < params->n_entries; i++) {
+        const sp_param *param = params->entries[i];
+        char name[256];
+        snprintf(name, sizeof name, "init/%s", fixture_name(param));
+        if (sp_tensor_table_find(&s->pcc.tensors, name) == NULL)
+            continue; /* a model's own tensor */
+        size_t n = 0;
+        float *values = fixture_tensor(&s->pcc, name, &n);
+        assert_int_equal(n, param->n_values);
+        memcpy(param->value, values, n * sizeof *values);
+        free(values);
+    }
+}
+
+static size_t read_ids(int32_t *ids, const json_t *array) {
+    for (size_t i = 0; i < json_array_size(array); i++)
+        ids[i] = (int32_t)json_integer_value(json_array_get(array, i));
+    return json_array_size(array);
+}
+
+static void fill_batch(subject *s) {
+    const json_t *segments = json_object_get(s->batch_file.json, "segments");
+    sp_batch_clear(&s->batch);
+    s->batch.is_training = true;
+    for (size_t i = 0; i < json_array_size(segments); i++) {
+        const json_t *segment = json_array_get(segments, i);
+        const json_t *next = json_object_get(segment, "next");
+        int32_t encoder[64], decoder[64], following[64];
+        const size_t n_encoder = read_ids(encoder, json_object_get(segment, "encoder"));
+        const size_t n_decoder = read_ids(decoder, json_object_get(segment, "decoder"));
+        const json_t *after =
+            json_is_null(next)
+                ? NULL
+                : json_object_get(json_array_get(segments, (size_t)json_integer_value(next)),
+                                  "decoder");
+        must(sp_layout_add_sample(&s->layout, &s->batch,
+                                  &(sp_sample){.encoder_ids = encoder,
+                                               .n_encoder_ids = n_encoder,
+                                               .decoder_ids = decoder,
+                                               .n_decoder_ids = n_decoder,
+                                               .next_ids = following,
+                                               .n_next_ids = read_ids(following, after),
+                                               .reconstructs = true,
+                                               .completes = true}));
+    }
+    const json_t *n_targets = json_object_get(s->pcc.json, "n_targets");
+    for (size_t loss = 0; loss < SP_N_LOSSES; loss++)
+        s->batch.loss_scale[loss] =
+            0.5F / (float)json_integer_value(json_array_get(n_targets, loss));
+}
+
+static void open_subject(subject *s, const char *name, sp_training training) {
+    char json_name[64], tensors_name[64];
+    snprintf(json_name, sizeof json_name, "pcc/%s.json", name);
+    snprintf(tensors_name, sizeof tensors_name, "pcc/%s.safetensors", name);
+    *s = (subject){0};
+    fixture_open(&s->pcc, json_name, tensors_name);
+    fixture_open(&s->batch_file, "pcc/batch.json", tensors_name);
+    const json_t *names = s->batch_file.json;
+    open_model(&s->encoder_source, &s->encoder, names, "encoder",
+               training == SP_TRAIN_FULL ? SP_WEIGHTS_FRAME : SP_WEIGHTS_BODY);
+    open_model(&s->decoder_source, &s->decoder, names, "decoder", SP_WEIGHTS_ALL);
+    const json_t *lora = json_object_get(names, "lora");
+    sp_compressor_options options = {
+        .encoder = &s->encoder,
+        .decoder = &s->decoder,
+        .d_encoder = s->encoder.config.d_model,
+        .d_decoder = s->decoder.config.d_model,
+        .encoder_tensors = &s->encoder_source.tensors,
+        .training = training,
+        .lora = {.rank = (size_t)fixture_number(lora, "rank"),
+                 .alpha = fixture_number(lora, "alpha")},
+        .memory_tokens = (size_t)fixture_number(names, "memory_tokens"),
+    };
+    for (int role = 0; role < SP_N_ROLES; role++) options.lora.targets[role] = true;
+    must(sp_compressor_create(&s->compressor, &options));
+    s->layout = (sp_layout){.segment_tokens = (size_t)fixture_number(names, "segment_tokens"),
+                            .ratio = (size_t)fixture_number(names, "ratio"),
+                            .bos = (int32_t)fixture_number(names, "bos"),
+                            .eos = (int32_t)fixture_number(names, "eos")};
+    load_initial(s);
+    fill_batch(s);
+}
+
+static void close_subject(subject *s) {
+    sp_arena_release(&s->arena);
+    sp_batch_free(&s->batch);
+    sp_compressor_destroy(s->compressor);
+    sp_weights_free(&s->decoder);
+    sp_weights_free(&s->encoder);
+    sp_model_source_close(&s->decoder_source);
+    sp_model_source_close(&s->encoder_source);
+    fixture_close(&s->batch_file);
+    fixture_close(&s->pcc);
+}
+
+static void run_step(subject *s) {
+    sp_compressor *c = s->compressor;
+    memset(c->params.grads, 0, c->params.n_values * sizeof *c->params.grads);
+    memset(s->batch.loss_sum, 0, sizeof s->batch.loss_sum);
+    memset(s->batch.n_targets, 0, sizeof s->batch.n_targets);
+    must(sp_compressor_reserve(c, &s->batch, 0, c->chain.n_blocks, true, &s->arena));
+    (void)sp_chain_forward(&c->chain, 0, c->chain.n_blocks, &s->batch, NULL, true, &s->arena);
+    sp_chain_backward(&c->chain, &s->batch, &s->arena);
+}
+
+static double mean_loss(const subject *s, sp_loss loss) {
+    return s->batch.loss_sum[loss] / (double)s->batch.n_targets[loss];
+}
+
+static void check_tensor(const subject *s, const char *name, const float *values, double tolerance,
+                         double floor) {
+    size_t n = 0;
+    float *expected = fixture_tensor(&s->pcc, name, &n);
+    const double difference = relative_difference(values, expected, n, floor);
+    if (!(difference <= tolerance)) fail_msg("%s differs by %g", name, difference);
+    free(expected);
+}
+
+static void check_memory_and_slots(subject *s) {
+    sp_compressor *c = s->compressor;
+    const size_t n = s->batch.n_taken;
+    float *memory = malloc(n * c->converter.in.n_in * sizeof *memory);
+    float *slots = malloc(n * c->converter.out.n_out * sizeof *slots);
+    s->batch.is_training = false;
+    must(sp_compressor_encode(c, &s->batch, memory, &s->arena));
+    must(sp_compressor_convert(c, slots, memory, n, &s->arena));
+    s->batch.is_training = true;
+    check_tensor(s, "memory", memory, HIDDEN_TOLERANCE, 0);
+    check_tensor(s, "slots", slots, HIDDEN_TOLERANCE, 0);
+    free(memory);
+    free(slots);
+}
+
+static void check_losses_and_gradients(subject *s) {
+    const sp_params *params = &s->compressor->params;
+    run_step(s);
+    assert_close(mean_loss(s, SP_RECONSTRUCTION),
+                 fixture_number(s->pcc.json, "loss_reconstruction"), LOSS_TOLERANCE);
+    assert_close(mean_loss(s, SP_COMPLETION), fixture_number(s->pcc.json, "loss_completion"),
+                 LOSS_TOLERANCE);
+    assert_close(sp_gradient_norm(params), fixture_number(s->pcc.json, "grad_norm"),
+                 GRADIENT_TOLERANCE);
+    const double floor = 1e-6 * sp_gradient_norm(params);
+    for (size_t i = 0; i < params->n_entries; i++) {
+        char name[256];
+        snprintf(name, sizeof name, "grad/%s", fixture_name(params->entries[i]));
+        check_tensor(s, name, params->entries[i]->grad, GRADIENT_TOLERANCE, floor);
+    }
+}
+
+/* Ten updates with the learning rates of `schedule`. The fixture says what rounding alone does to
+   the weights' change; ten times that is allowed. */
+static void check_updates(subject *s, const char *schedule) {
+    const json_t *expected = json_object_get(s->pcc.json, schedule);
+    sp_params *params = &s->compressor->params;
+    sp_run_config config = {.train = {.grad_clip = 0.5}};
+    sp_optimizer optimizer = {0};
+    must(sp_optimizer_create(&optimizer, params));
+    load_initial(s);
+    for (size_t step = 1; step <= 10; step++) {
+        run_step(s);
+        const double grad_norm = sp_gradient_norm(params);
+        assert_close(mean_loss(s, SP_RECONSTRUCTION),
+                     fixture_number_at(expected, "loss_reconstruction", step - 1), 1e-4);
+        assert_close(mean_loss(s, SP_COMPLETION),
+                     fixture_number_at(expected, "loss_completion", step - 1), 1e-4);
+        assert_close(grad_norm, fixture_number_at(expected, "grad_norm", step - 1),
+                     GRADIENT_TOLERANCE);
+        sp_optimizer_step(&optimizer, params, &config, step,
+                          fixture_number_at(expected, "lr", step - 1), grad_norm);
+    }
+    for (size_t i = 0; i < params->n_entries; i++) {
+        char name[256];
+        snprintf(name, sizeof name, "%s/%s", schedule, fixture_name(params->entries[i]));
+        check_tensor(s, name, params->entries[i]->value, 1e-4, 0);
+    }
+    sp_optimizer_release(&optimizer);
+}
+
+static void lora_compressor_equals_the_reference(void **state) {
+    subject s;
+    open_subject(&s, "lora", SP_TRAIN_LORA);
+    check_memory_and_slots(&s);
+    check_losses_and_gradients(&s);
+    close_subject(&s);
+}
+
+static void lora_updates_equal_torch(void **state) {
+    subject s;
+    open_subject(&s, "lora", SP_TRAIN_LORA);
+    check_updates(&s, "constant");
+    check_updates(&s, "cosine");
+    close_subject(&s);
+}
+
+static void full_compressor_equals_the_reference(void **state) {
+    subject s;
+    open_subject(&s, "full", SP_TRAIN_FULL);
+    check_memory_and_slots(&s);
+    check_losses_and_gradients(&s);
+    check_updates(&s, "constant");
+    close_subject(&s);
+}
+
+static void greedy_reconstruction_equals_the_reference(void **state) {
+    subject s;
+    open_subject(&s, "lora", SP_TRAIN_LORA);
+    const json_t *expected = json_object_get(s.pcc.json, "generate");
+    const json_t *new_ids = json_object_get(expected, "new_ids");
+    const size_t n_new = json_array_size(new_ids), d = s.decoder.config.d_model;
+    size_t n_slots_values = 0, slot = 0;
+    float *slots = fixture_tensor(&s.pcc, "slots", &n_slots_values);
+    const json_t *segments = json_object_get(s.batch_file.json, "segments");
+    const size_t wanted = (size_t)fixture_number(expected, "segment");
+    for (size_t i = 0; i < wanted; i++)
+        slot += (size_t)fixture_number(json_array_get(segments, i), "n_slots");
+    const float *its_slots = slots + slot * d;
+
+    sp_batch prompts = {0};
+    sp_decoded decoded = {0};
+    slot = 0;
+    must(sp_layout_add_reconstruction_prompt(
+        &s.layout, &prompts, (size_t)fixture_number(json_array_get(segments, wanted), "n_slots"),
+        &slot));
+    assert_int_equal(prompts.rows[SP_DECODER].n_rows, fixture_number(expected, "prompt_rows"));
+    const sp_decoding_limits limits = {.max_new_tokens = n_new};
+    must(sp_decode_greedily(&decoded, s.compressor->decoder, &prompts.rows[SP_DECODER], its_slots,
+                            &limits));
+    assert_int_equal(decoded.lens[0], n_new);
+    for (size_t i = 0; i < n_new; i++)
+        assert_int_equal(decoded.ids[0][i], json_integer_value(json_array_get(new_ids, i)));
+    sp_decoded_free(&decoded);
+    sp_batch_free(&prompts);
+    free(slots);
+    close_subject(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lora_compressor_equals_the_reference),
+        cmocka_unit_test(lora_updates_equal_torch),
+        cmocka_unit_test(full_compressor_equals_the_reference),
+        cmocka_unit_test(greedy_reconstruction_equals_the_reference),
+    };
+    return cmocka_run_group_tests_name("pcc", tests, NULL, NULL);
+}
