@@ -28,11 +28,11 @@ typedef struct sp_tokenizer sp_tokenizer;
    cache of recent words live in it. All zero: empty. */
 typedef struct sp_encoding {
     int32_t *ids; /* [n], owned */
-    size_t *ends; /* [n], owned: byte offset in the text where the token ends; never falls.
-                          Inside characters that the normalizer changed, where no offset of the
-                          text corresponds, it is one that is not a character's boundary */
+    size_t *ends; /* [n], owned: byte offset in the text where the token ends; never falls. Inside
+                     what the normalizer changed, where no offset of the text corresponds, it is
+                     one that is no character's boundary */
     size_t n, capacity;
-    struct sp_scratch *scratch; /* private, owned */
+    struct sp_tokenizer_scratch *scratch; /* private, owned */
 } sp_encoding;
 
 /* Releases everything and leaves an empty encoding; an empty one may be freed again. */

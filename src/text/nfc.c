@@ -1,0 +1,195 @@
+#include "text/nfc.h"
+
+#include "base/memory.h"
+#include "text/unicode.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+/* No character below takes part in a composition except as the first, none is a mark, and each is
+   its own composed form. */
+enum { FIRST_OF_INTEREST = 0x300 };
+
+/* Longest canonical decomposition of one character (U+1F82 and its like), and what it may grow by
+   when the text's characters are written anew: 2 bytes to 3 times 3 at most (U+1D160: 4 to 12). */
+enum { MAX_DECOMPOSITION = 4, MAX_GROWTH = 4 };
+
+/* Whether a character may change, or move across, the one before it: marks, and the Hangul vowels
+   and finals. (All others have combining class 0 and compose with nothing to their left.) */
+static bool joins_previous(uint32_t character) {
+    if (character < FIRST_OF_INTEREST) return false;
+    if (character >= 0x1160 && character <= 0x11FF) return true;
+    const utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)character);
+    return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC ||
+           category == UTF8PROC_CATEGORY_ME;
+}
+
+/* Whether a character alone, as the whole cluster, is in form C. */
+static bool is_stable(uint32_t character) {
+    return character < FIRST_OF_INTEREST ||
+           utf8proc_get_property((utf8proc_int32_t)character)->decomp_seqindex == UINT16_MAX;
+}
+
+static int combining_class(utf8proc_int32_t character) {
+    return utf8proc_get_property(character)->combining_class;
+}
+
+/* Sorts runs of marks by their class, equal ones in order: n characters at `marks`, with as much
+   scratch. Merge sort, so that no run of marks takes long. */
+static void sort_marks(int32_t *marks, int32_t *scratch, size_t n) {
+    if (n < 2) return;
+    const size_t half = n / 2;
+    sort_marks(marks, scratch, half);
+    sort_marks(marks + half, scratch, n - half);
+    size_t a = 0, b = half, k = 0;
+    while (a < half && b < n)
+        scratch[k++] =
+            combining_class(marks[b]) < combining_class(marks[a]) ? marks[b++] : marks[a++];
+    while (a < half) scratch[k++] = marks[a++];
+    while (b < n) scratch[k++] = marks[b++];
+    memcpy(marks, scratch, n * sizeof *marks);
+}
+
+static void order_canonically(int32_t *characters, int32_t *scratch, size_t n) {
+    for (size_t begin = 0, end; begin < n; begin = end + 1) {
+        for (end = begin; end < n && combining_class(characters[end]) != 0;) end++;
+        sort_marks(characters + begin, scratch, end - begin);
+    }
+}
+
+/* Decomposes valid text; at most MAX_DECOMPOSITION times its bytes, in characters. */
+static size_t decompose(int32_t *characters, const char *text, size_t n_bytes) {
+    size_t n = 0;
+    for (size_t i = 0; i < n_bytes;) {
+        uint32_t character;
+        int last_class = 0;
+        i += sp_utf8_decode(&character, text + i, n_bytes - i);
+        n += (size_t)utf8proc_decompose_char((utf8proc_int32_t)character, characters + n,
+                                             MAX_DECOMPOSITION, UTF8PROC_DECOMPOSE, &last_class);
+    }
+    return n;
+}
+
+/* Grows *block to at least n items. */
+static sp_status reserve(void **block, size_t *capacity, size_t n, size_t item_bytes) {
+    if (n <= *capacity) return SP_OK;
+    const size_t wanted = n + n / 2;
+    void *grown = NULL;
+    SP_TRY(sp_alloc_array(&grown, wanted, item_bytes, "normalizing text"));
+    if (*block != NULL) memcpy(grown, *block, *capacity * item_bytes);
+    free(*block);
+    *block = grown;
+    *capacity = wanted;
+    return SP_OK;
+}
+
+/* Normalizes a cluster of more than one character, or one that is not stable, to the end of the
+   buffer, which has room. */
+static sp_status compose_cluster(sp_nfc *nfc, const char *cluster, size_t n_bytes,
+                                 size_t *n_written) {
+    const size_t room = MAX_DECOMPOSITION * n_bytes;
+    SP_TRY(reserve((void **)&nfc->characters, &nfc->characters_capacity, 2 * room,
+                   sizeof *nfc->characters));
+    size_t n = decompose(nfc->characters, cluster, n_bytes);
+    order_canonically(nfc->characters, nfc->characters + room, n);
+    n = (size_t)utf8proc_normalize_utf32(nfc->characters, (utf8proc_ssize_t)n,
+                                         UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    *n_written = 0;
+    for (size_t i = 0; i < n; i++)
+        *n_written +=
+            sp_utf8_encode(nfc->buffer + nfc->n_bytes + *n_written, (uint32_t)nfc->characters[i]);
+    return SP_OK;
+}
+
+/* The cluster at the start of the text: its length, and whether it must be looked at closely. A
+   byte that is no UTF-8 is one of its own. */
+static size_t cluster_length(const char *text, size_t n_bytes, bool *may_change) {
+    uint32_t character;
+    size_t length = sp_utf8_decode(&character, text, n_bytes);
+    *may_change = false;
+    if (length == 0) return 1;
+    *may_change = !is_stable(character);
+    for (size_t step; length < n_bytes; length += step) {
+        step = sp_utf8_decode(&character, text + length, n_bytes - length);
+        if (step == 0 || !joins_previous(character)) break;
+        *may_change = true;
+    }
+    return length;
+}
+
+/* Length of the text's start that is below FIRST_OF_INTEREST, less the last character, which may
+   have marks to come: bytes below 0xCC lead no others. */
+static size_t plain_prefix(const char *text, size_t n_bytes) {
+    size_t i = 0;
+    while (i < n_bytes && (unsigned char)text[i] < 0xCC) i++;
+    if (i == n_bytes || i == 0) return i;
+    i--; /* such a character has two bytes at most */
+    return i > 0 && ((unsigned char)text[i] & 0xC0) == 0x80 ? i - 1 : i;
+}
+
+static void append(sp_nfc *nfc, const char *bytes, size_t n_bytes) {
+    memcpy(nfc->buffer + nfc->n_bytes, bytes, n_bytes);
+    nfc->n_bytes += n_bytes;
+}
+
+/* Notes that the text's [begin, end) became n_written bytes at the end of the buffer. */
+static sp_status add_change(sp_nfc *nfc, size_t begin, size_t end, size_t n_written) {
+    SP_TRY(reserve((void **)&nfc->changes, &nfc->changes_capacity, nfc->n_changes + 1,
+                   sizeof *nfc->changes));
+    nfc->changes[nfc->n_changes++] =
+        (sp_nfc_change){begin, end, nfc->n_bytes, nfc->n_bytes + n_written};
+    nfc->n_bytes += n_written;
+    return SP_OK;
+}
+
+sp_status sp_nfc_normalize(sp_nfc *nfc, const char *text, size_t n_bytes) {
+    nfc->n_bytes = nfc->n_changes = 0;
+    size_t copied_to = 0; /* text up to here is in the buffer, or stands unchanged from its start */
+    for (size_t begin = plain_prefix(text, n_bytes), end; begin < n_bytes;
+         begin = end + plain_prefix(text + end, n_bytes - end)) {
+        bool may_change;
+        end = begin + cluster_length(text + begin, n_bytes - begin, &may_change);
+        if (!may_change) continue;
+        const size_t before = begin - copied_to; /* unchanged text that goes first */
+        SP_TRY(reserve((void **)&nfc->buffer, &nfc->buffer_capacity,
+                       nfc->n_bytes + before + MAX_GROWTH * (end - begin), 1));
+        append(nfc, text + copied_to, before);
+        copied_to = begin;
+        size_t n_written = 0;
+        SP_TRY(compose_cluster(nfc, text + begin, end - begin, &n_written));
+        if (n_written == end - begin &&
+            memcmp(nfc->buffer + nfc->n_bytes, text + begin, n_written) == 0)
+            continue;
+        SP_TRY(add_change(nfc, begin, end, n_written));
+        copied_to = end;
+    }
+    nfc->bytes = text;
+    if (nfc->n_changes > 0) {
+        SP_TRY(reserve((void **)&nfc->buffer, &nfc->buffer_capacity,
+                       nfc->n_bytes + n_bytes - copied_to, 1));
+        append(nfc, text + copied_to, n_bytes - copied_to);
+        nfc->bytes = nfc->buffer;
+    } else {
+        nfc->n_bytes = n_bytes;
+    }
+    return SP_OK;
+}
+
+void sp_nfc_free(sp_nfc *nfc) {
+    free(nfc->characters);
+    free(nfc->buffer);
+    free(nfc->changes);
+    *nfc = (sp_nfc){0};
+}
+
+size_t sp_nfc_text_offset(const sp_nfc *nfc, size_t offset, size_t *change) {
+    while (*change < nfc->n_changes && nfc->changes[*change].result_end <= offset) ++*change;
+    if (*change < nfc->n_changes && offset > nfc->changes[*change].result_begin)
+        return nfc->changes[*change].text_end - 1;
+    if (*change == 0) return offset;
+    const sp_nfc_change *last = &nfc->changes[*change - 1];
+    return last->text_end + (offset - last->result_end);
+}
