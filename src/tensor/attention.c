@@ -74,6 +74,12 @@ static tile make_tile(const sp_attention_shape *shape, const sp_attention_cached
                   .n_before = seq->spans[0].len + seq->spans[1].len - seq->len + offset};
 }
 
+/* Keys in a block, of n_left in the span, of which the tile's last row sees n_seen: whole vectors,
+   with which products of few keys run up to twice as fast, where there are so many. */
+static size_t block_keys(size_t n_left, size_t n_seen) {
+    return min(min(TILE_KEYS, n_left), (n_seen + 15) & ~(size_t)15);
+}
+
 /* How many of the keys from `first_key` on, of n, a query of the tile sees. */
 static size_t n_visible(const sp_attention_shape *shape, const tile *t, size_t query,
                         size_t first_key, size_t n) {
@@ -171,8 +177,8 @@ static void forward_tile(const sp_attention_shape *shape, const sp_attention_cac
     for (size_t s = 0, first = 0; s < 2; first += seq->spans[s].len, s++) {
         const sp_attention_span *span = &seq->spans[s];
         for (size_t begin = 0; begin < span->len && first + begin < end; begin += TILE_KEYS)
-            add_block(shape, t, w, span, begin,
-                      min(min(TILE_KEYS, span->len - begin), end - first - begin), first + begin);
+            add_block(shape, t, w, span, begin, block_keys(span->len - begin, end - first - begin),
+                      first + begin);
     }
     for (size_t i = 0; i < t->n_queries; i++) {
         float *row = w->acc + i * head_dim;
@@ -318,7 +324,7 @@ static void backward_tile(const sp_attention_shape *shape, const gradient_span s
         const size_t len = spans[s].in.len;
         for (size_t begin = 0; begin < len && first + begin < end; begin += TILE_KEYS)
             backward_block(shape, t, w, &spans[s], begin,
-                           min(min(TILE_KEYS, len - begin), end - first - begin), first + begin);
+                           block_keys(len - begin, end - first - begin), first + begin);
     }
     store_tile(shape, t, io->out->dq, io->out->ld_dq, w->acc, shape->scale);
 }
