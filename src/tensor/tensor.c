@@ -1,0 +1,121 @@
+#include "tensor/tensor.h"
+
+#include "tensor/cpu.h"
+#include "tensor/dequantize.h"
+#include "tensor/f16.h"
+
+#include <assert.h>
+
+const sp_dtype_info sp_dtypes[SP_N_DTYPES] = {
+    [SP_F32] = {"F32", 1, 4},       [SP_F16] = {"F16", 1, 2},     [SP_BF16] = {"BF16", 1, 2},
+    [SP_Q8_0] = {"Q8_0", 32, 34},   [SP_Q4_0] = {"Q4_0", 32, 18}, [SP_Q4_1] = {"Q4_1", 32, 20},
+    [SP_Q5_0] = {"Q5_0", 32, 22},   [SP_Q5_1] = {"Q5_1", 32, 24}, [SP_Q4_K] = {"Q4_K", 256, 144},
+    [SP_Q6_K] = {"Q6_K", 256, 210},
+};
+
+size_t sp_tensor_n_values(const sp_tensor *tensor) {
+    size_t n = 1;
+    for (size_t i = 0; i < tensor->n_dims; i++) n *= tensor->shape[i];
+    return n;
+}
+
+size_t sp_tensor_row_values(const sp_tensor *tensor) {
+    return tensor->n_dims == 0 ? 1 : tensor->shape[tensor->n_dims - 1];
+}
+
+size_t sp_dtype_bytes(sp_dtype dtype, size_t n_values) {
+    assert(n_values % sp_dtypes[dtype].block_values == 0);
+    return n_values / sp_dtypes[dtype].block_values * sp_dtypes[dtype].block_bytes;
+}
+
+static uint16_t load_u16(const uint8_t *bytes) {
+    uint16_t value;
+    memcpy(&value, bytes, sizeof value);
+    return value;
+}
+
+static void copy_f32(float *restrict out, const uint8_t *restrict bytes, size_t n) {
+    if (n > 0) memcpy(out, bytes, n * sizeof *out);
+}
+
+SP_CLONES static void convert_f16(float *restrict out, const uint8_t *restrict bytes, size_t n) {
+    for (size_t i = 0; i < n; i++) out[i] = sp_f16_value(load_u16(bytes + 2 * i));
+}
+
+SP_CLONES static void convert_bf16(float *restrict out, const uint8_t *restrict bytes, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        out[i] = sp_float_of_bits((uint32_t)load_u16(bytes + 2 * i) << 16);
+}
+
+/* How n blocks of each type become f32; the bytes may lie anywhere. */
+static void (*const convert[SP_N_DTYPES])(float *restrict, const uint8_t *restrict, size_t) = {
+    [SP_F32] = copy_f32,
+    [SP_F16] = convert_f16,
+    [SP_BF16] = convert_bf16,
+    [SP_Q8_0] = sp_dequantize_q8_0,
+    [SP_Q4_0] = sp_dequantize_q4_0,
+    [SP_Q4_1] = sp_dequantize_q4_1,
+    [SP_Q5_0] = sp_dequantize_q5_0,
+    [SP_Q5_1] = sp_dequantize_q5_1,
+    [SP_Q4_K] = sp_dequantize_q4_k,
+    [SP_Q6_K] = sp_dequantize_q6_k,
+};
+
+/* Where row `r` of a matrix [n_rows, …] is stored: (h, j, i) at (h, i, j). */
+static size_t stored_row(const sp_tensor *tensor, size_t r) {
+    if (tensor->n_interleaved_heads == 0) return r;
+    const size_t head_dim = tensor->shape[0] / tensor->n_interleaved_heads;
+    const size_t first = r / head_dim * head_dim, in_head = r % head_dim;
+    const size_t j = in_head / (head_dim / 2), i = in_head % (head_dim / 2);
+    return first + 2 * i + j;
+}
+
+void sp_tensor_read_rows(const sp_tensor *tensor, float *out, size_t begin, size_t n_rows) {
+    enum { WORTH_THREADS = 1 << 16 }; /* values; below, starting threads costs more than it saves */
+    const size_t n = sp_tensor_row_values(tensor);
+    const size_t row_bytes = sp_dtype_bytes(tensor->dtype, n);
+    const size_t n_blocks = n / sp_dtypes[tensor->dtype].block_values;
+    const uint8_t *data = tensor->data;
+#pragma omp parallel for schedule(static) if (n_rows > 1 && n_rows * n >= WORTH_THREADS)
+    for (size_t r = 0; r < n_rows; r++)
+        convert[tensor->dtype](out + r * n, data + stored_row(tensor, begin + r) * row_bytes,
+                               n_blocks);
+}
+
+/* NaN stays NaN: rounding could carry its mantissa into the exponent. */
+SP_CLONES void sp_f32_to_bf16(uint16_t *restrict out, const float *restrict x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t bits = sp_bits_of_float(x[i]);
+        const uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1);
+        const uint32_t quiet_nan = bits | 0x400000;
+        out[i] = (uint16_t)(((bits & 0x7fffffff) > 0x7f800000 ? quiet_nan : rounded) >> 16);
+    }
+}
+
+void sp_bf16_to_f32(float *restrict out, const uint16_t *restrict x, size_t n) {
+    convert_bf16(out, (const uint8_t *)x, n);
+}
+
+/* The sum with a power of two that is 2^13 steps of f32 above the value's last f16 bit makes the
+   FPU round to nearest even at that bit; a magnitude beyond f16 has become infinity before, and one
+   in the subnormal range meets the least such power.
+   (method: github.com/Maratyszcza/FP16, fp16_ieee_from_fp32_value) */
+static inline uint16_t f16_of_float(float x) {
+    const uint32_t bits = sp_bits_of_float(x);
+    const uint32_t magnitude = bits & 0x7fffffff;
+    const float scaled = sp_float_of_bits(magnitude) * 0x1p+112f * 0x1p-110f;
+    const uint32_t exponent = magnitude & 0x7f800000;
+    const uint32_t least = 0x38800000; /* 2^-14, the least normal f16 */
+    const float adder = sp_float_of_bits((exponent < least ? least : exponent) + (15u << 23));
+    const uint32_t sum = sp_bits_of_float(adder + scaled);
+    const uint32_t rounded = (sum >> 13 & 0x7c00) + (sum & 0xfff);
+    return (uint16_t)(bits >> 16 & 0x8000) | (uint16_t)(magnitude > 0x7f800000 ? 0x7e00 : rounded);
+}
+
+SP_CLONES void sp_f32_to_f16(uint16_t *restrict out, const float *restrict x, size_t n) {
+    for (size_t i = 0; i < n; i++) out[i] = f16_of_float(x[i]);
+}
+
+void sp_f16_to_f32(float *restrict out, const uint16_t *restrict x, size_t n) {
+    convert_f16(out, (const uint8_t *)x, n);
+}
