@@ -1,0 +1,1 @@
+"""What tools/make_fixtures.py is made of."""

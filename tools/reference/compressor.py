@@ -1,0 +1,184 @@
+"""A tiny PCC over two tiny models (pcc.md sections 2 and 3), over transformers and PEFT in f32 and
+over plain equations in f64."""
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, get_peft_model
+
+from .llama import Reference, encode_text, load_plain, load_reference
+from .tiny_models import SPECIAL_TOKENS
+
+# A segment ends early in the third, rather than inside a character.
+DOCUMENTS = [
+    "The old lighthouse stood by the harbour wall, and the men had seen its light from afar.",
+    "No.",
+    "In Zürich and in the café 東京 they said that the tide came in.",
+]
+
+LORA_RANK, LORA_ALPHA, MEMORY_TOKENS, SEGMENT_TOKENS, RATIO = 4, 8, 8, 24, 4
+LORA_TARGETS = ["q", "k", "v", "o", "gate", "up", "down"]
+
+
+def token_bytes(tokenizer):
+    """The bytes of each id, from byte-level BPE's printable alphabet."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in printable]
+    byte_of = {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
+    return {i: bytes(byte_of[c] for c in t) for t, i in tokenizer.get_vocab().items()
+            if t not in SPECIAL_TOKENS}
+
+
+def cut_segments(encoder, decoder):
+    """Cuts documents after at most SEGMENT_TOKENS of the encoder's tokens, where the text may be
+    cut (UTF-8); the decoder tokenizes each segment's text alone."""
+    bytes_of, segments = token_bytes(encoder), []
+    for doc, text in enumerate(DOCUMENTS):
+        ids, begin = encode_text(encoder, text), 0
+        while ids:
+            n = min(len(ids), SEGMENT_TOKENS)
+            while n < len(ids) and bytes_of[ids[n]][0] & 0xC0 == 0x80:
+                n -= 1
+            piece = b"".join(bytes_of[i] for i in ids[:n])
+            segments.append({
+                "doc": doc, "byte_begin": begin, "byte_len": len(piece), "encoder": ids[:n],
+                "decoder": encode_text(decoder, piece.decode()), "next": len(segments) + 1,
+                "n_slots": -(-n // RATIO)})
+            ids, begin = ids[n:], begin + len(piece)
+        segments[-1]["next"] = None
+    return segments
+
+
+def initial_tensors(encoder, decoder, generator):
+    """Memory tokens, converter and markers as pcc.md section 4 draws them, but for a norm weight
+    that is not 1."""
+    def rows_like(table, n):
+        rows = torch.randn(n, table.shape[1], generator=generator)
+        return rows * table.std() + table.mean()
+
+    def uniform(bound, *shape):
+        return (2 * torch.rand(*shape, generator=generator) - 1) * bound
+
+    d_enc, d_dec = encoder.embedding().shape[1], decoder.embedding().shape[1]
+    return {
+        "memory_tokens": rows_like(encoder.embedding(), MEMORY_TOKENS),
+        "converter.norm.weight": 0.5 + torch.rand(d_enc, generator=generator),
+        "converter.in.weight": uniform(d_enc ** -0.5, d_dec, d_enc),
+        "converter.in.bias": uniform(d_enc ** -0.5, d_dec),
+        "converter.out.weight": uniform(d_dec ** -0.5, d_dec, d_dec),
+        "converter.out.bias": uniform(d_dec ** -0.5, d_dec),
+        "markers": rows_like(decoder.embedding(), 3),  # <mem>, </mem>, <ae>
+    }
+
+
+def convert(trained, memory):
+    x = memory * torch.rsqrt(memory.pow(2).mean(-1, keepdim=True) + 1e-6)
+    x = x * trained["converter.norm.weight"]
+    x = F.gelu(x @ trained["converter.in.weight"].T + trained["converter.in.bias"])
+    return x @ trained["converter.out.weight"].T + trained["converter.out.bias"]
+
+
+def compress(trained, encoder, segment):
+    rows = torch.cat([encoder.embedding()[segment["encoder"]],
+                      trained["memory_tokens"][:segment["n_slots"]]])
+    memory = encoder.encode(rows)[-segment["n_slots"]:]
+    return memory, convert(trained, memory)
+
+
+def prefix_rows(trained, decoder, slots, bos):
+    mem, end_mem, _ = trained["markers"]
+    return torch.cat([decoder.embedding()[[bos]], mem[None], slots, end_mem[None]])
+
+
+def branch_nll(decoder, rows, targets):
+    """Sum of the targets' NLL; they belong to the last rows, one each. Every branch is computed as
+    a sequence of its own, its prefix included."""
+    logits = decoder.logits(rows)[-len(targets):]
+    return F.cross_entropy(logits, torch.tensor(targets), reduction="sum")
+
+
+class Compressor:
+    """A PCC: trained tensors by export name, and the two models that read them."""
+
+    def __init__(self, trained, encoder, decoder, batch):
+        self.trained, self.encoder, self.decoder, self.batch = trained, encoder, decoder, batch
+
+    def forward(self):
+        """Memory, slots, L_TR, L_TC over the whole batch."""
+        table, ae = self.decoder.embedding(), self.trained["markers"][2:]
+        bos, eos = self.batch["bos"], self.batch["eos"]
+        memories, all_slots, sums, counts = [], [], [0, 0], [0, 0]
+        for segment in self.batch["segments"]:
+            memory, slots = compress(self.trained, self.encoder, segment)
+            memories.append(memory)
+            all_slots.append(slots)
+            prefix = prefix_rows(self.trained, self.decoder, slots, bos)
+            x = segment["decoder"]
+            sums[0] += branch_nll(self.decoder, torch.cat([prefix, ae, table[x]]), x + [eos])
+            counts[0] += len(x) + 1
+            if segment["next"] is not None:
+                y = self.batch["segments"][segment["next"]]["decoder"]
+                sums[1] += branch_nll(self.decoder, torch.cat([prefix, table[y]]), y + [eos])
+                counts[1] += len(y) + 1
+        return (torch.cat(memories), torch.cat(all_slots), sums[0] / counts[0],
+                sums[1] / counts[1], counts)
+
+    def loss(self):
+        _, _, reconstruction, completion, _ = self.forward()
+        return 0.5 * reconstruction + 0.5 * completion
+
+
+def reference_compressor(mode, root, batch, seed):
+    """The compressor over transformers and PEFT, in its initial state."""
+    torch.manual_seed(seed)  # PEFT draws from the global generator
+    encoder_lm = load_reference(root / batch["encoder"])
+    decoder = Reference(load_reference(root / batch["decoder"]))
+    trained = initial_tensors(Reference(encoder_lm), decoder,
+                              torch.Generator().manual_seed(seed))
+    if mode == "full":
+        encoder = Reference(encoder_lm)
+        encoder_lm.model.requires_grad_(True)
+        trained |= {f"model.{n}": p for n, p in encoder_lm.model.named_parameters()}
+    else:
+        config = LoraConfig(
+            r=LORA_RANK, lora_alpha=LORA_ALPHA, lora_dropout=0.0, task_type="CAUSAL_LM",
+            target_modules=[f"{role}_proj" for role in LORA_TARGETS])
+        model = get_peft_model(encoder_lm, config)
+        encoder = Reference(model)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:  # PEFT's zeros would leave A without a gradient
+                torch.nn.init.normal_(parameter, std=0.05)
+            if parameter.requires_grad:
+                trained[name.replace(".default.", ".")] = parameter
+    for name, tensor in trained.items():
+        if not isinstance(tensor, torch.nn.Parameter):
+            trained[name] = torch.nn.Parameter(tensor)
+    return Compressor(trained, encoder, decoder, batch)
+
+
+def plain_compressor(mode, root, batch, trained):
+    """The same in f64, without transformers or PEFT: LoRA is added to the weights."""
+    trained = {n: t.detach().double().requires_grad_() for n, t in trained.items()}
+    decoder = load_plain(root / batch["decoder"])
+
+    class Encoder:
+        base = load_plain(root / batch["encoder"])
+
+        def current(self):
+            if mode == "full":
+                return self.base.with_tensors(
+                    {n: t for n, t in trained.items() if n in self.base.w})
+            changed = {}
+            for name, a in trained.items():
+                if not name.endswith(".lora_A.weight"):
+                    continue
+                b = trained[name.replace("lora_A", "lora_B")]
+                weight = name.removeprefix("base_model.model.").replace(".lora_A", "")
+                changed[weight] = self.base.w[weight] + LORA_ALPHA / LORA_RANK * b @ a
+            return self.base.with_tensors(changed)
+
+        def embedding(self):
+            return self.current().embedding()
+
+        def encode(self, x):
+            return self.current().encode(x)
+
+    return Compressor(trained, Encoder(), decoder, batch)
