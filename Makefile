@@ -36,7 +36,7 @@ TENSOR_CFLAGS := -O3 -fno-math-errno -fno-trapping-math
 # cmocka fixes the signature of a test, which may leave its state unused.
 TEST_CFLAGS   := -Wno-unused-parameter
 # By the source's folder.
-folder_cflags = $(if $(filter src/tensor/%,$1),$(TENSOR_CFLAGS))$(if $(filter tests/%,$1),$(TEST_CFLAGS))
+folder_cflags = $(if $(filter src/tensor/% src/model/dropout.c,$1),$(TENSOR_CFLAGS))$(if $(filter tests/%,$1),$(TEST_CFLAGS))
 
 SOURCES       := $(filter-out src/cli/main.c,$(sort $(wildcard src/*/*.c mpi/*.c io/*.c)))
 TEST_SOURCES  := $(sort $(wildcard $(foreach kind,unit gradient parity mpi faults,tests/$(kind)/test_*.c)))
@@ -65,7 +65,7 @@ demo: binary downloads
 	@BUILD=$(BUILD) tools/demo
 
 bench: binary downloads
-	@$(MAKE) --no-print-directory $(BENCHES)
+	@$(MAKE) $(JOBS) --no-print-directory $(BENCHES)
 	@BUILD=$(BUILD) tests/bench/run
 
 # The whole tree under AddressSanitizer and UndefinedBehaviorSanitizer, in a folder of its own.
@@ -98,19 +98,21 @@ clean:
 
 # --- steps of these -------------------------------------------------------------------------------
 
-# A make of its own builds what stands behind the packages: it finds the libraries that they bring.
+# A make of its own builds what stands behind the packages: it finds the libraries that they bring,
+# and uses all cores unless -j says how many.
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 packages:
 	@BUILD=$(BUILD) tools/bootstrap packages
 downloads: packages
 	@BUILD=$(BUILD) tools/bootstrap downloads
 binary: packages
-	@$(MAKE) --no-print-directory $(BINARY)
+	@$(MAKE) $(JOBS) --no-print-directory $(BINARY)
 test-programs: binary
-	@$(MAKE) --no-print-directory $(TESTS)
+	@$(MAKE) $(JOBS) --no-print-directory $(TESTS)
 # After the plain build, so that two makes never write one file.
 san-programs: binary
 	@mkdir -p $(SAN) && ln -sfn ../models $(SAN)/models && ln -sfn ../data $(SAN)/data
-	@$(MAKE) --no-print-directory BUILD=$(SAN) \
+	@$(MAKE) $(JOBS) --no-print-directory BUILD=$(SAN) \
 	    CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all" \
 	    $(SAN_TESTS) $(SAN)/slotpress
 

@@ -134,8 +134,9 @@ static void print_result(const json_t *result) {
     const json_t *samples = json_object_get(result, "samples"), *sample;
     size_t i;
     json_array_foreach(samples, i, sample)
-        printf("\nsegment %lld\n  text:  %s\n  slots: %s\n",
+        printf("\nsegment %lld of document '%s'\n  text:           %s\n  reconstruction: %s\n",
                (long long)json_integer_value(json_object_get(sample, "segment")),
+               json_string_value(json_object_get(sample, "document")),
                json_string_value(json_object_get(sample, "reference")),
                json_string_value(json_object_get(sample, "reconstruction")));
 }
