@@ -6,10 +6,6 @@ const char *sp_cpu_isa(void) {
     if (__builtin_cpu_supports("avx512f")) return "AVX512";
     return __builtin_cpu_supports("avx2") ? "AVX2" : "x86-64";
 }
-
-/* Every CPU with AMX has AVX512-BF16 too. */
-bool sp_cpu_computes_bf16(void) { return __builtin_cpu_supports("avx512bf16"); }
 #else
 const char *sp_cpu_isa(void) { return "generic"; }
-bool sp_cpu_computes_bf16(void) { return false; }
 #endif

@@ -4,8 +4,6 @@
    asks. What a clone computes may differ from another's in the order of a sum's terms only. */
 #pragma once
 
-#include <stdbool.h>
-
 /* Put before a function without OpenMP inside (outlined parallel regions are not cloned). */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define SP_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
@@ -15,7 +13,3 @@
 
 /* "AVX512-BF16", "AVX512", "AVX2", "x86-64", or the machine's name elsewhere. Static. */
 const char *sp_cpu_isa(void);
-
-/* Whether bf16 products run at more than f32's speed (AVX512-BF16 or AMX). Elsewhere bf16 is a
-   storage format, and computed in f32. */
-bool sp_cpu_computes_bf16(void);

@@ -55,6 +55,11 @@ void sp_dnnl_gemm(const sp_gemm *size, bool a_transposed, bool b_transposed, flo
     (void)status;
 }
 
+bool sp_dnnl_computes_bf16(void) {
+    const unsigned wanted = dnnl_cpu_isa_avx512_core_bf16; /* a set of bits, AMX's contains it */
+    return ((unsigned)dnnl_get_effective_cpu_isa() & wanted) == wanted;
+}
+
 /* One product, of any number of rows. That number is left open until execution: the kernel for it
    (gemm:jit) is as fast as those for a fixed one and is made once. */
 typedef struct product {

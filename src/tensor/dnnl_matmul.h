@@ -13,6 +13,10 @@
 /* The version of gemm.h's products by oneDNN. */
 sp_gemm_fn sp_dnnl_gemm;
 
+/* Whether bf16 products run in the CPU's own bf16 instructions (AVX512-BF16, AMX), as far as the
+   library may use them (ONEDNN_MAX_CPU_ISA). */
+bool sp_dnnl_computes_bf16(void);
+
 /* A bf16 weight [n_out, n_in] in one piece, used forward and backward through its strides: with
    many rows that costs at most 8 % against packed copies. */
 typedef struct sp_dnnl_matmul sp_dnnl_matmul;

@@ -78,6 +78,8 @@ static sp_status take_bias(sp_linear *linear, const sp_tensor *bias) {
     return SP_OK;
 }
 
+bool sp_linear_computes_bf16(void) { return sp_dnnl_computes_bf16(); }
+
 sp_status sp_linear_create(sp_linear **linear, const sp_tensor *weight, const sp_tensor *bias,
                            sp_precision precision) {
     SP_TRY(check_shapes(weight, bias));

@@ -1,6 +1,5 @@
 #include "tensor/linear_kernel.h"
 
-#include "tensor/cpu.h"
 #include "tensor/dnnl_matmul.h"
 #include "tensor/gemm.h"
 
@@ -101,7 +100,7 @@ static void backward_input_panels(const sp_linear *linear, float *dx, float beta
 
 const sp_linear_kernel sp_linear_kernels_bf16[] = {
     {.name = "bf16, oneDNN",
-     .supported = sp_cpu_computes_bf16,
+     .supported = sp_dnnl_computes_bf16,
      .wants_matmul = true,
      .scratch_bytes = scratch_bytes_dnnl,
      .forward = forward_dnnl,

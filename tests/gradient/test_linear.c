@@ -103,7 +103,7 @@ static void bf16_layers_match_f64_within_their_precision(void **state) {
     for (size_t k = 0; k < sp_linear_n_kernels_bf16; k++) {
         const sp_linear_kernel *kernel = &sp_linear_kernels_bf16[k];
         if (!kernel->supported()) {
-            print_message("skipped: %s needs AVX512-BF16\n", kernel->name);
+            print_message("skipped: needs AVX512-BF16 (%s)\n", kernel->name);
             continue;
         }
         for (size_t s = 0; s < N_SHAPES; s++) {
