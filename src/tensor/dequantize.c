@@ -89,12 +89,12 @@ SP_CLONES void sp_dequantize_q5_1(float *restrict out, const uint8_t *restrict b
 
 /* Q4_K packs eight scales and eight minima of 6 bits into 12 bytes: the first four of each are the
    low bits of bytes 0-3 and 4-7, whose two high bits go over the halves of bytes 8-11. */
-static uint8_t q4_k_scale(const uint8_t *packed, size_t j) {
-    return j < 4 ? packed[j] & 63 : (uint8_t)((packed[j + 4] & 15) | packed[j - 4] >> 6 << 4);
+static int q4_k_scale(const uint8_t *packed, size_t j) {
+    return j < 4 ? packed[j] & 63 : (packed[j + 4] & 15) | packed[j - 4] >> 6 << 4;
 }
 
-static uint8_t q4_k_min(const uint8_t *packed, size_t j) {
-    return j < 4 ? packed[j + 4] & 63 : (uint8_t)(packed[j + 4] >> 4 | packed[j] >> 6 << 4);
+static int q4_k_min(const uint8_t *packed, size_t j) {
+    return j < 4 ? packed[j + 4] & 63 : packed[j + 4] >> 4 | packed[j] >> 6 << 4;
 }
 
 SP_CLONES void sp_dequantize_q4_k(float *restrict out, const uint8_t *restrict blocks,

@@ -96,9 +96,9 @@ void sp_bf16_to_f32(float *restrict out, const uint16_t *restrict x, size_t n) {
     convert_bf16(out, (const uint8_t *)x, n);
 }
 
-/* The sum with a power of two that is 2^13 steps of f32 above the value's last f16 bit makes the
-   FPU round to nearest even at that bit; a magnitude beyond f16 has become infinity before, and one
-   in the subnormal range meets the least such power.
+/* The FPU rounds: added to 4x, a power of two 2^15 above x's own leaves room for f16's ten bits of
+   mantissa below it, and no more. Subnormals of f16 all meet the least such power; what is beyond
+   f16 becomes infinity in the first product.
    (method: github.com/Maratyszcza/FP16, fp16_ieee_from_fp32_value) */
 static inline uint16_t f16_of_float(float x) {
     const uint32_t bits = sp_bits_of_float(x);

@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+"""Writes tests/fixtures/model_files: model files by other hands, and what they say those hold.
+
+    python3 tools/make_model_file_fixtures.py     # needs torch, safetensors, gguf, tokenizers
+
+    quantised.gguf          a tensor of each type that slotpress reads; blocks are random bytes
+    quantised.safetensors   the same as F32, dequantised by gguf.quants
+    llama/                  a Hugging Face folder: shards with an index, F32, F16, BF16, a buffer of
+                            integers, generation_config.json, tokenizer.json by tokenizers
+    llama.gguf              the same model as llama.cpp's converter writes it, with rope_freqs.weight
+    pre_tokenizers.json     pre-tokenizers as tokenizers serialises them, by their names in GGUF
+"""
+import json
+from pathlib import Path
+
+import gguf
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType as Type
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch_file
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+
+FOLDER = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "model_files"
+
+QUANTISED = {  # shapes outermost first: a single block, rows of several, a vector, three dimensions
+    Type.F32: [(1, 7), (5,)], Type.F16: [(3, 5)], Type.BF16: [(5, 3)],
+    Type.Q8_0: [(3, 96), (32,)], Type.Q4_0: [(3, 96), (32,)], Type.Q4_1: [(2, 3, 64)],
+    Type.Q5_0: [(3, 96)], Type.Q5_1: [(3, 96)], Type.Q4_K: [(3, 512)], Type.Q6_K: [(3, 512)],
+}
+SCALES = {  # bytes of a block that are f16 scales
+    Type.Q8_0: [0], Type.Q4_0: [0], Type.Q4_1: [0, 2], Type.Q5_0: [0], Type.Q5_1: [0, 2],
+    Type.Q4_K: [0, 2], Type.Q6_K: [208],
+}
+
+
+def random_f16(rng, n):
+    """Finite, of any sign and size, subnormals and zeros too."""
+    bits = rng.integers(0, 0x7C00, n) >> rng.integers(0, 12, n) | rng.integers(0, 2, n) << 15
+    return bits.astype(np.uint16)
+
+
+def random_blocks(rng, kind, shape):
+    """Rows of a tensor as bytes."""
+    block, n_bytes = gguf.GGML_QUANT_SIZES[kind]
+    n_blocks = int(np.prod(shape)) // block
+    blocks = rng.integers(0, 256, (n_blocks, n_bytes), dtype=np.uint8)
+    for at in SCALES[kind]:
+        blocks[:, at:at + 2] = random_f16(rng, n_blocks).view(np.uint8).reshape(n_blocks, 2)
+    return blocks.reshape(*shape[:-1], shape[-1] // block * n_bytes)
+
+
+def make_quantised():
+    rng = np.random.default_rng(1)
+    writer = gguf.GGUFWriter(FOLDER / "quantised.gguf", "test")
+    expected = {}
+    for kind, shapes in QUANTISED.items():
+        for i, shape in enumerate(shapes):
+            name = f"{kind.name}.{i}"
+            if kind == Type.F32:
+                data = rng.standard_normal(shape).astype(np.float32)
+            elif kind in (Type.F16, Type.BF16):
+                n = int(np.prod(shape))
+                data = random_f16(rng, n).reshape(shape).view(np.uint8)
+            else:
+                data = random_blocks(rng, kind, shape)
+            expected[name] = gguf.quants.dequantize(data, kind).astype(np.float32).reshape(shape)
+            writer.add_tensor(name, data.view(np.float16) if kind == Type.F16 else data,
+                              raw_dtype=None if kind in (Type.F32, Type.F16) else kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    save_file(expected, FOLDER / "quantised.safetensors")
+
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+    "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "head_dim": 6, "intermediate_size": 12, "max_position_embeddings": 64, "rms_norm_eps": 2.0**-17,
+    "rope_theta": 5000.0, "tie_word_embeddings": False, "bos_token_id": 263, "eos_token_id": 264,
+    "attention_bias": False, "mlp_bias": False, "torch_dtype": "float32",
+}
+MERGES = [("h", "e"), ("l", "l"), ("he", "ll"), ("Ġ", "w"), ("o", "o"), ("t", "h"), ("Ġ", "hell")]
+SPECIAL = ["<|begin|>", "<|end|>", "<|turn|>"]
+OWN = ["<own>"]
+
+
+def make_vocabulary():
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = alphabet + [a + b for a, b in MERGES] + SPECIAL + OWN
+    assert len(tokens) == len(set(tokens)) == 267
+    return tokens
+
+
+def make_tokenizer(tokens):
+    model = models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=MERGES)
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = PRE_TOKENIZERS["smollm"]
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in SPECIAL])
+    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in OWN])
+    return tokenizer
+
+
+def byte_level(use_regex):
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
+
+
+def split_then_bytes(pattern):
+    return pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(pattern), "isolated", invert=False), byte_level(False)])
+
+
+# The patterns of the tokenizer.json that Meta and Qwen publish.
+LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+          r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+PRE_TOKENIZERS = {
+    "default": byte_level(True),
+    "gpt-2": byte_level(True),
+    "smollm": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
+                                       byte_level(True)]),
+    "llama-bpe": split_then_bytes(LLAMA3),
+    "qwen2": split_then_bytes(LLAMA3.replace("{1,3}", "")),
+}
+
+
+def make_tensors(rng, n_tokens):
+    d, n_ffn, n_kv = CONFIG["hidden_size"], CONFIG["intermediate_size"], CONFIG["num_key_value_heads"]
+    n_q = CONFIG["num_attention_heads"] * CONFIG["head_dim"]
+    shapes = {"model.embed_tokens": (n_tokens, d), "model.norm": (d,), "lm_head": (n_tokens, d)}
+    for i in range(CONFIG["num_hidden_layers"]):
+        layer = f"model.layers.{i}."
+        shapes |= {
+            layer + "input_layernorm": (d,), layer + "post_attention_layernorm": (d,),
+            layer + "self_attn.q_proj": (n_q, d), layer + "self_attn.o_proj": (d, n_q),
+            layer + "self_attn.k_proj": (n_kv * CONFIG["head_dim"], d),
+            layer + "self_attn.v_proj": (n_kv * CONFIG["head_dim"], d),
+            layer + "mlp.gate_proj": (n_ffn, d), layer + "mlp.up_proj": (n_ffn, d),
+            layer + "mlp.down_proj": (d, n_ffn),
+        }
+    # Few enough bits for F16 and BF16 to hold them exactly.
+    return {name + ".weight": (rng.integers(-63, 64, shape) / 32).astype(np.float32)
+            for name, shape in shapes.items()}
+
+
+def make_folder(tensors, tokenizer):
+    folder = FOLDER / "llama"
+    folder.mkdir(exist_ok=True)
+    config = dict(CONFIG, vocab_size=len(tensors["lm_head.weight"]))
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    (folder / "generation_config.json").write_text('{"eos_token_id": [264, 265]}\n')
+    tokenizer.save(str(folder / "tokenizer.json"))
+    shards = [{}, {}]
+    for i, (name, values) in enumerate(tensors.items()):
+        kind = (torch.float32, torch.float16, torch.bfloat16)[i % 3]
+        shards[i % 2][name] = torch.from_numpy(values).to(kind)
+    shards[1]["model.position_ids"] = torch.arange(3)
+    weight_map = {}
+    for i, shard in enumerate(shards):
+        file = f"model-{i + 1:05}-of-{len(shards):05}.safetensors"
+        save_torch_file(shard, folder / file, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(shard, file)
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": weight_map}, indent=1) + "\n")
+
+
+def interleave(weights, n_heads):
+    """LlamaModel.permute of llama.cpp's convert_hf_to_gguf.py."""
+    return (weights.reshape(n_heads, 2, weights.shape[0] // n_heads // 2, *weights.shape[1:])
+            .swapaxes(1, 2).reshape(weights.shape))
+
+
+def make_gguf(tensors, tokens):
+    writer = gguf.GGUFWriter(FOLDER / "llama.gguf", "llama")
+    writer.add_context_length(CONFIG["max_position_embeddings"])
+    writer.add_embedding_length(CONFIG["hidden_size"])
+    writer.add_block_count(CONFIG["num_hidden_layers"])
+    writer.add_feed_forward_length(CONFIG["intermediate_size"])
+    writer.add_head_count(CONFIG["num_attention_heads"])
+    writer.add_head_count_kv(CONFIG["num_key_value_heads"])
+    writer.add_key_length(CONFIG["head_dim"])
+    writer.add_value_length(CONFIG["head_dim"])
+    writer.add_rope_dimension_count(CONFIG["head_dim"])
+    writer.add_rope_freq_base(CONFIG["rope_theta"])
+    writer.add_layer_norm_rms_eps(CONFIG["rms_norm_eps"])
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(tokens)
+    writer.add_token_types([gguf.TokenType.CONTROL if t in SPECIAL else
+                            gguf.TokenType.USER_DEFINED if t in OWN else
+                            gguf.TokenType.NORMAL for t in tokens])
+    writer.add_token_merges([" ".join(pair) for pair in MERGES])
+    writer.add_bos_token_id(CONFIG["bos_token_id"])
+    writer.add_eos_token_id(CONFIG["eos_token_id"])
+    writer.add_eot_token_id(265)
+    writer.add_add_bos_token(True)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, CONFIG["num_hidden_layers"])
+    writer.add_tensor("rope_freqs.weight", np.array([1, 1.5, 8], np.float32))
+    for name, values in tensors.items():
+        if name.endswith("q_proj.weight"):
+            values = interleave(values, CONFIG["num_attention_heads"])
+        if name.endswith("k_proj.weight"):
+            values = interleave(values, CONFIG["num_key_value_heads"])
+        is_half = name.endswith(("up_proj.weight", "q_proj.weight"))
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)),
+                          values.astype(np.float16) if is_half else values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def main():
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    make_quantised()
+    tokens = make_vocabulary()
+    tensors = make_tensors(np.random.default_rng(2), len(tokens))
+    make_folder(tensors, make_tokenizer(tokens))
+    make_gguf(tensors, tokens)
+    by_name = {name: json.loads(one.__getstate__()) for name, one in PRE_TOKENIZERS.items()}
+    (FOLDER / "pre_tokenizers.json").write_text(json.dumps(by_name, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
