@@ -1,0 +1,217 @@
+/* Models as published against transformers: logits, hidden states and scores of tiny Llamas in each
+   dialect and type, and of SmolLM2-135M from its quantised GGUF file. */
+#include "tests/check.h"
+#include "tests/parity/fixture.h"
+
+#include "io/model_source.h"
+#include "model/kv_cache.h"
+#include "model/language_model.h"
+#include "run/decoding.h"
+#include "run/score.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static const double TOLERANCE = 1e-4; /* architecture.md §5, f32 */
+
+static const char *const tiny[] = {"llama-tiny", "llama-tied-bf16", "llama-f16-sharded"};
+enum { N_TINY = sizeof tiny / sizeof tiny[0] };
+
+typedef struct subject {
+    sp_model_source source;
+    sp_weights weights;
+    sp_language_model model;
+} subject;
+
+static void must(sp_status status) {
+    if (status != SP_OK) fail_msg("%s", sp_message());
+}
+
+static void open_subject(subject *s, const char *path) {
+    *s = (subject){0};
+    must(sp_model_source_open(&s->source, path));
+    must(sp_weights_load(&s->weights, &s->source.tensors, s->source.config, SP_PRECISION_F32,
+                         SP_WEIGHTS_ALL, path));
+    must(sp_language_model_create(&s->model, &s->weights));
+}
+
+static void close_subject(subject *s) {
+    sp_language_model_destroy(&s->model);
+    sp_weights_free(&s->weights);
+    sp_model_source_close(&s->source);
+}
+
+static size_t read_ids(int32_t *ids, const json_t *array) {
+    for (size_t i = 0; i < json_array_size(array); i++)
+        ids[i] = (int32_t)json_integer_value(json_array_get(array, i));
+    return json_array_size(array);
+}
+
+/* Logits [n, vocab_size], owned, of ids read in pieces of at most `piece` through a KV cache. */
+static float *logits_of(subject *s, const int32_t *ids, size_t n, size_t piece) {
+    sp_transformer *t = s->model.transformer;
+    const sp_model_config *c = &s->weights.config;
+    sp_kv_cache cache = {0};
+    sp_arena arena = {0};
+    float *x = malloc(n * c->d_model * sizeof *x);
+    float *logits = malloc(n * c->vocab_size * sizeof *logits);
+    must(sp_transformer_reserve(t, n));
+    must(sp_kv_cache_create(&cache, c, 1, n));
+    must(sp_arena_reserve(&arena, sp_extend_scratch_bytes(t, n, 1), "test"));
+    sp_embed_rows(&t->embedding, x, ids, n, NULL);
+    for (size_t begin = 0; begin < n; begin += piece) {
+        const sp_extension extension = {.n_rows = n - begin < piece ? n - begin : piece};
+        sp_transformer_extend(t, &cache, x + begin * c->d_model, &extension, 1, &arena);
+    }
+    sp_transformer_logits(t, logits, x, n, &arena);
+    free(x);
+    sp_arena_release(&arena);
+    sp_kv_cache_release(&cache);
+    return logits;
+}
+
+static void logits_equal_transformers_whole_and_in_pieces(void **state) {
+    for (size_t i = 0; i < N_TINY; i++) {
+        char path[128], json_name[128], tensors_name[128];
+        snprintf(path, sizeof path, "tests/fixtures/models/%s", tiny[i]);
+        snprintf(json_name, sizeof json_name, "models/%s.expected.json", tiny[i]);
+        snprintf(tensors_name, sizeof tensors_name, "models/%s.expected.safetensors", tiny[i]);
+        fixture expected;
+        subject s;
+        fixture_open(&expected, json_name, tensors_name);
+        open_subject(&s, path);
+        int32_t ids[256];
+        const size_t n = read_ids(ids, json_object_get(expected.json, "ids"));
+        size_t n_values = 0;
+        float *wanted = fixture_tensor(&expected, "logits", &n_values);
+        assert_int_equal(n_values, n * s.weights.config.vocab_size);
+        static const size_t pieces[] = {256, 1, 7};
+        for (size_t p = 0; p < 3; p++) {
+            float *logits = logits_of(&s, ids, n, pieces[p]);
+            const double difference = relative_difference(logits, wanted, n_values, 0);
+            if (!(difference <= TOLERANCE))
+                fail_msg("%s in pieces of %zu: logits differ by %g", tiny[i], pieces[p],
+                         difference);
+            free(logits);
+        }
+        free(wanted);
+        close_subject(&s);
+        fixture_close(&expected);
+    }
+}
+
+static void check_score(const char *path, const json_t *expected, const char *text,
+                        sp_bos_use bos) {
+    json_t *result = NULL;
+    must(sp_score(&result, path, text, strlen(text), bos, SP_PRECISION_F32));
+    const json_t *ids = json_object_get(result, "ids"), *same = json_object_get(expected, "ids");
+    assert_int_equal(json_array_size(ids), json_array_size(same));
+    for (size_t i = 0; i < json_array_size(ids); i++)
+        assert_int_equal(json_integer_value(json_array_get(ids, i)),
+                         json_integer_value(json_array_get(same, i)));
+    const json_t *logprobs = json_object_get(result, "logprobs");
+    assert_int_equal(json_array_size(logprobs), json_array_size(ids) - 1);
+    for (size_t i = 0; i < json_array_size(logprobs); i++)
+        assert_close(fixture_number_at(result, "logprobs", i),
+                     fixture_number_at(expected, "logprobs", i), TOLERANCE);
+    json_decref(result);
+}
+
+static void scores_equal_transformers_with_and_without_bos(void **state) {
+    for (size_t i = 0; i < N_TINY; i++) {
+        char path[128], json_path[160];
+        json_t *expected = NULL;
+        snprintf(path, sizeof path, "tests/fixtures/models/%s", tiny[i]);
+        snprintf(json_path, sizeof json_path, "%s.expected.json", path);
+        must(sp_json_load_file(&expected, json_path));
+        const char *text = json_string_value(json_object_get(expected, "text"));
+        check_score(path, json_object_get(expected, "bos_never"), text, SP_BOS_NEVER);
+        const json_t *with_bos = json_object_get(expected, "bos_always");
+        if (json_is_object(with_bos)) {
+            check_score(path, with_bos, text, SP_BOS_ALWAYS);
+        } else {
+            json_t *result = NULL;
+            assert_int_equal(
+                sp_score(&result, path, text, strlen(text), SP_BOS_ALWAYS, SP_PRECISION_F32),
+                SP_USAGE);
+        }
+        json_decref(expected);
+    }
+}
+
+static void greedy_continuation_equals_transformers(void **state) {
+    for (size_t i = 0; i < N_TINY; i++) {
+        char path[128], json_path[160];
+        json_t *expected = NULL;
+        subject s;
+        snprintf(path, sizeof path, "tests/fixtures/models/%s", tiny[i]);
+        snprintf(json_path, sizeof json_path, "%s.expected.json", path);
+        must(sp_json_load_file(&expected, json_path));
+        open_subject(&s, path);
+        const json_t *greedy = json_object_get(expected, "greedy");
+        int32_t prompt[64], wanted[64], seq = 0;
+        const size_t n_prompt = read_ids(prompt, json_object_get(greedy, "prompt_ids"));
+        const size_t n_wanted = read_ids(wanted, json_object_get(greedy, "new_ids"));
+        sp_batch batch = {0};
+        sp_decoded decoded = {0};
+        must(sp_batch_add_seq(&batch, SP_DECODER, SP_NO_PARENT, 0, &seq));
+        for (size_t k = 0; k < n_prompt; k++) must(sp_batch_add_row(&batch, SP_DECODER, prompt[k]));
+        const sp_decoding_limits limits = {.max_new_tokens = n_wanted};
+        must(sp_decode_greedily(&decoded, s.model.transformer, &batch.rows[SP_DECODER], NULL,
+                                &limits));
+        assert_int_equal(decoded.lens[0], n_wanted);
+        assert_memory_equal(decoded.ids[0], wanted, n_wanted * sizeof *wanted);
+        sp_decoded_free(&decoded);
+        sp_batch_free(&batch);
+        close_subject(&s);
+        json_decref(expected);
+    }
+}
+
+static const char *smollm2_path(void) {
+    static char path[256];
+    const char *build = getenv("BUILD");
+    snprintf(path, sizeof path, "%s/models/SmolLM2-135M-Instruct.Q4_1.gguf",
+             build != NULL ? build : "build");
+    if (access(path, R_OK) == 0) return path;
+    print_message("skipped: needs %s\n", path);
+    return NULL;
+}
+
+static void quantised_smollm2_equals_transformers(void **state) {
+    const char *path = smollm2_path();
+    if (path == NULL) skip();
+    json_t *expected = NULL;
+    subject s;
+    must(sp_json_load_file(&expected, "tests/fixtures/models/smollm2.json"));
+    check_score(path, expected, json_string_value(json_object_get(expected, "text")), SP_BOS_AUTO);
+
+    open_subject(&s, path);
+    int32_t ids[256];
+    const size_t n = read_ids(ids, json_object_get(expected, "ids"));
+    const size_t vocab_size = s.weights.config.vocab_size;
+    float *logits = logits_of(&s, ids, n, n);
+    for (size_t r = 0; r < n; r++) {
+        const json_t *top_ids = json_array_get(json_object_get(expected, "top_ids"), r);
+        const json_t *top_logits = json_array_get(json_object_get(expected, "top_logits"), r);
+        for (size_t k = 0; k < json_array_size(top_ids); k++) {
+            const size_t id = (size_t)json_integer_value(json_array_get(top_ids, k));
+            assert_close(logits[r * vocab_size + id],
+                         json_number_value(json_array_get(top_logits, k)), TOLERANCE);
+        }
+    }
+    free(logits);
+    close_subject(&s);
+    json_decref(expected);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_equal_transformers_whole_and_in_pieces),
+        cmocka_unit_test(scores_equal_transformers_with_and_without_bos),
+        cmocka_unit_test(greedy_continuation_equals_transformers),
+        cmocka_unit_test(quantised_smollm2_equals_transformers),
+    };
+    return cmocka_run_group_tests_name("models", tests, NULL, NULL);
+}
