@@ -119,6 +119,7 @@ sp_status sp_checkpoint_write_rows(sp_checkpoint_writer *writer, const char *nam
     sp_hdf5_lock();
     sp_status status = write_dataset(&writer->file, object, n_dims, extent, data);
     if (status == SP_OK) status = write_attributes(&writer->file, object, n_dims, shape, row_begin);
+    if (status == SP_OK) status = sp_hdf5_check_written(&writer->file);
     sp_hdf5_unlock();
     return status;
 }

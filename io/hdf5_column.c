@@ -9,8 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A segment's ids are then one read from one chunk, or two; and 64K values pack well. */
-enum { CHUNK_VALUES = 65536, STRING_CHUNK_BYTES = 1 << 18 };
+/* 64K ids of 16 bits: they pack well, a segment lies in one chunk or two, and unpacking one stays
+   well below a millisecond. */
+enum { CHUNK_BYTES = 1 << 17 };
 
 static hid_t file_type(sp_hdf5_kind kind) {
     switch (kind) {
@@ -30,18 +31,23 @@ static hid_t file_type(sp_hdf5_kind kind) {
     return H5I_INVALID_HID;
 }
 
-/* Creates a dataset of no rows that can grow. */
-static hid_t create_growing(const sp_hdf5_file *file, const char *name, hid_t type,
-                            size_t chunk_rows, size_t row_items, bool is_compressed) {
+static size_t rows_of_a_chunk(size_t row_bytes) {
+    return row_bytes < CHUNK_BYTES ? CHUNK_BYTES / row_bytes : 1;
+}
+
+/* Creates a dataset of no rows that can grow, in *id. */
+static sp_status create_growing(hid_t *id, const sp_hdf5_file *file, const char *name, hid_t type,
+                                size_t chunk_rows, size_t row_items, bool is_compressed) {
     const int n_dims = row_items > 0 ? 2 : 1;
     const hsize_t extent[] = {0, row_items}, most[] = {H5S_UNLIMITED, row_items};
     const hsize_t chunk[] = {chunk_rows, row_items};
     hid_t space = H5Screate_simple(n_dims, extent, most);
     hid_t properties = sp_hdf5_properties((size_t)n_dims, chunk, is_compressed);
-    const hid_t id = H5Dcreate2(file->id, name, type, space, H5P_DEFAULT, properties, H5P_DEFAULT);
+    *id = H5Dcreate2(file->id, name, type, space, H5P_DEFAULT, properties, H5P_DEFAULT);
+    const sp_status status = *id < 0 ? sp_hdf5_fail(file->path, name) : SP_OK;
     sp_hdf5_release(&properties);
     sp_hdf5_release(&space);
-    return id;
+    return status;
 }
 
 sp_status sp_hdf5_column_create(sp_hdf5_column *column, const sp_hdf5_file *file, const char *name,
@@ -51,20 +57,18 @@ sp_status sp_hdf5_column_create(sp_hdf5_column *column, const sp_hdf5_file *file
     sp_hdf5_column made = SP_HDF5_NO_COLUMN;
     made.file = file;
     made.row_items = row_items;
-    made.chunk_rows = n_items < CHUNK_VALUES ? CHUNK_VALUES / n_items : 1;
     made.name = strdup(name);
     made.type = file_type(kind);
     made.row_bytes = n_items * H5Tget_size(made.type);
+    made.chunk_rows = rows_of_a_chunk(made.row_bytes);
     void *buffer = NULL;
     sp_status status = sp_alloc_array(&buffer, made.chunk_rows, made.row_bytes, name);
     made.buffer = buffer;
     if (status == SP_OK && made.name == NULL) status = sp_fail(SP_FAILURE, "no memory for a name");
     if (status != SP_OK) goto cleanup;
-    made.id = create_growing(file, name, made.type, made.chunk_rows, row_items, is_compressed);
-    if (made.id < 0) {
-        status = sp_hdf5_fail(file->path, name);
-        goto cleanup;
-    }
+    status =
+        create_growing(&made.id, file, name, made.type, made.chunk_rows, row_items, is_compressed);
+    if (status != SP_OK) goto cleanup;
     *column = made;
     return SP_OK;
 
@@ -90,7 +94,7 @@ static sp_status flush_column(sp_hdf5_column *column) {
     sp_hdf5_release(&memory);
     column->n_written += column->n_buffered;
     column->n_buffered = 0;
-    return status;
+    return status == SP_OK ? sp_hdf5_check_written(column->file) : status;
 }
 
 sp_status sp_hdf5_column_append(sp_hdf5_column *column, const void *rows, size_t n) {
@@ -169,7 +173,7 @@ sp_status sp_hdf5_strings_finish(sp_hdf5_strings *strings, const sp_hdf5_file *f
     sp_hdf5_column column = SP_HDF5_NO_COLUMN;
     column.file = file;
     column.row_bytes = strings->longest > 0 ? strings->longest : 1;
-    column.chunk_rows = STRING_CHUNK_BYTES / column.row_bytes;
+    column.chunk_rows = rows_of_a_chunk(column.row_bytes);
     void *buffer = NULL, *row = NULL;
     sp_status status = sp_alloc_array(&buffer, column.chunk_rows, column.row_bytes, name);
     column.buffer = buffer;
@@ -177,11 +181,10 @@ sp_status sp_hdf5_strings_finish(sp_hdf5_strings *strings, const sp_hdf5_file *f
     if (status != SP_OK) goto cleanup;
     column.name = strdup(name);
     column.type = sp_hdf5_string_type(column.row_bytes);
-    column.id = create_growing(file, name, column.type, column.chunk_rows, 0, true);
-    if (column.id < 0 || column.name == NULL)
-        status = sp_hdf5_fail(file->path, name);
-    else
-        status = copy_strings(strings, &column, row);
+    if (column.name == NULL) status = sp_fail(SP_FAILURE, "no memory for a name");
+    if (status == SP_OK)
+        status = create_growing(&column.id, file, name, column.type, column.chunk_rows, 0, true);
+    if (status == SP_OK) status = copy_strings(strings, &column, row);
 
 cleanup:
     free(row);

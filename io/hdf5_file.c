@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "base/size.h"
+#include "io/hdf5_driver.h"
 #include "io/hdf5_internal.h"
 
 #include <errno.h>
@@ -15,7 +16,7 @@ static pthread_mutex_t the_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t is_set_up = PTHREAD_ONCE_INIT;
 
 static void set_up(void) {
-    /* At exit the library would go on trying to write a file that the disk has no room for. */
+    /* Files that are still open at exit are given up ones: nothing is to be written to them. */
     H5dont_atexit();
     H5open();
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
@@ -84,12 +85,22 @@ static hid_t creation_properties(void) {
 
 sp_status sp_hdf5_create(sp_hdf5_file *file, const char *temp_path, const char *path) {
     hid_t access = access_properties(), creation = creation_properties();
-    const hid_t id = H5Fcreate(temp_path, H5F_ACC_TRUNC, creation, access);
+    int *write_errno = calloc(1, sizeof *write_errno);
+    hid_t id = H5I_INVALID_HID;
+    sp_status status = SP_OK;
+    if (write_errno == NULL) status = sp_fail(SP_FAILURE, "no memory for '%s'", path);
+    if (status == SP_OK) status = sp_hdf5_use_driver(access, write_errno);
+    if (status == SP_OK) {
+        id = H5Fcreate(temp_path, H5F_ACC_TRUNC, creation, access);
+        if (id < 0) status = sp_hdf5_fail(path, "/");
+    }
     sp_hdf5_release(&creation);
     sp_hdf5_release(&access);
-    if (id < 0) return sp_hdf5_fail(path, "/");
-    *file = (sp_hdf5_file){.id = id, .path = path};
-    return SP_OK;
+    if (status == SP_OK)
+        *file = (sp_hdf5_file){.id = id, .path = path, .write_errno = write_errno};
+    else
+        free(write_errno);
+    return status;
 }
 
 sp_status sp_hdf5_open(sp_hdf5_file *file, const char *path) {
@@ -99,25 +110,32 @@ sp_status sp_hdf5_open(sp_hdf5_file *file, const char *path) {
     if (!S_ISREG(info.st_mode)) return sp_fail(SP_BAD_DATA, "'%s': not a regular file", path);
     hid_t access = access_properties();
     const hid_t id = H5Fopen(path, H5F_ACC_RDONLY, access);
+    const sp_status status = id < 0 ? sp_hdf5_fail(path, "/") : SP_OK;
     sp_hdf5_release(&access);
-    if (id < 0) return sp_hdf5_fail(path, "/");
-    *file = (sp_hdf5_file){.id = id, .path = path};
-    return SP_OK;
+    if (status == SP_OK) *file = (sp_hdf5_file){.id = id, .path = path};
+    return status;
+}
+
+sp_status sp_hdf5_check_written(const sp_hdf5_file *file) {
+    if (*file->write_errno == 0) return SP_OK;
+    return sp_fail(SP_IO, "cannot write '%s': %s", file->path, strerror(*file->write_errno));
 }
 
 sp_status sp_hdf5_finish(sp_hdf5_file *file) {
     sp_status status = SP_OK;
     if (H5Fflush(file->id, H5F_SCOPE_GLOBAL) < 0) status = sp_hdf5_fail(file->path, "/");
     if (H5Fclose(file->id) < 0 && status == SP_OK) status = sp_hdf5_fail(file->path, "/");
-    H5Eclear2(H5E_DEFAULT);
     file->id = H5I_INVALID_HID;
+    if (*file->write_errno != 0) status = sp_hdf5_check_written(file); /* the cause of all else */
+    sp_hdf5_close(file);
     return status;
 }
 
 void sp_hdf5_close(sp_hdf5_file *file) {
     if (file->id > 0) H5Fclose(file->id);
     H5Eclear2(H5E_DEFAULT);
-    file->id = H5I_INVALID_HID;
+    free(file->write_errno);
+    *file = (sp_hdf5_file){.id = H5I_INVALID_HID};
 }
 
 void sp_hdf5_release(hid_t *id) {
@@ -284,11 +302,18 @@ sp_status sp_hdf5_read_u64s(const sp_hdf5_file *file, const char *object, const 
     attribute opened;
     SP_TRY(open_attribute(&opened, file, object, name, H5T_INTEGER, most));
     sp_status status = SP_OK;
-    if (H5Tget_sign(opened.type) != H5T_SGN_NONE || H5Tget_size(opened.type) > sizeof *values)
-        status = sp_fail(SP_BAD_DATA, "'%s', '%s': attribute '%s' is not unsigned", file->path,
-                         object, name);
+    /* Tools in which integers are signed by default may have rewritten it. */
+    const bool is_signed = H5Tget_sign(opened.type) == H5T_SGN_2;
+    if (H5Tget_size(opened.type) > sizeof *values)
+        status = sp_fail(SP_BAD_DATA, "'%s', '%s': attribute '%s' has more than 64 bits",
+                         file->path, object, name);
     else
-        status = read_attribute(&opened, H5T_NATIVE_UINT64, values, file->path, name);
+        status = read_attribute(&opened, is_signed ? H5T_NATIVE_INT64 : H5T_NATIVE_UINT64, values,
+                                file->path, name);
+    for (size_t i = 0; i < opened.n && is_signed && status == SP_OK; i++)
+        if ((int64_t)values[i] < 0)
+            status = sp_fail(SP_BAD_DATA, "'%s', '%s': attribute '%s' is negative", file->path,
+                             object, name);
     if (status == SP_OK) *n = opened.n;
     release_attribute(&opened);
     return status;

@@ -28,10 +28,11 @@ void sp_hdf5_unlock(void);
 typedef struct sp_hdf5_file {
     hid_t id;
     const char *path; /* borrowed */
+    int *write_errno; /* owned: of the first write that failed, else 0; NULL if opened to read */
 } sp_hdf5_file;
 
-/* Turns the library's error stack into one message about `object` in the file and clears it.
-   Returns SP_IO if the system failed (its errno is in the stack), else SP_BAD_DATA. */
+/* Turns the library's error stack into one message about `object` in the file and clears it: at
+   once after the call that failed, for every other call empties the stack. Returns SP_IO if the system failed (its errno is in the stack), else SP_BAD_DATA. */
 SP_NODISCARD sp_status sp_hdf5_fail(const char *path, const char *object);
 
 /* Creates the file temp_path, known as `path`. */
@@ -39,6 +40,9 @@ SP_NODISCARD sp_status sp_hdf5_create(sp_hdf5_file *file, const char *temp_path,
 
 /* Opens an existing regular file for reading. SP_IO: cannot be opened; SP_BAD_DATA: no HDF5. */
 SP_NODISCARD sp_status sp_hdf5_open(sp_hdf5_file *file, const char *path);
+
+/* Has all writing to the file succeeded so far? SP_IO if not: going on is then in vain. */
+SP_NODISCARD sp_status sp_hdf5_check_written(const sp_hdf5_file *file);
 
 /* Writes out all that the library holds back, and closes. Only SP_OK means that it is in the file;
    the file is closed whatever the outcome. */
