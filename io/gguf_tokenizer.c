@@ -58,9 +58,9 @@ static sp_status find_kind(size_t *kind, const sp_gguf *gguf, const char *path) 
                    path, pre);
 }
 
-static json_t *make_byte_level(bool use_regex) {
-    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0,
-                     "trim_offsets", 1, "use_regex", (int)use_regex);
+static json_t *make_byte_level(bool add_prefix_space, bool use_regex) {
+    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space",
+                     (int)add_prefix_space, "trim_offsets", 1, "use_regex", (int)use_regex);
 }
 
 static json_t *make_pre_tokenizer(size_t kind) {
@@ -70,7 +70,7 @@ static json_t *make_pre_tokenizer(size_t kind) {
     if (kinds[kind].split != NULL)
         first = json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex",
                           kinds[kind].split, "behavior", "Isolated", "invert", 0);
-    json_t *last = make_byte_level(kinds[kind].has_regex);
+    json_t *last = make_byte_level(false, kinds[kind].has_regex);
     if (first == NULL) return last;
     return json_pack("{s:s, s:[o, o]}", "type", "Sequence", "pretokenizers", first, last);
 }
@@ -187,7 +187,7 @@ static json_t *join_parts(const parts *made, size_t kind, json_t *merges) {
     return json_pack("{s:s, s:n, s:n, s:O, s:o, s:o, s:O, s:o, s:o}", "version", "1.0",
                      "truncation", "padding", "added_tokens", made->added_tokens, "normalizer",
                      normalizer, "pre_tokenizer", make_pre_tokenizer(kind), "post_processor",
-                     made->post_processor, "decoder", make_byte_level(true), "model", model);
+                     made->post_processor, "decoder", make_byte_level(true, true), "model", model);
 }
 
 sp_status sp_gguf_make_tokenizer(json_t **tokenizer, const sp_gguf *gguf, const char *path) {
