@@ -160,3 +160,17 @@ sp_status sp_tokenizer_json_load(json_t **tokenizer, const char *path) {
     *tokenizer = loaded;
     return SP_OK;
 }
+
+static sp_status load_gguf_config(json_t **config, const char *path) {
+    sp_gguf gguf = {0};
+    SP_TRY(sp_gguf_open(&gguf, path));
+    const sp_status status = sp_gguf_make_config(config, &gguf, path);
+    sp_gguf_close(&gguf);
+    return status;
+}
+
+sp_status sp_model_config_json_load(json_t **config, const char *path) {
+    if (is_gguf(path)) return load_gguf_config(config, path);
+    *config = NULL;
+    return is_folder(path) ? load_json_in(config, path, "config.json", false) : SP_OK;
+}

@@ -39,6 +39,10 @@ void sp_model_source_close(sp_model_source *source); /* an empty one is fine */
    tokenizer that GGUF only names and that we do not know. */
 SP_NODISCARD sp_status sp_tokenizer_json_load(json_t **tokenizer, const char *path);
 
+/* Loads the configuration of the model that `path` names, as sp_model_source has it, owned; NULL where
+   there is none: a folder with tokenizer.json alone, or such a file. Errors as above. */
+SP_NODISCARD sp_status sp_model_config_json_load(json_t **config, const char *path);
+
 /* Describes what a folder, GGUF file, .safetensors file or tokenizer.json holds as one JSON object,
    owned: "format", and where they apply "architecture", "tensors", "dtypes" {name: count},
    "parameters", "bytes", "config" and "tokenizer". Errors as of opening it. */

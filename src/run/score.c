@@ -2,7 +2,7 @@
 
 #include "io/model_source.h"
 #include "model/language_model.h"
-#include "text/bos_rule.h"
+#include "text/affixes.h"
 #include "text/tokenizer.h"
 
 #include <math.h>
