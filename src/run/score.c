@@ -82,8 +82,9 @@ static sp_status score(scoring *s, json_t **result, const char *path, const char
                            SP_WEIGHTS_ALL, path));
     SP_TRY(sp_language_model_create(&s->model, &s->weights));
     SP_TRY(sp_tokenizer_encode(s->tokenizer, &s->encoding, text, n_bytes, true));
-    const bool is_wanted =
-        bos == SP_BOS_ALWAYS || (bos == SP_BOS_AUTO && sp_tokenizer_adds_bos(s->tokenizer_json));
+    sp_affixes affixes;
+    SP_TRY(sp_affixes_read(&affixes, s->tokenizer_json, path));
+    const bool is_wanted = bos == SP_BOS_ALWAYS || (bos == SP_BOS_AUTO && affixes.n_before > 0);
     const bool has_bos = s->weights.config.bos_token_id != SP_NO_TOKEN;
     if (bos == SP_BOS_ALWAYS && !has_bos)
         return sp_fail(SP_USAGE, "--bos always: '%s' has no bos_token_id", path);
