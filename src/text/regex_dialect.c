@@ -14,6 +14,7 @@
     "\\x{200B}-\\x{2027}\\x{202A}-\\x{202E}\\x{2030}-\\x{205E}\\x{2060}-\\x{2FFF}"            \
     "\\x{3001}-\\x{10FFFF}"
 #define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define LATIN_1_NUMBERS "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}" /* in \w, though not in a set's */
 
 /* Escapes by letter: what stands for them alone, and within a set (NULL: refused there). */
 typedef struct escape {
@@ -25,8 +26,8 @@ typedef struct escape {
 static const escape escapes[] = {
     {'s', "[" SPACE "]",     SPACE},
     {'S', "[^" SPACE "]",    NOT_SPACE},
-    {'w', "[" WORD "]",      WORD},
-    {'W', "[^" WORD "]",     NULL},
+    {'w', "[" WORD LATIN_1_NUMBERS "]",  WORD},
+    {'W', "[^" WORD LATIN_1_NUMBERS "]", NULL},
     {'d', "\\p{Nd}",         "\\p{Nd}"},
     {'D', "\\P{Nd}",         "\\P{Nd}"},
     {'h', "[0-9A-Fa-f]",     "0-9A-Fa-f"},
@@ -43,7 +44,7 @@ static const struct {
     {"alpha",  "\\p{Alphabetic}"},
     {"digit",  "\\p{Nd}"},
     {"lower",  "\\p{Lowercase}"},
-    {"punct",  "\\p{P}$+<=>^`|~"},
+    {"punct",  "\\p{P}\\p{S}"},
     {"space",  SPACE},
     {"upper",  "\\p{Uppercase}"},
     {"word",   WORD},
@@ -51,14 +52,25 @@ static const struct {
 };
 /* clang-format on */
 
+/* Scripts by name mean those alone here, while PCRE2 takes their extensions in. */
+static const char *const scripts[] = {"Arabic",    "Armenian", "Bengali", "Cyrillic", "Devanagari",
+                                      "Ethiopic",  "Georgian", "Greek",   "Gujarati", "Gurmukhi",
+                                      "Han",       "Hangul",   "Hebrew",  "Hiragana", "Kannada",
+                                      "Katakana",  "Khmer",    "Lao",     "Latin",    "Malayalam",
+                                      "Mongolian", "Myanmar",  "Oriya",   "Sinhala",  "Syriac",
+                                      "Tamil",     "Telugu",   "Thai",    "Tibetan"};
+
 /* Letters and digits that mean the same after a backslash in both dialects. */
 static const char same_escapes[] = "0123456789AGNPRXZaefgknprtxz";
 
 enum {
     MAX_PATTERN = 16384, /* bytes; the longest in use has some 500 */
     MAX_GROUPS = 256,    /* nested */
-    MAX_GROWTH = 128     /* bytes written for one read, at most; \b grows most, by 108 */
+    MAX_GROWTH = 128     /* bytes written for each one read, at most */
 };
+
+_Static_assert(sizeof NOT_SPACE < 2 * MAX_GROWTH && 4 * sizeof WORD + 60 < 2 * MAX_GROWTH,
+               "the longest replacements, of two bytes each, have room");
 
 typedef struct translation {
     const char *in; /* borrowed */
@@ -103,17 +115,31 @@ static const escape *find_escape(char letter) {
     return NULL;
 }
 
-/* \p{..}, \x{..}, \xHH: copied with what belongs to them. */
+static bool is_script(const char *name, size_t len) {
+    for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++)
+        if (strlen(scripts[i]) == len && memcmp(scripts[i], name, len) == 0) return true;
+    return false;
+}
+
+/* \p{..}, \x{..}: copied with what is in the braces. */
+static sp_status copy_braced_escape(translation *t) {
+    const size_t begin = peek(t, 3) == '^' ? 4 : 3;
+    size_t end = begin;
+    while (t->at + end < t->n_in && peek(t, end) != '}') end++;
+    if (t->at + end == t->n_in) return refuse(t, "'{' without '}'");
+    const bool of_script = is_script(t->in + t->at + begin, end - begin);
+    copy(t, begin);
+    if (of_script) put(t, "sc:");
+    copy(t, end + 1 - begin);
+    return SP_OK;
+}
+
+/* An escape that is the same in both dialects, with what belongs to it. */
 static sp_status copy_escape(translation *t) {
     const char letter = peek(t, 1);
     size_t n = 2;
-    if (strchr("pPx", letter) != NULL && peek(t, 2) == '{') {
-        while (t->at + n < t->n_in && peek(t, n) != '}') n++;
-        if (t->at + n == t->n_in) return refuse(t, "'{' without '}'");
-        n++;
-    } else if (letter == 'x') {
-        while (n < 4 && is_hex(peek(t, n))) n++;
-    }
+    if (strchr("pPx", letter) != NULL && peek(t, 2) == '{') return copy_braced_escape(t);
+    while (letter == 'x' && n < 4 && is_hex(peek(t, n))) n++;
     copy(t, n);
     return SP_OK;
 }
@@ -220,9 +246,18 @@ static sp_status translate_flags(translation *t) {
     return refuse(t, "this '(?'");
 }
 
+/* At "(?#"; a comment leaves nothing behind. */
+static sp_status skip_comment(translation *t) {
+    const char *end = memchr(t->in + t->at, ')', t->n_in - t->at);
+    if (end == NULL) return refuse(t, "'(?#' without ')'");
+    t->at = (size_t)(end - t->in) + 1;
+    return SP_OK;
+}
+
 /* At a '('. */
 static sp_status open_group(translation *t) {
     if (peek(t, 1) == '*') return refuse(t, "'(*'");
+    if (peek(t, 1) == '?' && peek(t, 2) == '#') return skip_comment(t);
     if (t->n_groups == MAX_GROUPS) return refuse(t, "nesting of more than 256 groups");
     t->groups[t->n_groups++] = t->n_out;
     if (peek(t, 1) != '?') {

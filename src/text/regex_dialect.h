@@ -9,6 +9,7 @@
        (?m)                        PCRE2's (?s); ^ and $ always match at lines
        [a[bc]]                     nested sets are joined
        [[:alpha:]] and the like    by Unicode property
+       \p{Han} and the like        the script without its extensions
 
    What has no counterpart (set intersection, negated nested sets, callouts) is refused. */
 #pragma once
