@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { MOST_STOP_IDS = 1024 }; /* no model has more than some ten */
+
 static bool is_folder(const char *path) {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
@@ -43,6 +45,9 @@ static sp_status add_stop_id(sp_model_source *source, const json_t *id) {
     if (number < 0) return SP_OK;
     for (size_t i = 0; i < source->n_stop_ids; i++)
         if (source->stop_ids[i] == number) return SP_OK;
+    if (source->n_stop_ids == MOST_STOP_IDS)
+        return sp_fail(SP_BAD_DATA, "'%s': more than %d end-of-text ids", source->path,
+                       MOST_STOP_IDS);
     int32_t *grown = reallocarray(source->stop_ids, source->n_stop_ids + 1, sizeof *grown);
     if (grown == NULL) return sp_fail(SP_FAILURE, "no memory for %zu ids", source->n_stop_ids + 1);
     source->stop_ids = grown;
