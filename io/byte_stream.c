@@ -11,7 +11,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-enum { PACKED_BYTES = 1 << 17, SKIP_BYTES = 1 << 16 };
+enum { PACKED_BYTES = 1 << 17 };
 
 typedef enum packing { PLAIN, GZIP, ZSTANDARD } packing;
 
@@ -164,23 +164,4 @@ sp_status sp_byte_stream_read(sp_byte_stream *stream, void *out, size_t size, si
             return damaged(stream, "the file ends too early");
     }
     return SP_OK;
-}
-
-sp_status sp_byte_stream_skip(sp_byte_stream *stream, uint64_t n_bytes) {
-    if (stream->packing == PLAIN) {
-        if (n_bytes > INT64_MAX || lseek(stream->fd, (off_t)n_bytes, SEEK_CUR) < 0)
-            return sp_fail(SP_IO, "cannot seek in '%s'", stream->path);
-        return SP_OK;
-    }
-    void *ignored = NULL;
-    SP_TRY(sp_alloc(&ignored, SKIP_BYTES, "skipped text"));
-    sp_status status = SP_OK;
-    size_t n_read = 1;
-    while (status == SP_OK && n_bytes > 0 && n_read > 0) {
-        const size_t part = n_bytes < SKIP_BYTES ? (size_t)n_bytes : SKIP_BYTES;
-        status = sp_byte_stream_read(stream, ignored, part, &n_read);
-        if (status == SP_OK) n_bytes -= n_read;
-    }
-    free(ignored);
-    return status;
 }

@@ -18,8 +18,5 @@ void sp_byte_stream_close(sp_byte_stream *stream); /* NULL is fine */
 SP_NODISCARD sp_status sp_byte_stream_read(sp_byte_stream *stream, void *out, size_t size,
                                            size_t *n_read);
 
-/* Skips n_bytes, or to the end; a file that is not packed is not read for that. */
-SP_NODISCARD sp_status sp_byte_stream_skip(sp_byte_stream *stream, uint64_t n_bytes);
-
 /* The length of `path` without .gz or .zst, and whether it has one. */
 size_t sp_unpacked_name_len(const char *path, bool *is_packed);

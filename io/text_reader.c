@@ -21,9 +21,7 @@ struct sp_text_reader {
     sp_byte_stream *stream;
     char *buffer; /* [capacity]; one byte beyond `end` is always free */
     size_t capacity, begin, end;
-    uint64_t position; /* of buffer[begin] in the text; outside next() it is where a line begins */
-    uint64_t piece_begin, piece_end;
-    uint64_t n_lines; /* passed in the piece */
+    uint64_t n_lines; /* passed so far; a text file is one */
     bool at_end;      /* the stream has no more */
     char *id;         /* [id_size], owned: the made-up id */
     size_t id_size;
@@ -74,7 +72,6 @@ sp_status sp_text_reader_open(sp_text_reader **reader, const char *path) {
     made->kind = kind;
     made->buffer = buffer;
     made->capacity = FIRST_BUFFER_BYTES;
-    made->piece_end = UINT64_MAX;
     made->id = id;
     made->id_size = id_size;
     made->path = strdup(path);
@@ -94,8 +91,6 @@ void sp_text_reader_close(sp_text_reader *reader) {
     free(reader->path);
     free(reader);
 }
-
-uint64_t sp_text_reader_n_lines(const sp_text_reader *reader) { return reader->n_lines; }
 
 /* Makes room behind the buffered text, by moving it to the front or into a larger buffer. */
 static sp_status make_room(sp_text_reader *reader) {
@@ -133,12 +128,6 @@ static sp_status fill(sp_text_reader *reader) {
     return SP_OK;
 }
 
-/* Has at least n bytes of text buffered, unless the stream ends before. */
-static sp_status ensure(sp_text_reader *reader, size_t n) {
-    while (!reader->at_end && reader->end - reader->begin < n) SP_TRY(fill(reader));
-    return SP_OK;
-}
-
 /* Takes the next line without its newline; *line is NULL at the end of the stream. */
 static sp_status take_line(sp_text_reader *reader, char **line, size_t *n_bytes) {
     size_t n_searched = 0;
@@ -154,52 +143,13 @@ static sp_status take_line(sp_text_reader *reader, char **line, size_t *n_bytes)
     const size_t n_buffered = reader->end - reader->begin;
     *line = n_buffered > 0 ? reader->buffer + reader->begin : NULL;
     *n_bytes = newline != NULL ? (size_t)(newline - *line) : n_buffered;
-    const size_t n_taken = *n_bytes + (newline != NULL);
-    reader->begin += n_taken;
-    reader->position += n_taken;
+    reader->begin += *n_bytes + (newline != NULL);
     return SP_OK;
-}
-
-/* Moves forward to the byte `position` of the text, or to its end. */
-static sp_status skip_to(sp_text_reader *reader, uint64_t position) {
-    const uint64_t n_skipped = position - reader->position;
-    const size_t n_buffered = reader->end - reader->begin;
-    if (n_skipped > n_buffered) {
-        reader->begin = reader->end = 0;
-        SP_TRY(sp_byte_stream_skip(reader->stream, n_skipped - n_buffered));
-    } else {
-        reader->begin += (size_t)n_skipped;
-    }
-    reader->position = position;
-    return SP_OK;
-}
-
-sp_status sp_text_reader_piece(sp_text_reader *reader, uint64_t begin, uint64_t end, bool *exists) {
-    reader->piece_begin = begin;
-    reader->piece_end = end;
-    reader->n_lines = 0;
-    if (reader->kind == TEXT_FILE) {
-        *exists = begin == 0;
-        return SP_OK;
-    }
-    if (begin == 0) {
-        *exists = true;
-        return SP_OK;
-    }
-    /* Unless a line before ends beyond it, the piece's first line follows the first newline at or
-       after the byte before the piece. */
-    const bool is_behind = reader->position < begin;
-    if (is_behind) SP_TRY(skip_to(reader, begin - 1));
-    SP_TRY(ensure(reader, 2));
-    *exists = reader->position + (reader->end - reader->begin) > begin;
-    char *ignored = NULL;
-    size_t n_ignored = 0;
-    return is_behind ? take_line(reader, &ignored, &n_ignored) : SP_OK;
 }
 
 /* The whole file is the document. */
 static sp_status next_text(sp_text_reader *reader, sp_document *document, bool *end) {
-    *end = reader->n_lines > 0 || reader->piece_begin > 0;
+    *end = reader->n_lines > 0;
     if (*end) return SP_OK;
     while (!reader->at_end) SP_TRY(fill(reader));
     reader->n_lines = 1;
@@ -217,41 +167,15 @@ static bool is_blank(const char *line, size_t n_bytes) {
     return true;
 }
 
-/* The lines before the piece, counted for a message only: a reader of a piece did not see them. */
-static uint64_t count_lines_before(const char *path, uint64_t position) {
-    sp_text_reader *reader = NULL;
-    uint64_t n_lines = 0;
-    sp_status status = sp_text_reader_open(&reader, path);
-    char *line = NULL;
-    size_t n_bytes = 0;
-    while (status == SP_OK && reader->position < position) {
-        status = take_line(reader, &line, &n_bytes);
-        if (line == NULL) break;
-        n_lines++;
-    }
-    sp_text_reader_close(reader);
-    return n_lines;
-}
-
-static sp_status refuse_line(const sp_text_reader *reader, sp_status status) {
-    char cause[SP_MESSAGE_SIZE];
-    strcpy(cause, sp_message()); /* fits; counting may fail and overwrite it */
-    uint64_t line = reader->n_lines;
-    if (reader->piece_begin > 0) line = count_lines_before(reader->path, reader->position);
-    return sp_fail(status, "'%s', line %ju: %s", reader->path, (uintmax_t)line, cause);
-}
-
 static sp_status next_line(sp_text_reader *reader, sp_document *document, bool *end) {
     char *line = NULL;
     size_t n_bytes = 0;
     do {
-        const bool is_first = reader->position == 0;
-        *end = true;
-        if (reader->position >= reader->piece_end) return SP_OK;
         SP_TRY(take_line(reader, &line, &n_bytes));
-        if (line == NULL) return SP_OK;
+        *end = line == NULL;
+        if (*end) return SP_OK;
         reader->n_lines++;
-        if (is_first && n_bytes >= 3 && memcmp(line, "\xEF\xBB\xBF", 3) == 0) {
+        if (reader->n_lines == 1 && n_bytes >= 3 && memcmp(line, "\xEF\xBB\xBF", 3) == 0) {
             line += 3; /* a byte order mark */
             n_bytes -= 3;
         }
@@ -259,9 +183,10 @@ static sp_status next_line(sp_text_reader *reader, sp_document *document, bool *
 
     sp_json_line fields;
     const sp_status status = sp_json_line_parse(&fields, line, n_bytes);
-    if (status != SP_OK) return refuse_line(reader, status);
+    if (status != SP_OK)
+        return sp_fail(status, "'%s', line %ju: %s", reader->path, (uintmax_t)reader->n_lines,
+                       sp_message());
     snprintf(reader->id, reader->id_size, "%s:%ju", reader->path, (uintmax_t)reader->n_lines);
-    *end = false;
     *document = (sp_document){.text = fields.text,
                               .n_bytes = fields.text_len,
                               .id = fields.id != NULL ? fields.id : reader->id,

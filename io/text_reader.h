@@ -21,7 +21,7 @@ typedef struct sp_document {
     const char *id;  /* the input's own, else FILE:LINE (.jsonl) or FILE (.txt), FILE being the path
                         as it was given; borrowed likewise */
     bool has_own_id; /* the id is the input's */
-    uint64_t line;   /* from 1 in the file, or in the piece: see sp_text_reader_piece() */
+    uint64_t line;   /* from 1 in the file */
 } sp_document;
 
 typedef struct sp_text_reader sp_text_reader; /* opaque */
@@ -36,17 +36,6 @@ void sp_text_reader_close(sp_text_reader *reader); /* NULL is fine */
    that is damaged or ends too early. */
 SP_NODISCARD sp_status sp_text_reader_next(sp_text_reader *reader, sp_document *document,
                                            bool *end);
-
-/* Narrows the reader to the documents whose line begins in bytes [begin, end) of the (decompressed)
-   text, so that several readers can share one file; pieces are asked for in rising order. A .txt
-   file's document begins at byte 0. Lines, and ids made from them, then count from the piece's
-   first. *exists is false when the text ends before `begin`. Bytes between pieces are skipped, at
-   no cost in a plain file. */
-SP_NODISCARD sp_status sp_text_reader_piece(sp_text_reader *reader, uint64_t begin, uint64_t end,
-                                            bool *exists);
-
-/* Lines of the piece (of the file, without pieces) that were passed so far, blank ones included. */
-uint64_t sp_text_reader_n_lines(const sp_text_reader *reader);
 
 /* Checks that `path` has an extension that is known (SP_BAD_DATA) and is a regular file (SP_IO), and
    returns its size on disk in bytes. */

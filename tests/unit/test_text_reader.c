@@ -32,11 +32,6 @@ static const char *put_text(const char *name, const char *text) {
     return put(name, text, strlen(text));
 }
 
-/* With piece_bytes > 0 a file is read in pieces: `first`, `first + step`, ... of them. */
-typedef struct reading {
-    size_t piece_bytes, first, step;
-} reading;
-
 /* Writes "own id|has it one?|text\n" for each document that the reader has left. */
 static sp_status append_rest(FILE *out, sp_text_reader *reader, size_t *n_documents) {
     for (;;) {
@@ -51,19 +46,13 @@ static sp_status append_rest(FILE *out, sp_text_reader *reader, size_t *n_docume
     }
 }
 
-static sp_status read_all(char **listing, size_t *n_documents, const char *path, reading how) {
+static sp_status read_all(char **listing, size_t *n_documents, const char *path) {
     size_t n_bytes = 0;
     FILE *out = open_memstream(listing, &n_bytes);
     sp_text_reader *reader = NULL;
     *n_documents = 0;
     sp_status status = sp_text_reader_open(&reader, path);
-    bool exists = status == SP_OK;
-    if (exists && how.piece_bytes == 0) status = append_rest(out, reader, n_documents);
-    for (size_t i = how.first; how.piece_bytes > 0 && exists && status == SP_OK; i += how.step) {
-        status =
-            sp_text_reader_piece(reader, i * how.piece_bytes, (i + 1) * how.piece_bytes, &exists);
-        if (status == SP_OK && exists) status = append_rest(out, reader, n_documents);
-    }
+    if (status == SP_OK) status = append_rest(out, reader, n_documents);
     sp_text_reader_close(reader);
     fclose(out);
     return status;
@@ -72,7 +61,7 @@ static sp_status read_all(char **listing, size_t *n_documents, const char *path,
 static void assert_documents(const char *path, const char *expected) {
     char *listing = NULL;
     size_t n_documents = 0;
-    const sp_status status = read_all(&listing, &n_documents, path, (reading){0});
+    const sp_status status = read_all(&listing, &n_documents, path);
     if (status != SP_OK) fail_msg("%s", sp_message());
     assert_string_equal(listing, expected);
     free(listing);
@@ -81,7 +70,7 @@ static void assert_documents(const char *path, const char *expected) {
 static void assert_refused(const char *path, const char *expected) {
     char *listing = NULL;
     size_t n_documents = 0;
-    assert_int_equal(read_all(&listing, &n_documents, path, (reading){0}), SP_BAD_DATA);
+    assert_int_equal(read_all(&listing, &n_documents, path), SP_BAD_DATA);
     if (strstr(sp_message(), expected) == NULL)
         fail_msg("'%s' does not say '%s'", sp_message(), expected);
     assert_non_null(strstr(sp_message(), path));
@@ -233,7 +222,7 @@ static void packed_file_cut_anywhere_is_refused(void **state) {
         size_t n_documents = 0;
         const char *path = put(packings[i].name, packed, n);
         /* zstd's frames may carry no checksum: then the text that comes out must still parse. */
-        const sp_status status = read_all(&listing, &n_documents, path, (reading){0});
+        const sp_status status = read_all(&listing, &n_documents, path);
         assert_true(status == SP_BAD_DATA || (i == 1 && status == SP_OK));
         free(listing);
         packed[n / 2] ^= 0x55;
@@ -242,7 +231,7 @@ static void packed_file_cut_anywhere_is_refused(void **state) {
     }
 }
 
-/* ---- pieces ---- */
+/* ---- sizes ---- */
 
 /* Some lines of very different lengths, blank ones among them. */
 static char *make_lines(size_t *n_bytes) {
@@ -259,79 +248,21 @@ static char *make_lines(size_t *n_bytes) {
     return text;
 }
 
-static void pieces_of_any_size_give_each_document_once(void **state) {
-    static const size_t sizes[] = {1, 2, 3, 7, 20, 64, 1000, 100000};
-    size_t n_bytes = 0;
-    char *text = make_lines(&n_bytes);
+static void packed_lines_are_those_of_the_plain_file(void **state) {
+    size_t n_bytes = 0, n_plain = 0, n_unpacked = 0;
+    char *text = make_lines(&n_bytes), *plain = NULL, *unpacked = NULL;
     unsigned char *packed = malloc(n_bytes + 1024);
-    for (size_t kind = 0; kind < 3; kind++) {
-        char path[TEMP_PATH_SIZE];
-        if (kind == 0) {
-            temp_write(temp_path(path, dir, "a.jsonl"), text, n_bytes);
-        } else {
-            const size_t n = packings[kind - 1].append(packed, 0, n_bytes + 1024, text, n_bytes);
-            temp_write(temp_path(path, dir, packings[kind - 1].name), packed, n);
-        }
-        char *whole = NULL;
-        size_t n_whole = 0;
-        assert_int_equal(read_all(&whole, &n_whole, path, (reading){0}), SP_OK);
-        assert_int_equal(n_whole, 60);
-        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-            char *alone = NULL;
-            size_t n_alone = 0, n_shared = 0;
-            const reading every = {.piece_bytes = sizes[i], .step = 1};
-            assert_int_equal(read_all(&alone, &n_alone, path, every), SP_OK);
-            assert_string_equal(alone, whole);
-            free(alone);
-            for (size_t rank = 0; rank < 3; rank++) {
-                char *part = NULL;
-                size_t n_part = 0;
-                const reading share = {.piece_bytes = sizes[i], .first = rank, .step = 3};
-                assert_int_equal(read_all(&part, &n_part, path, share), SP_OK);
-                n_shared += n_part;
-                free(part);
-            }
-            assert_int_equal(n_shared, n_whole);
-        }
-        free(whole);
+    assert_int_equal(read_all(&plain, &n_plain, put("a.jsonl", text, n_bytes)), SP_OK);
+    assert_int_equal(n_plain, 60);
+    for (size_t i = 0; i < 2; i++) {
+        const size_t n = packings[i].append(packed, 0, n_bytes + 1024, text, n_bytes);
+        assert_int_equal(read_all(&unpacked, &n_unpacked, put(packings[i].name, packed, n)), SP_OK);
+        assert_string_equal(unpacked, plain);
+        free(unpacked);
     }
     free(packed);
+    free(plain);
     free(text);
-}
-
-static void lines_of_pieces_add_up_to_lines_of_the_file(void **state) {
-    const char *path =
-        put_text("a.jsonl", "{\"text\":\"1\"}\n\n{\"text\":\"3\"}\n{\"text\":\"4\"}");
-    for (size_t piece_bytes = 1; piece_bytes < 50; piece_bytes++) {
-        sp_text_reader *reader = NULL;
-        uint64_t n_before = 0;
-        bool exists = true;
-        assert_int_equal(sp_text_reader_open(&reader, path), SP_OK);
-        for (size_t i = 0; exists; i++) {
-            assert_int_equal(
-                sp_text_reader_piece(reader, i * piece_bytes, (i + 1) * piece_bytes, &exists),
-                SP_OK);
-            for (bool end = !exists; !end;) {
-                sp_document document;
-                assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
-                if (!end)
-                    assert_int_equal(n_before + document.line, (size_t)(document.text[0] - '0'));
-            }
-            n_before += exists ? sp_text_reader_n_lines(reader) : 0;
-        }
-        assert_int_equal(n_before, 4);
-        sp_text_reader_close(reader);
-    }
-}
-
-static void bad_line_in_a_late_piece_is_named_by_its_line_in_the_file(void **state) {
-    const char *path = put_text("a.jsonl", "{\"text\":\"1\"}\n{\"text\":\"2\"}\n\n{\"text\":4}\n");
-    char *listing = NULL;
-    size_t n_documents = 0;
-    const reading second = {.piece_bytes = 20, .first = 1, .step = 1};
-    assert_int_equal(read_all(&listing, &n_documents, path, second), SP_BAD_DATA);
-    assert_non_null(strstr(sp_message(), "line 4: "));
-    free(listing);
 }
 
 static void line_longer_than_any_buffer_is_read(void **state) {
@@ -386,9 +317,7 @@ int main(void) {
         cmocka_unit_test(unknown_extension_names_the_known_ones),
         cmocka_unit_test(packed_members_read_as_one_text),
         cmocka_unit_test(packed_file_cut_anywhere_is_refused),
-        cmocka_unit_test(pieces_of_any_size_give_each_document_once),
-        cmocka_unit_test(lines_of_pieces_add_up_to_lines_of_the_file),
-        cmocka_unit_test(bad_line_in_a_late_piece_is_named_by_its_line_in_the_file),
+        cmocka_unit_test(packed_lines_are_those_of_the_plain_file),
         cmocka_unit_test(line_longer_than_any_buffer_is_read),
         cmocka_unit_test(made_up_ids_are_file_and_line)};
     return cmocka_run_group_tests_name("text_reader", tests, create_folder, remove_folder);
