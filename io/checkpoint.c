@@ -2,7 +2,6 @@
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/size.h"
 #include "io/checkpoint_folder.h"
 #include "io/checkpoint_schema.h"
 #include "io/hdf5_internal.h"

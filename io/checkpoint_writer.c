@@ -1,5 +1,4 @@
 #include "base/memory.h"
-#include "base/size.h"
 #include "io/atomic_file.h"
 #include "io/checkpoint.h"
 #include "io/checkpoint_folder.h"

@@ -1,7 +1,5 @@
 #include "io/hdf5_file.h"
 
-#include "base/memory.h"
-#include "base/size.h"
 #include "io/hdf5_driver.h"
 #include "io/hdf5_internal.h"
 

@@ -1,7 +1,6 @@
 #include "io/slots_file.h"
 
 #include "base/memory.h"
-#include "base/size.h"
 #include "io/hdf5_internal.h"
 #include "io/slots_schema.h"
 #include "tensor/tensor.h"
