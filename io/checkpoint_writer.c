@@ -23,7 +23,6 @@ struct sp_checkpoint_writer {
     sp_hdf5_file file;
 };
 
-/* The folder's temporary name is of no use to a user, but tells where the disk was full. */
 static sp_status begin_folder(sp_checkpoint_writer *writer) {
     SP_TRY(sp_make_folders(writer->run_dir));
     SP_TRY(sp_checkpoint_folder(&writer->temp_dir, writer->run_dir, writer->step, true));
