@@ -219,9 +219,7 @@ sp_added_match sp_added_walk_next(const sp_added_tokens *added, const sp_trie *t
             continue;
         if (token->lstrip) begin = space_before(text, walk->taken_to, begin);
         if (token->rstrip) end = space_after(text, n_bytes, end);
-        /* space that the token before took is not taken twice */
         if (begin < walk->taken_to) begin = walk->taken_to;
-        if (end < walk->taken_to) end = walk->taken_to;
         walk->taken_to = end;
         return (sp_added_match){token, begin, end};
     }

@@ -57,7 +57,9 @@ const sp_added_token *sp_added_tokens_find(const sp_added_tokens *added, const c
 
 typedef struct sp_added_match {
     const sp_added_token *token; /* NULL: no more; begin and end are then the text's end */
-    size_t begin, end;           /* with the white space that it takes */
+    size_t begin, end;           /* with the white space that it takes; a token that lies in what
+                                    the one before took begins where that ended, yet ends where it
+                                    stands, and the text goes on from there */
 } sp_added_match;
 
 /* Where a walk over a text's matches stands. All zero: at its start. */

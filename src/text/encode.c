@@ -210,6 +210,12 @@ static sp_status encode_text(const sp_tokenizer *tokenizer, sp_encoding *encodin
     }
 }
 
+/* They fall only where an added token lies in white space that another one took. */
+static void keep_ends_rising(sp_encoding *encoding) {
+    for (size_t i = 1; i < encoding->n; i++)
+        if (encoding->ends[i] < encoding->ends[i - 1]) encoding->ends[i] = encoding->ends[i - 1];
+}
+
 sp_status sp_tokenizer_encode(const sp_tokenizer *tokenizer, sp_encoding *encoding,
                               const char *text, size_t n_bytes, bool parse_special) {
     SP_TRY(prepare(encoding, tokenizer));
@@ -217,5 +223,6 @@ sp_status sp_tokenizer_encode(const sp_tokenizer *tokenizer, sp_encoding *encodi
         return sp_fail(SP_BAD_DATA, "a text of %zu bytes; %d are allowed", n_bytes, INT32_MAX);
     const sp_status status = encode_text(tokenizer, encoding, text, n_bytes, parse_special);
     if (status != SP_OK) encoding->n = 0;
+    keep_ends_rising(encoding);
     return status;
 }

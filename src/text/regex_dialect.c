@@ -14,7 +14,8 @@
     "\\x{200B}-\\x{2027}\\x{202A}-\\x{202E}\\x{2030}-\\x{205E}\\x{2060}-\\x{2FFF}"            \
     "\\x{3001}-\\x{10FFFF}"
 #define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
-#define LATIN_1_NUMBERS "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}" /* in \w, though not in a set's */
+/* Outside a set, \w and \b know some numbers of Latin-1 too. */
+#define LONE_WORD WORD "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}"
 
 /* Escapes by letter: what stands for them alone, and within a set (NULL: refused there). */
 typedef struct escape {
@@ -26,15 +27,15 @@ typedef struct escape {
 static const escape escapes[] = {
     {'s', "[" SPACE "]",     SPACE},
     {'S', "[^" SPACE "]",    NOT_SPACE},
-    {'w', "[" WORD LATIN_1_NUMBERS "]",  WORD},
-    {'W', "[^" WORD LATIN_1_NUMBERS "]", NULL},
+    {'w', "[" LONE_WORD "]", WORD},
+    {'W', "[^" LONE_WORD "]", NULL},
     {'d', "\\p{Nd}",         "\\p{Nd}"},
     {'D', "\\P{Nd}",         "\\P{Nd}"},
     {'h', "[0-9A-Fa-f]",     "0-9A-Fa-f"},
     {'H', "[^0-9A-Fa-f]",    NULL},
     {'v', "\\x{B}",          "\\x{B}"},
-    {'b', "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))", "\\x{8}"},
-    {'B', "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))", NULL},
+    {'b', "(?:(?<=[" LONE_WORD "])(?![" LONE_WORD "])|(?<![" LONE_WORD "])(?=[" LONE_WORD "]))", "\\x{8}"},
+    {'B', "(?:(?<=[" LONE_WORD "])(?=[" LONE_WORD "])|(?<![" LONE_WORD "])(?![" LONE_WORD "]))", NULL},
 };
 
 static const struct {
@@ -66,10 +67,10 @@ static const char same_escapes[] = "0123456789AGNPRXZaefgknprtxz";
 enum {
     MAX_PATTERN = 16384, /* bytes; the longest in use has some 500 */
     MAX_GROUPS = 256,    /* nested */
-    MAX_GROWTH = 128     /* bytes written for each one read, at most */
+    MAX_GROWTH = 192     /* bytes written for each one read, at most */
 };
 
-_Static_assert(sizeof NOT_SPACE < 2 * MAX_GROWTH && 4 * sizeof WORD + 60 < 2 * MAX_GROWTH,
+_Static_assert(sizeof NOT_SPACE < 2 * MAX_GROWTH && 4 * sizeof LONE_WORD + 60 < 2 * MAX_GROWTH,
                "the longest replacements, of two bytes each, have room");
 
 typedef struct translation {
