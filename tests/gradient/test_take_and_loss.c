@@ -1,0 +1,185 @@
+#include "tests/check.h"
+
+#include "model/final_blocks.h"
+#include "tests/gradient/differences.h"
+#include "tests/values.h"
+
+enum { D = 7, VOCABULARY = 11, N_ROWS = 9 };
+
+static const sp_model_config config = {.d_model = D, .norm_eps = 1e-5, .vocab_size = VOCABULARY};
+
+typedef struct fixture {
+    sp_params params;
+    sp_norm norm;
+    float frozen_norm[D], head_weight[VOCABULARY * D];
+    sp_linear *head;
+    sp_batch batch;
+    float x[N_ROWS * D];
+} fixture;
+
+static void set_up(fixture *f, bool is_norm_trained) {
+    *f = (fixture){.batch = {.is_training = true}};
+    if (is_norm_trained)
+        assert_int_equal(sp_params_declare(&f->params, &f->norm.trained, 0, D, "norm"), SP_OK);
+    assert_int_equal(sp_params_allocate(&f->params), SP_OK);
+    fill_params(&f->params, 6);
+    fill_values(f->frozen_norm, D, 5);
+    if (!is_norm_trained) f->norm.frozen = f->frozen_norm;
+    fill_values(f->head_weight, VOCABULARY * D, 4);
+    fill_values(f->x, N_ROWS * D, 3);
+    assert_int_equal(sp_linear_wrap(&f->head, f->head_weight, NULL, VOCABULARY, D), SP_OK);
+}
+
+static void tear_down(fixture *f) {
+    sp_batch_free(&f->batch);
+    sp_linear_destroy(f->head);
+    sp_params_free(&f->params);
+}
+
+static void add_row(sp_batch *batch, sp_side side) {
+    assert_int_equal(sp_batch_add_row(batch, side, 0), SP_OK);
+}
+
+static void taken_rows_and_only_they_get_a_gradient(void **state) {
+    for (int is_norm_trained = 0; is_norm_trained < 2; is_norm_trained++) {
+        fixture f;
+        sp_block *block = NULL;
+        int32_t seq = 0;
+        set_up(&f, is_norm_trained);
+        assert_int_equal(sp_batch_add_seq(&f.batch, SP_ENCODER, SP_NO_PARENT, 1, &seq), SP_OK);
+        for (size_t r = 0; r < N_ROWS; r++) {
+            add_row(&f.batch, SP_ENCODER);
+            if (r == 2 || r == 3 || r == 8)
+                assert_int_equal(sp_batch_take_last_row(&f.batch), SP_OK);
+        }
+        assert_int_equal(sp_take_block_create(&block, &config, &f.norm, SP_ENCODER), SP_OK);
+        assert_int_equal(block->kind->n_out_rows(block, &f.batch), 3);
+        check_block(block, &f.batch, f.x, N_ROWS, &f.params);
+        block->kind->destroy(block);
+        tear_down(&f);
+    }
+}
+
+/* A parent whose last row holds a child's target, rows without a target, both losses. */
+static void fill_decoder(sp_batch *batch) {
+    int32_t prefix = 0, seq = 0;
+    assert_int_equal(sp_batch_add_seq(batch, SP_DECODER, SP_NO_PARENT, 1, &prefix), SP_OK);
+    for (size_t r = 0; r < 3; r++) add_row(batch, SP_DECODER);
+    assert_int_equal(sp_batch_add_seq(batch, SP_DECODER, prefix, 1, &seq), SP_OK);
+    for (size_t r = 0; r < 4; r++) {
+        add_row(batch, SP_DECODER);
+        if (r != 1) sp_batch_set_target(batch, SP_DECODER, seq, (int32_t)r * 3, SP_RECONSTRUCTION);
+    }
+    assert_int_equal(sp_batch_add_seq(batch, SP_DECODER, prefix, 1, &seq), SP_OK);
+    sp_batch_set_target(batch, SP_DECODER, prefix, 10, SP_COMPLETION);
+    for (size_t r = 0; r < 2; r++) add_row(batch, SP_DECODER);
+    sp_batch_set_target(batch, SP_DECODER, seq, 0, SP_COMPLETION);
+    batch->loss_scale[SP_RECONSTRUCTION] = 0.7F;
+    batch->loss_scale[SP_COMPLETION] = 1.9F;
+}
+
+static void both_losses_reach_rows_and_norm(void **state) {
+    for (int is_norm_trained = 0; is_norm_trained < 2; is_norm_trained++) {
+        fixture f;
+        sp_block *block = NULL;
+        set_up(&f, is_norm_trained);
+        fill_decoder(&f.batch);
+        assert_int_equal(sp_loss_block_create(&block, &config, &f.norm, f.head, SP_DECODER), SP_OK);
+        check_block(block, &f.batch, f.x, N_ROWS, &f.params);
+        block->kind->destroy(block);
+        tear_down(&f);
+    }
+}
+
+/* NLL of row r's target, and whether no logit is greater, in f64. */
+static double nll_of(const fixture *f, size_t r, int32_t target, bool *is_correct) {
+    double squares = 0, logits[VOCABULARY], sum = 0;
+    for (size_t i = 0; i < D; i++) squares += pow((double)f->x[r * D + i], 2);
+    const double scale = 1 / sqrt(squares / D + config.norm_eps);
+    *is_correct = true;
+    for (size_t v = 0; v < VOCABULARY; v++) {
+        logits[v] = 0;
+        for (size_t i = 0; i < D; i++)
+            logits[v] += (double)f->x[r * D + i] * scale * (double)f->frozen_norm[i] *
+                         (double)f->head_weight[v * D + i];
+        sum += exp(logits[v]);
+    }
+    for (size_t v = 0; v < VOCABULARY; v++)
+        if (logits[v] > logits[target]) *is_correct = false;
+    return log(sum) - logits[target];
+}
+
+static void losses_are_sums_over_their_own_targets(void **state) {
+    for (int is_training = 0; is_training < 2; is_training++) {
+        fixture f;
+        sp_block *block = NULL;
+        set_up(&f, false);
+        fill_decoder(&f.batch);
+        const sp_rows *rows = &f.batch.rows[SP_DECODER];
+        f.batch.is_training = is_training;
+        f.batch.target_nll = (double[N_ROWS]){0};
+        assert_int_equal(sp_loss_block_create(&block, &config, &f.norm, f.head, SP_DECODER), SP_OK);
+        const sp_cost cost = block->kind->cost(block, &f.batch);
+        sp_arena arena = {0};
+        assert_int_equal(
+            sp_arena_reserve(&arena,
+                             sp_arena_bytes(cost.bytes_kept) + sp_arena_bytes(cost.bytes_scratch),
+                             "a pass"),
+            SP_OK);
+        char *kept = sp_arena_push(&arena, cost.bytes_kept);
+        block->kind->forward(block, &f.batch, NULL, f.x, kept, &arena);
+
+        double sums[SP_N_LOSSES] = {0};
+        size_t n_targets[SP_N_LOSSES] = {0}, n_correct[SP_N_LOSSES] = {0}, n = 0;
+        for (size_t r = 0; r < N_ROWS; r++) {
+            if (rows->targets[r] == SP_NO_TARGET) continue;
+            bool is_correct = false;
+            const double nll = nll_of(&f, r, rows->targets[r], &is_correct);
+            assert_close(f.batch.target_nll[n++], nll, 1e-5);
+            sums[rows->target_loss[r]] += nll;
+            n_targets[rows->target_loss[r]]++;
+            n_correct[rows->target_loss[r]] += is_correct;
+        }
+        assert_int_equal(n, 5);
+        for (int loss = 0; loss < SP_N_LOSSES; loss++) {
+            assert_close(f.batch.loss_sum[loss], sums[loss], 1e-5);
+            assert_int_equal(f.batch.n_targets[loss], n_targets[loss]);
+            if (!is_training) assert_int_equal(f.batch.n_correct[loss], n_correct[loss]);
+        }
+        sp_arena_release(&arena);
+        block->kind->destroy(block);
+        tear_down(&f);
+    }
+}
+
+static void a_batch_without_targets_has_no_loss_and_no_gradient(void **state) {
+    fixture f;
+    sp_block *block = NULL;
+    int32_t seq = 0;
+    set_up(&f, true);
+    assert_int_equal(sp_batch_add_seq(&f.batch, SP_DECODER, SP_NO_PARENT, 1, &seq), SP_OK);
+    for (size_t r = 0; r < N_ROWS; r++) add_row(&f.batch, SP_DECODER);
+    assert_int_equal(sp_loss_block_create(&block, &config, &f.norm, f.head, SP_DECODER), SP_OK);
+    sp_arena arena = {0};
+    assert_int_equal(sp_arena_reserve(&arena, 1 << 16, "a pass"), SP_OK);
+    char *kept = sp_arena_push(&arena, block->kind->cost(block, &f.batch).bytes_kept);
+    float dx[N_ROWS * D];
+    block->kind->forward(block, &f.batch, NULL, f.x, kept, &arena);
+    block->kind->backward(block, &f.batch, dx, NULL, f.x, kept, &arena);
+    for (size_t i = 0; i < N_ROWS * D; i++) assert_true(dx[i] == 0);
+    for (size_t i = 0; i < D; i++) assert_true(f.params.grads[i] == 0);
+    for (int loss = 0; loss < SP_N_LOSSES; loss++) assert_int_equal(f.batch.n_targets[loss], 0);
+    sp_arena_release(&arena);
+    block->kind->destroy(block);
+    tear_down(&f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(taken_rows_and_only_they_get_a_gradient),
+        cmocka_unit_test(both_losses_reach_rows_and_norm),
+        cmocka_unit_test(losses_are_sums_over_their_own_targets),
+        cmocka_unit_test(a_batch_without_targets_has_no_loss_and_no_gradient),
+    };
+    return cmocka_run_group_tests_name("take and loss", tests, NULL, NULL);
+}

@@ -1,0 +1,90 @@
+#include "tests/tiny_model.h"
+
+#include "tests/check.h"
+#include "tests/values.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Where the next tensor goes. */
+typedef struct maker {
+    tiny_model *model;
+    size_t used, capacity; /* values */
+    uint32_t seed;
+} maker;
+
+/* A matrix [n_rows, n_cols], or a norm's vector if n_rows is 0. */
+__attribute__((format(printf, 4, 5))) static void add(maker *m, size_t n_rows, size_t n_cols,
+                                                      const char *format, ...) {
+    char name[128];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+
+    const size_t n = (n_rows > 0 ? n_rows : 1) * n_cols;
+    float *values = m->model->values + m->used;
+    m->used += n;
+    assert_true(m->used <= m->capacity);
+    fill_values(values, n, m->seed++);
+    const float scale = sqrtf(3 / (float)n_cols); /* uniform in [-1, 1) has a variance of 1/3 */
+    for (size_t i = 0; i < n; i++)
+        values[i] = n_rows > 0 ? scale * values[i] : 1 + 0.3F * values[i];
+    const sp_tensor tensor = {.dtype = SP_F32,
+                              .n_dims = n_rows > 0 ? 2 : 1,
+                              .shape = {n_rows > 0 ? n_rows : n_cols, n_rows > 0 ? n_cols : 0},
+                              .data = values};
+    assert_int_equal(sp_tensor_table_add(&m->model->tensors, name, &tensor), SP_OK);
+}
+
+static void add_layer(maker *m, const sp_model_config *c, size_t l) {
+    for (sp_role role = 0; role < SP_N_ROLES; role++)
+        add(m, sp_role_n_out(role, c), sp_role_n_in(role, c), "model.layers.%zu.%s.weight", l,
+            sp_roles[role].module);
+    add(m, 0, c->d_model, "model.layers.%zu.input_layernorm.weight", l);
+    add(m, 0, c->d_model, "model.layers.%zu.post_attention_layernorm.weight", l);
+}
+
+static json_t *make_config(const tiny_shape *s) {
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:i, s:i, s:f}", "model_type",
+                     "llama", "hidden_size", (json_int_t)s->d_model, "num_hidden_layers",
+                     (json_int_t)s->n_layers, "num_attention_heads", (json_int_t)s->n_heads,
+                     "num_key_value_heads", (json_int_t)s->n_kv_heads, "head_dim",
+                     (json_int_t)s->head_dim, "intermediate_size", (json_int_t)s->d_ffn,
+                     "vocab_size", (json_int_t)s->vocab_size, "tie_word_embeddings", s->is_tied,
+                     "bos_token_id", 1, "eos_token_id", 2, "rms_norm_eps", 1e-5);
+}
+
+void tiny_model_create(tiny_model *model, const tiny_shape *shape, uint32_t seed,
+                       sp_weights_part part) {
+    *model = (tiny_model){.config = make_config(shape)};
+    assert_non_null(model->config);
+    sp_model_config config;
+    assert_int_equal(sp_model_config_read(&config, model->config, "tiny"), SP_OK);
+
+    size_t a_layer = 2 * config.d_model;
+    for (sp_role role = 0; role < SP_N_ROLES; role++)
+        a_layer += sp_role_n_out(role, &config) * sp_role_n_in(role, &config);
+    maker m = {.model = model, .seed = seed * 1000 + 1};
+    m.capacity = config.n_layers * a_layer + config.d_model * (2 * config.vocab_size + 1);
+    model->values = malloc(m.capacity * sizeof *model->values);
+    assert_non_null(model->values);
+
+    add(&m, config.vocab_size, config.d_model, "model.embed_tokens.weight");
+    if (!shape->is_tied) add(&m, config.vocab_size, config.d_model, "lm_head.weight");
+    add(&m, 0, config.d_model, "model.norm.weight");
+    for (size_t l = 0; l < config.n_layers; l++) add_layer(&m, &config, l);
+    assert_int_equal(sp_tensor_table_sort(&model->tensors), SP_OK);
+    if (sp_weights_load(&model->weights, &model->tensors, model->config, SP_PRECISION_F32, part,
+                        "tiny") != SP_OK)
+        fail_msg("%s", sp_message());
+}
+
+void tiny_model_release(tiny_model *model) {
+    sp_weights_free(&model->weights);
+    sp_tensor_table_free(&model->tensors);
+    free(model->values);
+    json_decref(model->config);
+    *model = (tiny_model){0};
+}
