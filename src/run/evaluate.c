@@ -151,11 +151,16 @@ static sp_status compare(evaluation *e, size_t segment, const char *made, size_t
     e->sums.rouge_l_stem += rouge_stem;
     e->sums.n_exact += made_len == wanted_len && memcmp(made, wanted, made_len) == 0;
     e->sums.n_segments++;
-    if (sp_world_rank(e->world) == 0 && json_array_size(e->shown) < e->job->n_samples)
-        json_array_append_new(e->shown,
-                              json_pack("{s:I, s:o, s:o}", "segment", (json_int_t)segment,
-                                        "reference", sp_json_from_bytes(wanted, wanted_len),
-                                        "reconstruction", sp_json_from_bytes(made, made_len)));
+    if (sp_world_rank(e->world) != 0 || json_array_size(e->shown) >= e->job->n_samples)
+        return SP_OK;
+    char *document = NULL;
+    SP_TRY(sp_tokens_document_id(e->tokens, sp_tokens_document(e->tokens, segment), &document));
+    json_array_append_new(e->shown,
+                          json_pack("{s:I, s:o, s:o, s:o}", "segment", (json_int_t)segment,
+                                    "document", sp_json_from_bytes(document, strlen(document)),
+                                    "reference", sp_json_from_bytes(wanted, wanted_len),
+                                    "reconstruction", sp_json_from_bytes(made, made_len)));
+    free(document);
     return SP_OK;
 }
 

@@ -286,11 +286,10 @@ static sp_status train(training *t) {
     bool stops = false, is_saved = t->checkpoint != NULL;
     while (t->step < last && !stops) {
         SP_TRY(train_step(t, &stops));
-        const bool is_last = t->step == last;
         if (t->samples.n_held_out > 0 && t->config->train.validate_every > 0 &&
-            (is_last || is_due(t->step, t->config->train.validate_every)))
+            (t->step == t->n_steps || is_due(t->step, t->config->train.validate_every)))
             SP_TRY(validate(t));
-        is_saved = is_last || stops || is_due(t->step, t->config->checkpoint.every_steps);
+        is_saved = t->step == last || stops || is_due(t->step, t->config->checkpoint.every_steps);
         if (save_is_asked(t) || is_saved) SP_TRY(save(t));
     }
     if (!is_saved) SP_TRY(save(t)); /* step 0 of a run that is to make no step */

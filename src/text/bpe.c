@@ -84,8 +84,8 @@ static sp_status add_merge(sp_bpe *bpe, const sp_vocabulary *vocabulary, const j
         return SP_OK;
     const int32_t id = merged_id(vocabulary, left, right);
     if (id < 0)
-        return sp_fail(SP_BAD_DATA, "'%s': merges[%u]: '%s%s' is not in the vocabulary", name, rank,
-                       pair.left, pair.right);
+        return sp_fail(SP_BAD_DATA, "'%s': merges[%u]: '%.*s%.*s' is not in the vocabulary", name,
+                       rank, (int)pair.left_len, pair.left, (int)pair.right_len, pair.right);
     /* of two entries for one pair the later one counts */
     *find_merge(bpe, left, right) = (sp_merge){(uint32_t)left, (uint32_t)right, rank, id};
     return SP_OK;
