@@ -148,7 +148,7 @@ static void gather_pieces(sp_world *world, char *all, const size_t *sizes, const
         }
         return;
     }
-    memcpy(all, data, n_bytes);
+    if (n_bytes > 0) memcpy(all, data, n_bytes); /* a rank may bring nothing, from nowhere */
     all += n_bytes;
     for (int rank = 1; rank < world->n_ranks; rank++) {
         for (size_t begin = 0; begin < sizes[rank];) {

@@ -101,7 +101,7 @@ has out "lr: 0.0003"
 has out "global_batch: 256"
 expect 0 inspect --json "$folder/a.yaml"
 lines out 1
-has out '"global_batch": 256'
+has out '"global_batch":256'
 printf 'train:\n  lrr: 3e-4\n' >"$folder/b.yaml"
 expect 64 inspect "$folder/b.yaml"
 has err "b.yaml', line 2: unknown key 'train.lrr'; did you mean 'train.lr'?"
