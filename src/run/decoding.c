@@ -66,7 +66,7 @@ static int32_t likeliest(const float *logits, size_t n) {
 static bool stops(const sp_decoding_limits *limits, int32_t id) {
     for (size_t i = 0; i < limits->n_stop_ids; i++)
         if (limits->stop_ids[i] == id) return true;
-    return false;
+    return id == limits->eos;
 }
 
 /* x holds the last rows of the sequences that go on: gives each its next token, and lets those that

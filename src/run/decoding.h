@@ -6,8 +6,9 @@
 
 typedef struct sp_decoding_limits {
     size_t max_new_tokens;
-    const int32_t *stop_ids; /* [n_stop_ids], borrowed: a sequence ends before one of these */
+    const int32_t *stop_ids; /* [n_stop_ids], borrowed: a sequence ends before one of these, */
     size_t n_stop_ids;
+    int32_t eos; /* and before this one, which training ends a text with; SP_NO_TOKEN: none */
 } sp_decoding_limits;
 
 /* What each prompt goes on with: ids [n_seqs] arrays of lens[i] tokens, stop ids left out. */

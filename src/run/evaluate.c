@@ -176,10 +176,8 @@ static sp_status compare_segment(evaluation *e, size_t segment, const int32_t *i
 }
 
 static sp_status run_free(evaluation *e, const uint32_t *segments, size_t n) {
-    const sp_model_source *source = sp_models_decoder_source(&e->trained.models);
-    const sp_decoding_limits limits = {.max_new_tokens = e->job->max_new_tokens,
-                                       .stop_ids = source->stop_ids,
-                                       .n_stop_ids = source->n_stop_ids};
+    const sp_decoding_limits limits =
+        sp_models_decoding_limits(&e->trained.models, e->job->max_new_tokens);
     const sp_layout *layout = &e->samples.layout;
     sp_decoded decoded = {0};
     size_t slot = 0;

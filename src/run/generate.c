@@ -75,10 +75,8 @@ static sp_status append_ids(generation *g, const int32_t *ids, size_t n) {
 }
 
 static sp_status decode_prompts(generation *g) {
-    const sp_model_source *source = sp_models_decoder_source(&g->trained.models);
-    const sp_decoding_limits limits = {.max_new_tokens = g->job->max_new_tokens,
-                                       .stop_ids = source->stop_ids,
-                                       .n_stop_ids = source->n_stop_ids};
+    const sp_decoding_limits limits =
+        sp_models_decoding_limits(&g->trained.models, g->job->max_new_tokens);
     sp_decoded decoded = {0};
     sp_status status = sp_decode_greedily(&decoded, g->trained.models.compressor->decoder,
                                           &g->prompts.rows[SP_DECODER], g->slots, &limits);

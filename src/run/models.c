@@ -124,9 +124,14 @@ sp_status sp_models_load(sp_models *models, const sp_checkpoint *checkpoint) {
     return SP_OK;
 }
 
-const sp_model_source *sp_models_decoder_source(const sp_models *models) {
-    return models->decoder_weights == &models->encoder ? &models->encoder_source
-                                                       : &models->decoder_source;
+sp_decoding_limits sp_models_decoding_limits(const sp_models *models, size_t max_new_tokens) {
+    const sp_model_source *source = models->decoder_weights == &models->encoder
+                                        ? &models->encoder_source
+                                        : &models->decoder_source;
+    return (sp_decoding_limits){.max_new_tokens = max_new_tokens,
+                                .stop_ids = source->stop_ids,
+                                .n_stop_ids = source->n_stop_ids,
+                                .eos = models->decoder_weights->config.eos_token_id};
 }
 
 sp_status sp_models_read_config(sp_run_config *config, const sp_checkpoint *checkpoint) {

@@ -6,6 +6,7 @@
 #include "io/checkpoint.h"
 #include "io/model_source.h"
 #include "pcc/compressor.h"
+#include "run/decoding.h"
 #include "run/run_config.h"
 
 /* Which sides a command needs; the other's file is then not even opened. */
@@ -29,8 +30,9 @@ SP_NODISCARD sp_status sp_models_open(sp_models *models, const sp_run_config *co
    another shape. */
 SP_NODISCARD sp_status sp_models_load(sp_models *models, const sp_checkpoint *checkpoint);
 
-/* The decoder's source, whichever member it is. */
-const sp_model_source *sp_models_decoder_source(const sp_models *models);
+/* Where the decoder's generation ends: after max_new_tokens, or at an id that the model's makers or
+   its training end a text with. Borrows from the models. */
+sp_decoding_limits sp_models_decoding_limits(const sp_models *models, size_t max_new_tokens);
 
 /* Reads the configuration that a checkpoint was made with. Release with sp_run_config_free(). */
 SP_NODISCARD sp_status sp_models_read_config(sp_run_config *config,

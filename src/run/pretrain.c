@@ -14,6 +14,7 @@
 #include "run/stop_signal.h"
 #include "run/train_state.h"
 #include "tensor/cpu.h"
+#include "tensor/gemm.h"
 
 #include <math.h>
 #include <omp.h>
@@ -117,6 +118,8 @@ static void log_start(const training *t) {
                 sp_log(SP_LOG_WARNING, "lora target 'embed' is not supported yet and is ignored");
     sp_log(SP_LOG_INFO, "%d rank(s) on %d node(s), %d thread(s) each, %s", sp_world_size(t->world),
            sp_world_node_count(t->world), omp_get_max_threads(), sp_cpu_isa());
+    sp_log(SP_LOG_INFO, "frozen weights by %s, trained ones by %s",
+           sp_linear_kernel_name(t->models.decoder_weights->head), sp_gemm_chosen()->name);
     sp_log(SP_LOG_INFO, "%.2f M trained parameters%s; %zu training and %zu held-out segments",
            (double)params->n_values / 1e6,
            t->models.decoder_weights == t->models.encoder_weights
@@ -208,7 +211,7 @@ static sp_status train_step(training *t, bool *stops) {
     memset(params->grads, 0, params->n_values * sizeof *params->grads);
     SP_TRY(sp_agree(t->world, run_share(t, &m, first + batch * rank / n_ranks,
                                         first + batch * (rank + 1) / n_ranks)));
-    *stops = sp_stop_signal_seen() || (is_first(t) && sp_run_folder_has(config->run.dir, "STOP"));
+    *stops = sp_stop_signal_seen() || (is_first(t) && sp_run_folder_take(config->run.dir, "STOP"));
     reduce(t, &m, stops);
 
     m.grad_norm = sp_gradient_norm(params);

@@ -12,6 +12,6 @@
    anew, refused if run.dir has checkpoints), or the path of a run or step folder to go on from. A
    finished run is SP_OK at once. SP_STOPPED: SIGTERM, SIGUSR1 or a file STOP in run.dir came; a
    checkpoint was written. SP_NUMERIC: a loss or gradient is not finite; the last checkpoint stays.
-   A file SAVE in run.dir asks for a checkpoint, once. */
+   A file SAVE in run.dir asks for a checkpoint; either file is taken away when it is heeded. */
 SP_NODISCARD sp_status sp_pretrain(sp_world *world, const sp_run_config *config,
                                    const char *resume);

@@ -123,11 +123,6 @@ const sp_config_table sp_run_config_table = {keys, sizeof keys / sizeof keys[0]}
 
 static size_t divide_up(size_t a, size_t b) { return a / b + (a % b != 0); }
 
-size_t sp_run_config_slots(const sp_run_config *config, size_t n_tokens) {
-    const bool is_fixed = config->segment.slots == SP_SLOTS_FIXED;
-    return divide_up(is_fixed ? config->segment.tokens : n_tokens, config->segment.ratio);
-}
-
 static sp_status check_required(const sp_run_config *config) {
     const struct {
         const char *name, *value;

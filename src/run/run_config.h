@@ -99,7 +99,3 @@ SP_NODISCARD sp_status sp_run_config_load(sp_run_config *config, const char *pat
 SP_NODISCARD sp_status sp_run_config_check(const sp_run_config *config);
 
 void sp_run_config_free(sp_run_config *config);
-
-/* Memory slots of a segment of n_tokens, at most segment.tokens: ceil(n_tokens / ratio), or all
-   that a full segment has where segment.slots is `fixed`. */
-size_t sp_run_config_slots(const sp_run_config *config, size_t n_tokens);

@@ -11,12 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-bool sp_run_folder_has(const char *run_dir, const char *name) {
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/%s", run_dir, name);
-    return access(path, F_OK) == 0;
-}
-
 bool sp_run_folder_take(const char *run_dir, const char *name) {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", run_dir, name);

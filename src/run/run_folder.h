@@ -6,10 +6,7 @@
 
 #include <stdbool.h>
 
-/* Is there a file of that name? */
-bool sp_run_folder_has(const char *run_dir, const char *name);
-
-/* The same, and takes it away. */
+/* Is there a file of that name? It is taken away. */
 bool sp_run_folder_take(const char *run_dir, const char *name);
 
 /* Moves checkpoints and metrics into a new folder previous-N, so that a run can start anew in the

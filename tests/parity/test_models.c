@@ -157,7 +157,7 @@ static void greedy_continuation_equals_transformers(void **state) {
         sp_decoded decoded = {0};
         must(sp_batch_add_seq(&batch, SP_DECODER, SP_NO_PARENT, 0, &seq));
         for (size_t k = 0; k < n_prompt; k++) must(sp_batch_add_row(&batch, SP_DECODER, prompt[k]));
-        const sp_decoding_limits limits = {.max_new_tokens = n_wanted};
+        const sp_decoding_limits limits = {.max_new_tokens = n_wanted, .eos = SP_NO_TOKEN};
         must(sp_decode_greedily(&decoded, s.model.transformer, &batch.rows[SP_DECODER], NULL,
                                 &limits));
         assert_int_equal(decoded.lens[0], n_wanted);

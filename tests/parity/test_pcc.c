@@ -271,7 +271,7 @@ static void greedy_reconstruction_equals_the_reference(void **state) {
         &s.layout, &prompts, (size_t)fixture_number(json_array_get(segments, wanted), "n_slots"),
         &slot));
     assert_int_equal(prompts.rows[SP_DECODER].n_rows, fixture_number(expected, "prompt_rows"));
-    const sp_decoding_limits limits = {.max_new_tokens = n_new};
+    const sp_decoding_limits limits = {.max_new_tokens = n_new, .eos = SP_NO_TOKEN};
     must(sp_decode_greedily(&decoded, s.compressor->decoder, &prompts.rows[SP_DECODER], its_slots,
                             &limits));
     assert_int_equal(decoded.lens[0], n_new);

@@ -94,17 +94,6 @@ static void slots_of_a_full_segment_must_have_their_rows(void **state) {
     assert_refused(SETS("encoder.memory_tokens=10"), "10 are too few for the 64 slots", "to 26");
 }
 
-static void slots_follow_the_rule(void **state) {
-    sp_run_config config = {0};
-    assert_int_equal(load(&config, SETS("segment.tokens=130", "segment.ratio=4")), SP_OK);
-    assert_int_equal(sp_run_config_slots(&config, 130), 33);
-    assert_int_equal(sp_run_config_slots(&config, 128), 32);
-    assert_int_equal(sp_run_config_slots(&config, 1), 1);
-    config.segment.slots = SP_SLOTS_FIXED;
-    assert_int_equal(sp_run_config_slots(&config, 1), 33);
-    sp_run_config_free(&config);
-}
-
 static void what_cannot_be_run_is_refused_by_key(void **state) {
     assert_refused(SETS("parallel.pipeline=2"), "parallel.pipeline", "1");
     assert_refused(SETS("objective.reconstruction=0", "objective.completion=0"),
@@ -167,7 +156,6 @@ int main(void) {
         cmocka_unit_test(words_reach_their_enums),
         cmocka_unit_test(each_required_key_is_asked_for_by_name),
         cmocka_unit_test(slots_of_a_full_segment_must_have_their_rows),
-        cmocka_unit_test(slots_follow_the_rule),
         cmocka_unit_test(what_cannot_be_run_is_refused_by_key),
         cmocka_unit_test(recipes_load_and_are_complete),
         cmocka_unit_test(set_wins_over_the_file),
