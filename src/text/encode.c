@@ -210,10 +210,12 @@ static sp_status encode_text(const sp_tokenizer *tokenizer, sp_encoding *encodin
     }
 }
 
-/* They fall only where an added token lies in white space that another one took. */
-static void keep_ends_rising(sp_encoding *encoding) {
+/* Ends fall only where an added token lies in white space that another one took; the last one is
+   not the text's only where the last bytes have no token. */
+static void finish_ends(sp_encoding *encoding, size_t n_bytes) {
     for (size_t i = 1; i < encoding->n; i++)
         if (encoding->ends[i] < encoding->ends[i - 1]) encoding->ends[i] = encoding->ends[i - 1];
+    if (encoding->n > 0) encoding->ends[encoding->n - 1] = n_bytes;
 }
 
 sp_status sp_tokenizer_encode(const sp_tokenizer *tokenizer, sp_encoding *encoding,
@@ -223,6 +225,6 @@ sp_status sp_tokenizer_encode(const sp_tokenizer *tokenizer, sp_encoding *encodi
         return sp_fail(SP_BAD_DATA, "a text of %zu bytes; %d are allowed", n_bytes, INT32_MAX);
     const sp_status status = encode_text(tokenizer, encoding, text, n_bytes, parse_special);
     if (status != SP_OK) encoding->n = 0;
-    keep_ends_rising(encoding);
+    finish_ends(encoding, n_bytes);
     return status;
 }

@@ -9,7 +9,10 @@
    approximated. `post_processor`, `truncation` and `padding` are not read: no BOS or EOS is added.
 
    Text need not be valid UTF-8: each run of bytes that is not becomes one word of its own, so that
-   decoding gives the same bytes back.
+   decoding gives the same bytes back. What cannot come back is what the tokenizer itself changes or
+   drops: NFC, white space that an added token takes along, and a byte for which the vocabulary has
+   no token (SmolLM2's has none for 0xFF and some control characters), which becomes unk_token, or
+   nothing where there is none.
 
    Threads: a tokenizer does not change after creation and may be shared; each thread brings its own
    sp_encoding. */
@@ -28,9 +31,10 @@ typedef struct sp_tokenizer sp_tokenizer;
    cache of recent words live in it. All zero: empty. */
 typedef struct sp_encoding {
     int32_t *ids; /* [n], owned */
-    size_t *ends; /* [n], owned: byte offset in the text where the token ends; never falls. Inside
-                     what the normalizer changed, where no offset of the text corresponds, it is
-                     one that is no character's boundary */
+    size_t *ends; /* [n], owned: byte offset in the text where the token ends; never falls, and the
+                     last is the text's end: bytes without a token belong to the next one, or to
+                     the last. Inside what the normalizer changed, where no offset of the text
+                     corresponds, it is one that is no character's boundary */
     size_t n, capacity;
     struct sp_tokenizer_scratch *scratch; /* private, owned */
 } sp_encoding;

@@ -156,6 +156,27 @@ static void ends_in_normalized_text_are_those_of_the_text(void **state) {
     sp_tokenizer_destroy(tokenizer);
 }
 
+/* A vocabulary without some bytes, as SmolLM2's. */
+static void bytes_without_a_token_belong_to_their_neighbours(void **state) {
+    json_t *json = gpt2_json();
+    json_t *model = json_object_get(json, "model");
+    json_object_set_new(model, "vocab", json_pack("{s:i,s:i}", "a", 0, "b", 1));
+    json_object_set_new(model, "merges", json_array());
+    json_object_set_new(json, "added_tokens", json_array());
+    sp_tokenizer *tokenizer = create(json);
+    sp_encoding encoding = {0};
+    encode(tokenizer, &encoding, "xay b..", 7);
+    assert_int_equal(encoding.n, 2);
+    assert_int_equal(encoding.ids[0], 0);
+    assert_int_equal(encoding.ends[0], 3);
+    assert_int_equal(encoding.ids[1], 1);
+    assert_int_equal(encoding.ends[1], 7);
+    encode(tokenizer, &encoding, "...", 3);
+    assert_int_equal(encoding.n, 0);
+    sp_encoding_free(&encoding);
+    sp_tokenizer_destroy(tokenizer);
+}
+
 static void special_tokens_can_be_skipped_in_decoding(void **state) {
     sp_encoding encoding = {0};
     const char text[] = "a<|eot|>b<|start|>";
@@ -470,6 +491,7 @@ int main(void) {
         cmocka_unit_test(every_byte_alone_comes_back),
         cmocka_unit_test(an_empty_text_has_no_tokens),
         cmocka_unit_test(ends_in_normalized_text_are_those_of_the_text),
+        cmocka_unit_test(bytes_without_a_token_belong_to_their_neighbours),
         cmocka_unit_test(special_tokens_can_be_skipped_in_decoding),
         cmocka_unit_test(an_id_out_of_range_is_refused),
         cmocka_unit_test(a_gap_in_the_ids_is_no_token),
