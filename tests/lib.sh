@@ -22,10 +22,12 @@ fail() {
 # finish: the script's last line.
 finish() { [ $n_failed = 0 ]; }
 
-# expect CODE COMMAND...: runs a command; its output goes to $folder/out and $folder/err.
+# expect CODE COMMAND...: runs a command for at most $limit_s seconds; its output goes to $folder/out
+# and $folder/err.
+limit_s=100
 expect() {
     wanted=$1 && shift
-    timeout 100 "$@" >"$folder/out" 2>"$folder/err" </dev/null
+    timeout "$limit_s" "$@" >"$folder/out" 2>"$folder/err" </dev/null
     code=$?
     [ $code = "$wanted" ] || fail "$*: exit code $code, not $wanted"
 }
@@ -70,7 +72,7 @@ END
 }
 
 # pretrain CODE RANKS RUN [OPTION...]: trains in $folder/RUN, KEY=VALUE being a --set, and expects
-# the exit code.
+# the exit code; CODE `later`: in the background, as process $trained.
 pretrain() {
     wanted=$1 n_ranks=$2 run=$3 && shift 3
     n_left=$#
@@ -84,7 +86,12 @@ pretrain() {
     done
     set -- "$slotpress" pretrain --quiet --config "$folder/run.yaml" --set "run.dir=$folder/$run" "$@"
     [ "$n_ranks" = 1 ] || set -- mpirun --oversubscribe -n "$n_ranks" "$@"
-    expect "$wanted" "$@"
+    if [ "$wanted" = later ]; then
+        "$@" >"$folder/out" 2>"$folder/err.later" </dev/null &
+        trained=$!
+    else
+        expect "$wanted" "$@"
+    fi
 }
 
 # losses RUN: the lines `step loss_reconstruction loss_completion grad_norm lr` of its metrics, then
