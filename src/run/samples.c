@@ -32,11 +32,12 @@ static place place_of(const sp_samples *samples, uint64_t position) {
     return (place){epoch, samples->trained[sp_permute(position % n, n, key)]};
 }
 
-/* The segment that follows in the same document, if there is one. */
+/* Does a segment follow in the same document, with something to complete? */
 static bool has_next(const sp_samples *samples, size_t segment) {
     return segment + 1 < sp_tokens_n_segments(samples->tokens) &&
            sp_tokens_document(samples->tokens, segment + 1) ==
-               sp_tokens_document(samples->tokens, segment);
+               sp_tokens_document(samples->tokens, segment) &&
+           sp_tokens_length(samples->tokens, samples->decoder_stream, segment + 1) > 0;
 }
 
 typedef struct branches {
@@ -79,6 +80,22 @@ static sp_status choose_segments(sp_samples *samples, const sp_run_config *confi
     return SP_OK;
 }
 
+/* Segments keep to segment.tokens in the stream that cut; in another one they may be longer. */
+static sp_status check_slots(const sp_samples *samples, const sp_run_config *config) {
+    for (size_t i = 0; i < sp_tokens_n_segments(samples->tokens); i++) {
+        const size_t n = sp_tokens_length(samples->tokens, samples->encoder_stream, i);
+        const size_t n_slots = sp_layout_n_slots(&samples->layout, n);
+        if (n_slots > config->encoder.memory_tokens)
+            return sp_fail(SP_USAGE,
+                           "encoder.memory_tokens: %zu are too few for segment %zu of '%s', whose "
+                           "%zu tokens in stream '%s' make %zu slots; raise it, or let this stream "
+                           "cut: name it first to `slotpress tokenize`",
+                           config->encoder.memory_tokens, i, config->data.tokens, n,
+                           config->data.encoder_stream, n_slots);
+    }
+    return SP_OK;
+}
+
 static sp_status open_samples(sp_samples *samples, const sp_run_config *config) {
     SP_TRY(sp_tokens_find_stream(samples->tokens, config->data.encoder_stream,
                                  &samples->encoder_stream));
@@ -88,6 +105,7 @@ static sp_status open_samples(sp_samples *samples, const sp_run_config *config) 
         return sp_fail(SP_USAGE, "segment.tokens is %zu, but '%s' has segments of %zu",
                        config->segment.tokens, config->data.tokens,
                        sp_tokens_segment_tokens(samples->tokens));
+    SP_TRY(check_slots(samples, config));
     return choose_segments(samples, config);
 }
 

@@ -24,8 +24,9 @@ typedef struct sp_samples {
 } sp_samples;
 
 /* Chooses the segments that `config` asks for. The layout's bos and eos are the decoder's, which the
-   caller sets before a batch is filled or targets are counted. SP_USAGE: a stream is not there, segment.tokens is
-   not the file's; SP_BAD_DATA: no segment is left to train on. */
+   caller sets before a batch is filled or targets are counted. SP_USAGE: a stream is not there,
+   segment.tokens is not the file's, a segment wants more slots than there are memory tokens;
+   SP_BAD_DATA: no segment is left to train on. */
 SP_NODISCARD sp_status sp_samples_open(sp_samples *samples, const sp_tokens *tokens,
                                        const sp_run_config *config);
 void sp_samples_close(sp_samples *samples);

@@ -37,6 +37,11 @@ for refused in train.stepps=4:train.steps train.steps=-1:train.steps data.encode
     says "${refused#*:}"
     [ "$(wc -l <"$folder/err")" = 1 ] || fail "$refused: not one line"
 done
+# Segments are of 16 tokens in the stream that cut; in the other one some are longer.
+pretrain 64 1 none encoder.model=$decoder data.encoder_stream=d
+says "encoder.memory_tokens"
+pretrain 0 1 longer train.steps=2 encoder.model=$decoder data.encoder_stream=d \
+    encoder.memory_tokens=12
 pretrain 64 2 none segment.tokens=32
 says "segment.tokens"
 pretrain 74 1 none --resume "$folder/nowhere"
