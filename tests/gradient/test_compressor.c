@@ -196,6 +196,29 @@ static void without_training_dropout_is_off_and_nothing_is_kept(void **state) {
     tear_down(&s);
 }
 
+static void a_pass_fits_its_arena_and_keeping_changes_no_loss(void **state) {
+    for (int training = SP_TRAIN_NONE; training <= SP_TRAIN_FULL; training++) {
+        subject s;
+        set_up(&s, (setting){.training = (sp_training)training, .dropout = 0.25});
+        sp_compressor *c = s.compressor;
+        fill_batch(&s, 0, N_SAMPLES);
+        sp_arena_release(&s.arena);
+        const double kept = loss_of(&s);
+        sp_chain_backward(&c->chain, &s.batch, &s.arena);
+        const double sum = s.batch.loss_sum[SP_RECONSTRUCTION];
+        const size_t most = s.arena.capacity;
+
+        sp_arena_release(&s.arena); /* so that the next one is no larger than it must be */
+        must(sp_compressor_reserve(c, &s.batch, 0, c->chain.n_blocks, false, &s.arena));
+        assert_true(s.arena.capacity < most);
+        s.batch.loss_sum[SP_RECONSTRUCTION] = 0;
+        (void)sp_chain_forward(&c->chain, 0, c->chain.n_blocks, &s.batch, NULL, false, &s.arena);
+        assert_true(s.batch.loss_sum[SP_RECONSTRUCTION] == sum);
+        assert_true(kept > 0);
+        tear_down(&s);
+    }
+}
+
 static void memory_and_slots_alone_are_those_of_the_chain(void **state) {
     subject s;
     set_up(&s, (setting){.training = SP_TRAIN_LORA});
@@ -229,6 +252,7 @@ int main(void) {
         cmocka_unit_test(converter_and_memory_tokens_over_a_frozen_encoder),
         cmocka_unit_test(gradients_of_a_batch_are_the_sum_of_its_samples),
         cmocka_unit_test(without_training_dropout_is_off_and_nothing_is_kept),
+        cmocka_unit_test(a_pass_fits_its_arena_and_keeping_changes_no_loss),
         cmocka_unit_test(memory_and_slots_alone_are_those_of_the_chain),
     };
     return cmocka_run_group_tests_name("compressor", tests, NULL, NULL);
