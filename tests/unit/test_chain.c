@@ -1,0 +1,273 @@
+/* A chain of blocks that do next to nothing, but spoil all memory that is theirs: what one hands on
+   must survive the others, and the arena must be as large as they said. */
+#include "tests/check.h"
+#include "tests/values.h"
+
+#include "chain/chain.h"
+
+#include <stdlib.h>
+
+enum { MOST_LOG = 64 };
+
+/* Rows of n_out from rows of n_in: y[r][i] = factor * x[r][i % n_in] + i. */
+typedef struct toy {
+    sp_block block; /* first, so that a block is its toy */
+    size_t n_rows;
+    float factor;
+    sp_cost cost;
+    float grad; /* d factor */
+} toy;
+
+static size_t most_used, n_destroyed;
+static const sp_block *visited[MOST_LOG];
+static size_t n_visited;
+
+static size_t n_out_rows(const sp_block *block, const sp_batch *batch) {
+    return ((const toy *)block)->n_rows;
+}
+
+static sp_cost cost(const sp_block *block, const sp_batch *batch) {
+    return ((const toy *)block)->cost;
+}
+
+static void spoil(sp_arena *scratch, size_t n_bytes) {
+    memset(sp_arena_push(scratch, n_bytes), 0xFF, n_bytes); /* NaN, as floats */
+    if (scratch->used > most_used) most_used = scratch->used;
+}
+
+/* What bytes_kept must still say when the backward pass comes. */
+static unsigned char mark_of(const toy *t) { return (unsigned char)(t->factor * 16); }
+
+static void forward(const sp_block *block, sp_batch *batch, float *y, const float *x, char *kept,
+                    sp_arena *scratch) {
+    const toy *t = (const toy *)block;
+    spoil(scratch, t->cost.bytes_scratch);
+    memset(kept, mark_of(t), t->cost.bytes_kept);
+    for (size_t r = 0; r < t->n_rows; r++)
+        for (size_t i = 0; i < block->n_out; i++)
+            y[r * block->n_out + i] =
+                t->factor * (block->n_in > 0 ? x[r * block->n_in + i % block->n_in] : 1) + (float)i;
+    visited[n_visited++] = block;
+}
+
+static void backward(const sp_block *block, sp_batch *batch, float *dx, float *dy, const float *x,
+                     char *kept, sp_arena *scratch) {
+    toy *t = (toy *)(uintptr_t)block; /* a toy keeps its gradient in itself */
+    spoil(scratch, t->cost.bytes_scratch);
+    for (size_t i = 0; i < t->cost.bytes_kept; i++)
+        assert_int_equal((unsigned char)kept[i], mark_of(t));
+    if (dx != NULL) memset(dx, 0, t->n_rows * block->n_in * sizeof *dx);
+    for (size_t r = 0; r < t->n_rows; r++)
+        for (size_t i = 0; i < block->n_out; i++) {
+            const float d = dy != NULL ? dy[r * block->n_out + i] : 1; /* the loss: a sum */
+            const size_t from = block->n_in > 0 ? r * block->n_in + i % block->n_in : 0;
+            t->grad += d * (block->n_in > 0 ? x[from] : 1);
+            if (dx != NULL) dx[from] += d * t->factor;
+        }
+    visited[n_visited++] = block;
+}
+
+static void destroy(sp_block *block) {
+    n_destroyed++;
+    free(block);
+}
+
+static const sp_block_kind kind = {.name = "toy",
+                                   .n_out_rows = n_out_rows,
+                                   .cost = cost,
+                                   .forward = forward,
+                                   .backward = backward,
+                                   .destroy = destroy};
+
+enum { N_ROWS = 3, N_BLOCKS = 6 };
+
+/* Widths grow and shrink; sizes are around the arena's alignment, 0 included. */
+static const struct {
+    size_t n_in, n_out, bytes_kept, bytes_scratch;
+} shapes[N_BLOCKS] = {{0, 4, 1, 100}, {4, 40, 64, 0},   {40, 7, 65, 1000},
+                      {7, 7, 0, 64},  {7, 90, 1000, 1}, {90, 5, 63, 999}};
+
+static sp_chain chain;
+static sp_batch batch;
+static sp_arena arena;
+
+static void must(sp_status status) {
+    if (status != SP_OK) fail_msg("%s", sp_message());
+}
+
+static int create_chain(void **state) {
+    chain = (sp_chain){0};
+    most_used = n_destroyed = n_visited = 0;
+    for (size_t i = 0; i < N_BLOCKS; i++) {
+        toy *t = calloc(1, sizeof *t);
+        assert_non_null(t);
+        *t = (toy){.block = {&kind, shapes[i].n_in, shapes[i].n_out},
+                   .n_rows = N_ROWS,
+                   .factor = 0.5F + 0.25F * (float)i,
+                   .cost = {.flop_forward = (double)(i + 1),
+                            .flop_backward = (double)(10 * i),
+                            .bytes_kept = shapes[i].bytes_kept,
+                            .bytes_scratch = shapes[i].bytes_scratch}};
+        must(sp_chain_append(&chain, &t->block));
+    }
+    return 0;
+}
+
+static int destroy_chain(void **state) {
+    sp_chain_destroy(&chain);
+    sp_arena_release(&arena);
+    return 0;
+}
+
+static size_t reserve(bool keep) {
+    const size_t n_bytes = sp_chain_arena_bytes(&chain, 0, N_BLOCKS, &batch, keep);
+    sp_arena_release(&arena);
+    must(sp_arena_reserve(&arena, n_bytes, "a test"));
+    memset(arena.base, 0xFF, n_bytes);
+    return n_bytes;
+}
+
+/* The chain's definition over one column of a row, in f64. */
+static double expected_output(size_t i) {
+    double y = 0;
+    size_t columns[N_BLOCKS];
+    columns[N_BLOCKS - 1] = i;
+    for (size_t b = N_BLOCKS - 1; b > 0; b--) columns[b - 1] = columns[b] % shapes[b].n_in;
+    for (size_t b = 0; b < N_BLOCKS; b++)
+        y = (0.5 + 0.25 * (double)b) * (b > 0 ? y : 1) + (double)columns[b];
+    return y;
+}
+
+static void blocks_run_one_after_the_other(void **state) {
+    reserve(false);
+    const float *y = sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, false, &arena);
+    for (size_t r = 0; r < N_ROWS; r++)
+        for (size_t i = 0; i < 5; i++) assert_close(y[r * 5 + i], expected_output(i), 1e-6);
+    assert_int_equal(n_visited, N_BLOCKS);
+    for (size_t i = 0; i < N_BLOCKS; i++) assert_ptr_equal(visited[i], chain.blocks[i]);
+}
+
+static void keeping_changes_no_output(void **state) {
+    float without[N_ROWS * 5];
+    reserve(false);
+    memcpy(without, sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, false, &arena),
+           sizeof without);
+    reserve(true);
+    assert_memory_equal(sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, true, &arena), without,
+                        sizeof without);
+}
+
+/* A cut anywhere: the parts hand on what the whole computes. */
+static void ranges_of_blocks_make_the_whole(void **state) {
+    float whole[N_ROWS * 5];
+    reserve(false);
+    memcpy(whole, sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, false, &arena), sizeof whole);
+    for (int keep = 0; keep < 2; keep++)
+        for (size_t cut = 1; cut < N_BLOCKS; cut++) {
+            sp_arena first = {0}, second = {0};
+            must(sp_arena_reserve(&first, sp_chain_arena_bytes(&chain, 0, cut, &batch, keep),
+                                  "a test"));
+            must(sp_arena_reserve(
+                &second, sp_chain_arena_bytes(&chain, cut, N_BLOCKS, &batch, keep), "a test"));
+            const float *x = sp_chain_forward(&chain, 0, cut, &batch, NULL, keep, &first);
+            assert_memory_equal(sp_chain_forward(&chain, cut, N_BLOCKS, &batch, x, keep, &second),
+                                whole, sizeof whole);
+            sp_arena_release(&second);
+            sp_arena_release(&first);
+        }
+}
+
+static void backward_passes_meet_what_was_kept(void **state) {
+    float y[N_ROWS * 5];
+    reserve(true);
+    memcpy(y, sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, true, &arena), sizeof y);
+    n_visited = 0;
+    sp_chain_backward(&chain, &batch, &arena);
+    for (size_t i = 0; i < N_BLOCKS; i++)
+        assert_ptr_equal(visited[i], chain.blocks[N_BLOCKS - 1 - i]);
+    for (size_t b = 0; b < N_BLOCKS; b++) { /* every factor by central differences */
+        toy *t = (toy *)chain.blocks[b];
+        const float step = 0x1p-4F, factor = t->factor, grad = t->grad;
+        double sums[2] = {0};
+        for (int side = 0; side < 2; side++) {
+            t->factor = factor + (side == 0 ? -step : step);
+            reserve(false);
+            const float *moved = sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, false, &arena);
+            for (size_t i = 0; i < N_ROWS * 5; i++) sums[side] += (double)moved[i];
+        }
+        t->factor = factor;
+        /* linear in each factor: only rounding is left, over the step */
+        assert_close((double)grad / ((sums[1] - sums[0]) / (double)(2 * step)), 1, 1e-5);
+    }
+}
+
+/* push() asserts that no pass takes more; here, that none asks for what it cannot use. */
+static void the_arena_is_as_large_as_a_pass_needs(void **state) {
+    size_t n_bytes = reserve(true);
+    (void)sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, true, &arena);
+    sp_chain_backward(&chain, &batch, &arena);
+    assert_int_equal(most_used, n_bytes);
+
+    most_used = 0;
+    for (size_t i = 0; i < N_BLOCKS; i++) { /* alike, so that the most of each falls on one block */
+        toy *t = (toy *)chain.blocks[i];
+        t->cost.bytes_kept = 130;
+        t->cost.bytes_scratch = 70;
+    }
+    n_bytes = reserve(false);
+    (void)sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, false, &arena);
+    assert_int_equal(most_used, n_bytes);
+}
+
+static void inference_needs_less_than_training(void **state) {
+    assert_true(sp_chain_arena_bytes(&chain, 0, N_BLOCKS, &batch, false) <
+                sp_chain_arena_bytes(&chain, 0, N_BLOCKS, &batch, true));
+    assert_int_equal(sp_chain_arena_bytes(&chain, 2, 2, &batch, true), 0);
+}
+
+static void a_batch_without_rows_passes(void **state) {
+    for (size_t i = 0; i < N_BLOCKS; i++) ((toy *)chain.blocks[i])->n_rows = 0;
+    reserve(true);
+    (void)sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, true, &arena);
+    sp_chain_backward(&chain, &batch, &arena);
+    assert_int_equal(n_visited, 2 * N_BLOCKS);
+}
+
+static void flop_are_those_of_all_blocks(void **state) {
+    assert_true(sp_chain_training_flop(&chain, &batch) == 1 + 2 + 3 + 4 + 5 + 6 + 150);
+}
+
+static void a_block_too_many_is_refused_and_destroyed(void **state) {
+    sp_status status = SP_OK;
+    size_t n = N_BLOCKS;
+    for (; n <= SP_MAX_BLOCKS; n++) {
+        toy *t = calloc(1, sizeof *t);
+        assert_non_null(t);
+        t->block.kind = &kind;
+        status = sp_chain_append(&chain, &t->block);
+        if (status != SP_OK) break;
+    }
+    assert_int_equal(status, SP_FAILURE);
+    assert_int_equal(n, SP_MAX_BLOCKS);
+    assert_int_equal(n_destroyed, 1);
+    sp_chain_destroy(&chain);
+    assert_int_equal(n_destroyed, SP_MAX_BLOCKS + 1);
+    assert_int_equal(chain.n_blocks, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, create_chain, destroy_chain)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(blocks_run_one_after_the_other),
+        TEST(keeping_changes_no_output),
+        TEST(ranges_of_blocks_make_the_whole),
+        TEST(backward_passes_meet_what_was_kept),
+        TEST(the_arena_is_as_large_as_a_pass_needs),
+        TEST(inference_needs_less_than_training),
+        TEST(a_batch_without_rows_passes),
+        TEST(flop_are_those_of_all_blocks),
+        TEST(a_block_too_many_is_refused_and_destroyed),
+    };
+    return cmocka_run_group_tests_name("chain", tests, NULL, NULL);
+}
