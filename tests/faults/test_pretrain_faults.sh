@@ -19,7 +19,7 @@ done
 pretrain 64 2 run train.steps=8 run.seed=8
 says "run.seed"
 has_steps run 4
-pretrain 65 1 run train.steps=8 encoder.model=$decoder data.encoder_stream=d
+pretrain 65 1 run train.steps=8 encoder.model=$decoder data.encoder_stream=d segment.ratio=5
 # What may change: the learning rate, the batch, the ranks.
 pretrain 0 2 run train.steps=8 train.lr=1e-3 train.global_batch=5 encoder.lora.targets=down,up,gate,o,v,k,q
 has_steps run 8
