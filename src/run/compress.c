@@ -255,6 +255,11 @@ static sp_status open_compression(compression *c) {
 }
 
 static sp_status commit(compression *c) {
+    const sp_compress_job *job = c->job;
+    if (c->summary.n_segments == 0)
+        return sp_fail(SP_BAD_DATA, "no text in '%s'%s: %ju documents, all empty", job->paths[0],
+                       job->n_paths > 1 ? " and the other files" : "",
+                       (uintmax_t)c->summary.n_documents);
     sp_slots_writer *writer = c->writer;
     c->writer = NULL; /* the commit releases it */
     return is_first(c) ? sp_slots_writer_commit(writer) : SP_OK;
