@@ -7,6 +7,7 @@
 #include "io/run_lock.h"
 #include "mpi/agree.h"
 #include "run/metrics.h"
+#include "run/metrics_summary.h"
 #include "run/models.h"
 #include "run/optimizer.h"
 #include "run/run_folder.h"
@@ -21,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct training {
     sp_world *world;
@@ -211,7 +213,8 @@ static sp_status train_step(training *t, bool *stops) {
     memset(params->grads, 0, params->n_values * sizeof *params->grads);
     SP_TRY(sp_agree(t->world, run_share(t, &m, first + batch * rank / n_ranks,
                                         first + batch * (rank + 1) / n_ranks)));
-    *stops = sp_stop_signal_seen() || (is_first(t) && sp_run_folder_take(config->run.dir, "STOP"));
+    const bool is_told = is_first(t) && sp_run_folder_take(config->run.dir, "STOP");
+    *stops = is_told || sp_stop_signal_seen();
     reduce(t, &m, stops);
 
     m.grad_norm = sp_gradient_norm(params);
@@ -322,9 +325,44 @@ static sp_status open_and_train(training *t, const char *resume) {
     return status;
 }
 
-sp_status sp_pretrain(sp_world *world, const sp_run_config *config, const char *resume) {
+/* The last lines of metrics.jsonl as members of `result`; none before the first step. */
+static sp_status add_last_lines(json_t *result, const char *run_dir) {
+    static const char *const names[] = {"last", "last_validation"};
+    char *path = NULL;
+    json_t *summary = NULL;
+    if (asprintf(&path, "%s/metrics.jsonl", run_dir) < 0)
+        return sp_fail(SP_FAILURE, "no memory for a result");
+    sp_status status = SP_OK;
+    if (access(path, F_OK) == 0) status = sp_metrics_summarize(&summary, path);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        json_t *line = json_object_get(summary, names[i]);
+        if (line != NULL && json_object_set(result, names[i], line) != 0)
+            status = sp_fail(SP_FAILURE, "no memory for a result");
+    }
+    json_decref(summary);
+    free(path);
+    return status;
+}
+
+static sp_status make_result(json_t **result, const training *t) {
+    if (!is_first(t)) return SP_OK;
+    json_t *made =
+        json_pack("{s:s, s:I, s:I, s:b}", "run", t->config->run.dir, "step", (json_int_t)t->step,
+                  "steps", (json_int_t)t->n_steps, "finished", t->step >= t->n_steps);
+    if (made == NULL) return sp_fail(SP_FAILURE, "no memory for a result");
+    const sp_status status = add_last_lines(made, t->config->run.dir);
+    if (status == SP_OK)
+        *result = made;
+    else
+        json_decref(made);
+    return status;
+}
+
+sp_status sp_pretrain(sp_world *world, json_t **result, const sp_run_config *config,
+                      const char *resume) {
     training t = {.world = world, .config = config};
-    const sp_status status = open_and_train(&t, resume);
+    sp_status status = open_and_train(&t, resume);
+    if (status == SP_OK) status = sp_agree(world, make_result(result, &t));
     sp_metrics_close(&t.metrics);
     sp_optimizer_release(&t.optimizer);
     sp_models_close(&t.models);
