@@ -41,7 +41,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         job->checkpoint = argument;
         return 0;
     case OPTION_RATIO:
-        job->ratio = sp_parse_count(argument, 1, state);
+        job->ratio = sp_parse_count("--ratio", argument, 1, state);
         return 0;
     case OPTION_OUTPUT:
         job->output = argument;

@@ -38,15 +38,6 @@ static const struct argp_option argp_options[] = {
     {0},
 };
 
-static sp_split parse_split(const char *text, const struct argp_state *state) {
-    static const char *const words[] = {
-        [SP_SPLIT_HELD_OUT] = "held-out", [SP_SPLIT_TRAINED] = "trained", [SP_SPLIT_ALL] = "all"};
-    for (int i = 0; i < 3; i++)
-        if (strcmp(text, words[i]) == 0) return (sp_split)i;
-    argp_error(state, "--split: '%s' is not held-out, trained or all", text);
-    return SP_SPLIT_ALL;
-}
-
 static void take_argument(evaluate_options *options, char *argument,
                           const struct argp_state *state) {
     if (options->task == NULL) {
@@ -62,22 +53,26 @@ static void take_argument(evaluate_options *options, char *argument,
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     evaluate_options *options = state->input;
+    static const char *const splits[] = {[SP_SPLIT_HELD_OUT] = "held-out",
+                                         [SP_SPLIT_TRAINED] = "trained",
+                                         [SP_SPLIT_ALL] = "all",
+                                         NULL};
     sp_evaluate_job *job = &options->job;
     switch (key) {
     case OPTION_CHECKPOINT:
         job->checkpoint = argument;
         return 0;
     case OPTION_SPLIT:
-        job->split = parse_split(argument, state);
+        job->split = (sp_split)sp_parse_choice("--split", argument, splits, state);
         return 0;
     case OPTION_SEGMENTS:
-        job->most_segments = sp_parse_count(argument, 1, state);
+        job->most_segments = sp_parse_count("--segments", argument, 1, state);
         return 0;
     case OPTION_MAX_NEW_TOKENS:
-        job->max_new_tokens = sp_parse_count(argument, 1, state);
+        job->max_new_tokens = sp_parse_count("--max-new-tokens", argument, 1, state);
         return 0;
     case OPTION_SAMPLES:
-        job->n_samples = sp_parse_count(argument, 0, state);
+        job->n_samples = sp_parse_count("--samples", argument, 0, state);
         return 0;
     case OPTION_SET:
         sp_assignments_add(&options->assignments, argument, state);

@@ -50,7 +50,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         job->prompt = argument;
         return 0;
     case OPTION_MAX_NEW_TOKENS:
-        job->max_new_tokens = sp_parse_count(argument, 0, state);
+        job->max_new_tokens = sp_parse_count("--max-new-tokens", argument, 0, state);
         return 0;
     case OPTION_SET:
         sp_assignments_add(&options->assignments, argument, state);

@@ -25,27 +25,20 @@ static const struct argp_option argp_options[] = {
     {0},
 };
 
-static int choose(const char *text, const char *const *words, int n_words,
-                  const struct argp_state *state) {
-    for (int i = 0; i < n_words; i++)
-        if (strcmp(text, words[i]) == 0) return i;
-    argp_error(state, "'%s' is not one of the words allowed", text);
-    return 0;
-}
-
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
-    static const char *const bos_words[] = {"auto", "always", "never"};
-    static const char *const precision_words[] = {"f32", "bf16"};
+    static const char *const bos_words[] = {"auto", "always", "never", NULL};
+    static const char *const precision_words[] = {"f32", "bf16", NULL};
     score_options *options = state->input;
     switch (key) {
     case OPTION_MODEL:
         options->model = argument;
         return 0;
     case OPTION_BOS:
-        options->bos = (sp_bos_use)choose(argument, bos_words, 3, state);
+        options->bos = (sp_bos_use)sp_parse_choice("--bos", argument, bos_words, state);
         return 0;
     case OPTION_PRECISION:
-        options->precision = (sp_precision)choose(argument, precision_words, 2, state);
+        options->precision =
+            (sp_precision)sp_parse_choice("--precision", argument, precision_words, state);
         return 0;
     case OPTION_JSON:
         options->wants_json = true;

@@ -77,7 +77,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         options->tokenizers[options->n_tokenizers++] = argument;
         return 0;
     case OPTION_SEGMENT_TOKENS:
-        options->segment_tokens = sp_parse_count(argument, 1, state);
+        options->segment_tokens = sp_parse_count("--segment-tokens", argument, 1, state);
         return 0;
     case OPTION_OUTPUT:
         options->output = argument;

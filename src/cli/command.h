@@ -32,8 +32,14 @@ typedef struct sp_assignments {
 void sp_assignments_add(sp_assignments *assignments, const char *text,
                         const struct argp_state *state);
 
-/* A count from an option's argument, at least `least`; else an error of use. */
-size_t sp_parse_count(const char *text, size_t least, const struct argp_state *state);
+/* A count from the argument of `option`, such as "--ratio", at least `least`; else an error of
+   use. */
+size_t sp_parse_count(const char *option, const char *text, size_t least,
+                      const struct argp_state *state);
+
+/* The index of the argument of `option` among `words`, which end in NULL; else an error of use. */
+int sp_parse_choice(const char *option, const char *text, const char *const *words,
+                    const struct argp_state *state);
 
 /* Prints one JSON object as a line on standard output. */
 void sp_print_json(const json_t *object);

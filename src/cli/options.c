@@ -52,13 +52,31 @@ void sp_assignments_add(sp_assignments *assignments, const char *text,
     assignments->items[assignments->n++] = text;
 }
 
-size_t sp_parse_count(const char *text, size_t least, const struct argp_state *state) {
+size_t sp_parse_count(const char *option, const char *text, size_t least,
+                      const struct argp_state *state) {
     char *end = NULL;
     errno = 0;
     const unsigned long long value = strtoull(text, &end, 10);
     if (errno != 0 || end == text || *end != '\0' || *text == '-' || value < least)
-        argp_error(state, "'%s' is not a whole number from %zu", text, least);
+        argp_error(state, "%s: '%s' is not a whole number from %zu", option, text, least);
     return (size_t)value;
+}
+
+static void fail_choice(const char *option, const char *text, const char *const *words,
+                        const struct argp_state *state) {
+    char list[128] = "";
+    size_t n = 0;
+    for (size_t i = 0; words[i] != NULL && n < sizeof list; i++)
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i > 0 ? ", " : "", words[i]);
+    argp_error(state, "%s: '%s' is not one of %s", option, text, list);
+}
+
+int sp_parse_choice(const char *option, const char *text, const char *const *words,
+                    const struct argp_state *state) {
+    for (int i = 0; words[i] != NULL; i++)
+        if (strcmp(text, words[i]) == 0) return i;
+    fail_choice(option, text, words, state);
+    return 0;
 }
 
 void sp_print_json(const json_t *object) {
