@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct inspect_options {
     const char *path;
@@ -88,6 +89,20 @@ static void print_object(json_t *object, int depth) {
     }
 }
 
+/* A checkpoint has two tensors of the optimiser for each weight: their number says enough. */
+static void fold_optimizer(json_t *description) {
+    static const char prefix[] = "optimizer.";
+    json_t *tensors = json_object_get(description, "tensors");
+    json_int_t n_folded = 0;
+    for (size_t i = json_array_size(tensors); i-- > 0;) {
+        const char *name = json_string_value(json_object_get(json_array_get(tensors, i), "name"));
+        if (name == NULL || strncmp(name, prefix, sizeof prefix - 1) != 0) continue;
+        json_array_remove(tensors, i);
+        n_folded++;
+    }
+    if (n_folded > 0) json_object_set_new(description, "optimizer_tensors", json_integer(n_folded));
+}
+
 sp_status sp_cmd_inspect(int argc, char **argv) {
     inspect_options options = {0};
     sp_parse_options(&argp, argc, argv, &options);
@@ -97,6 +112,7 @@ sp_status sp_cmd_inspect(int argc, char **argv) {
     if (options.wants_json) {
         sp_print_json(description);
     } else {
+        fold_optimizer(description);
         print_object(description, 0);
     }
     json_decref(description);
