@@ -23,7 +23,8 @@ static const struct argp_option argp_options[] = {
      "what is there (none), or go on from a run or step folder",
      0},
     {"keys", OPTION_KEYS, NULL, 0, "List the configuration's keys with their defaults", 0},
-    {"json", OPTION_JSON, NULL, 0, "Print one JSON object about the run at its end", 0},
+    {"json", OPTION_JSON, NULL, 0,
+     "Print one JSON object at the end: run, step, steps, finished, last, last_validation", 0},
     {"quiet", OPTION_QUIET, NULL, 0, "No progress and no notes", 0},
     {0},
 };
@@ -74,11 +75,11 @@ static const struct argp argp = {
 static sp_status run(const sp_run_config *config, const pretrain_options *options) {
     sp_world *world = NULL;
     sp_status status = sp_world_begin(&world);
-    if (status == SP_OK) status = sp_pretrain(world, config, options->resume);
-    const bool is_first = sp_is_first_rank();
-    status = sp_world_end(world, status);
-    if (status == SP_OK && options->wants_json && is_first) printf("{\"run\":\"done\"}\n");
-    return status;
+    json_t *result = NULL;
+    if (status == SP_OK) status = sp_pretrain(world, &result, config, options->resume);
+    if (result != NULL && options->wants_json) sp_print_json(result);
+    json_decref(result);
+    return sp_world_end(world, status);
 }
 
 sp_status sp_cmd_pretrain(int argc, char **argv) {

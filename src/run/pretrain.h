@@ -2,6 +2,7 @@
    or several ranks. Which stage it is, the configuration says. */
 #pragma once
 
+#include "base/json.h"
 #include "mpi/world.h"
 #include "run/run_config.h"
 
@@ -12,6 +13,9 @@
    anew, refused if run.dir has checkpoints), or the path of a run or step folder to go on from. A
    finished run is SP_OK at once. SP_STOPPED: SIGTERM, SIGUSR1 or a file STOP in run.dir came; a
    checkpoint was written. SP_NUMERIC: a loss or gradient is not finite; the last checkpoint stays.
-   A file SAVE in run.dir asks for a checkpoint; either file is taken away when it is heeded. */
-SP_NODISCARD sp_status sp_pretrain(sp_world *world, const sp_run_config *config,
+   A file SAVE in run.dir asks for a checkpoint; either file is taken away when it is heeded.
+
+   With SP_OK, makes an object on rank 0, owned, and NULL elsewhere: run (the folder), step, steps,
+   finished, and where there are any last and last_validation, lines of metrics.jsonl. */
+SP_NODISCARD sp_status sp_pretrain(sp_world *world, json_t **result, const sp_run_config *config,
                                    const char *resume);
