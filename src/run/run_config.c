@@ -163,6 +163,8 @@ sp_status sp_run_config_check(const sp_run_config *config) {
                        "parallel.pipeline: %zu is not supported: every rank holds the "
                        "whole chain; set it to 1",
                        config->parallel.pipeline);
+    if (config->parallel.wire == SP_ASKED_BF16)
+        return sp_fail(SP_USAGE, "parallel.wire: bf16 is not supported yet; use f32 or auto");
     return SP_OK;
 }
 
