@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "io/model_source.h"
+#include "mpi/agree.h"
 #include "mpi/world.h"
 #include "run/print_ids.h"
 #include "run/tokenize.h"
@@ -170,9 +171,14 @@ static sp_status print_summary(const sp_tokenize_summary *s, const tokenizers *t
     return SP_OK;
 }
 
-static sp_status run(sp_world *world, const tokenize_options *options, tokenizers *t) {
+static sp_status open_tokenizers(tokenizers *t, const tokenize_options *options) {
     for (size_t i = 0; i < options->n_tokenizers; i++)
         SP_TRY(open_tokenizer(t, options->tokenizers[i]));
+    return SP_OK;
+}
+
+static sp_status run(sp_world *world, const tokenize_options *options, tokenizers *t) {
+    SP_TRY(sp_agree(world, open_tokenizers(t, options)));
     sp_tokenize_summary summary = {0};
     SP_TRY(sp_tokenize(world,
                        &(sp_tokenize_job){.streams = t->streams,
