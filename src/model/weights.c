@@ -60,12 +60,11 @@ static sp_status load_body(sp_weights *weights, const sp_tensor_table *tensors,
     return load_vector(&weights->final_norm, tensors, "model.norm.weight", config->d_model, where);
 }
 
-/* Weights are tied where the config says so, and where a file leaves the head out. */
 static sp_status load_head(sp_weights *weights, const sp_tensor_table *tensors,
                            sp_precision precision, const char *where) {
     const sp_model_config *config = &weights->config;
     const sp_tensor *head = &weights->embedding;
-    if (!config->tie_word_embeddings && sp_tensor_table_find(tensors, "lm_head.weight") != NULL)
+    if (!config->tie_word_embeddings)
         SP_TRY(sp_weights_find(&head, tensors, "lm_head.weight", config->vocab_size,
                                config->d_model, where));
     return sp_linear_create(&weights->head, head, NULL, precision);
