@@ -1,6 +1,6 @@
 #!/bin/sh
-# Files that others wrote, damaged at random: bytes changed, a stretch zeroed, the end cut off. Whatever
-# reads them ends by itself with an exit code that means something, and no sanitizer has a word to
+# Files that others wrote, damaged at random: bytes changed, a stretch zeroed, the end cut off, a number
+# of a text made absurd. Whatever reads them ends by itself with an exit code that means something, and no sanitizer has a word to
 # say. The binary with sanitizers is used if it is built. SEED repeats a run; SECONDS_LIMIT bounds it.
 . tests/lib.sh
 make_tokens
@@ -73,6 +73,19 @@ read_damaged() {
     echo "the river ran" | timeout 20 "$slotpress" "$@" >"$folder/out" 2>"$folder/err"
 }
 
+# absurd OFFSET LENGTH: standard input with another number in place of the first one from OFFSET on.
+absurd() {
+    awk -v offset="$1" -v pick="$2" 'BEGIN {
+        RS = "\001"
+        split("0 -1 1 3 65536 2147483648 4294967297 9007199254740993 18446744073709551615 1e300 0.5", value, " ")
+    } {
+        head = substr($0, 1, offset)
+        tail = substr($0, offset + 1)
+        sub(/[0-9.]+/, value[1 + pick % 11], tail)
+        printf "%s%s", head, tail
+    }'
+}
+
 # A plan of what to damage: NAME TURN KIND OFFSET LENGTH; each line is used once.
 n_damaged=0
 for name in "$folder"/good/*; do
@@ -85,7 +98,7 @@ done | awk -v seed="$seed" '
             f = i % NR
             # Half of them in the first 4096 bytes, where headers are.
             range = rand() < 0.5 && size[f] > 4096 ? 4096 : size[f]
-            print name[f], int(rand() * 10), int(rand() * 4), int(rand() * range), 1 + int(rand() * 64)
+            print name[f], int(rand() * 10), int(rand() * (name[f] ~ /json$|jsonl$|yaml$/ ? 8 : 4)), int(rand() * range), 1 + int(rand() * 64)
         }
     }' >"$folder/plan"
 
@@ -99,6 +112,7 @@ while read -r name turn kind offset length; do
     1) head -c "$length" /dev/zero ;;
     2) awk -v seed="$offset$length" 'BEGIN { srand(seed); printf "%c", 1 + int(rand() * 255) }' ;;
     3) printf '\377\377\377\377' ;;
+    *) absurd "$offset" "$length" <"$folder/good/$name" >"$folder/damaged/$name" ;;
     esac | dd of="$folder/damaged/$name" bs=1 seek="$offset" conv=notrunc 2>/dev/null
     read_damaged "$name"
     code=$?

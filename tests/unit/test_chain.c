@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum { MOST_LOG = 64 };
+enum { MOST_VISITS = 256 };
 
 /* Rows of n_out from rows of n_in: y[r][i] = factor * x[r][i % n_in] + i. */
 typedef struct toy {
@@ -19,7 +19,7 @@ typedef struct toy {
 } toy;
 
 static size_t most_used, n_destroyed;
-static const sp_block *visited[MOST_LOG];
+static const sp_block *visited[MOST_VISITS];
 static size_t n_visited;
 
 static size_t n_out_rows(const sp_block *block, const sp_batch *batch) {
@@ -47,7 +47,7 @@ static void forward(const sp_block *block, sp_batch *batch, float *y, const floa
         for (size_t i = 0; i < block->n_out; i++)
             y[r * block->n_out + i] =
                 t->factor * (block->n_in > 0 ? x[r * block->n_in + i % block->n_in] : 1) + (float)i;
-    visited[n_visited++] = block;
+    visited[n_visited++ % MOST_VISITS] = block;
 }
 
 static void backward(const sp_block *block, sp_batch *batch, float *dx, float *dy, const float *x,
@@ -64,7 +64,7 @@ static void backward(const sp_block *block, sp_batch *batch, float *dx, float *d
             t->grad += d * (block->n_in > 0 ? x[from] : 1);
             if (dx != NULL) dx[from] += d * t->factor;
         }
-    visited[n_visited++] = block;
+    visited[n_visited++ % MOST_VISITS] = block;
 }
 
 static void destroy(sp_block *block) {
