@@ -81,12 +81,22 @@ static sp_status choose_segments(evaluation *e) {
     return SP_OK;
 }
 
+/* The token file to evaluate is the configuration's, unless the job names one. */
+static sp_status choose_tokens(sp_run_config *config, const char *path) {
+    if (path == NULL) return SP_OK;
+    char *copy = strdup(path);
+    if (copy == NULL) return sp_fail(SP_FAILURE, "no memory for the path '%s'", path);
+    free(config->data.tokens);
+    config->data.tokens = copy;
+    return SP_OK;
+}
+
 static sp_status open_evaluation(evaluation *e) {
     SP_TRY(sp_trained_open(&e->trained, e->job->checkpoint, e->job->assignments,
                            e->job->n_assignments, SP_SIDES_BOTH));
+    SP_TRY(choose_tokens(&e->trained.config, e->job->tokens));
     const sp_run_config *config = &e->trained.config;
-    SP_TRY(
-        sp_tokens_open(&e->tokens, e->job->tokens != NULL ? e->job->tokens : config->data.tokens));
+    SP_TRY(sp_tokens_open(&e->tokens, config->data.tokens));
     SP_TRY(sp_samples_open(&e->samples, e->tokens, config));
     e->samples.layout = sp_trained_layout(&e->trained);
     e->samples.completes = false;

@@ -21,7 +21,7 @@ typedef struct sp_evaluate_job {
 /* Collective over the world. Makes an object on rank 0, owned, and NULL elsewhere: segments, split,
    ratio, bleu (corpus, as sacrebleu, 0-100), bleu_sentence (0-100), rouge_l, rouge_l_stem (0-1),
    exact_match (0-1), token_accuracy (0-1) and perplexity (teacher-forced), seconds, samples
-   [{segment, document, reference, reconstruction}]. A file without held-out segments is evaluated whole, and
-   `split` says so. */
+   [{segment, document, reference, reconstruction}], of the segments that fell to rank 0. A file
+   without held-out segments is evaluated whole, and `split` says so. */
 SP_NODISCARD sp_status sp_evaluate_reconstruction(sp_world *world, json_t **result,
                                                   const sp_evaluate_job *job);

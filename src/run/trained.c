@@ -6,6 +6,7 @@ static sp_status open_trained(sp_trained *trained, const char *dir, const char *
     SP_TRY(sp_models_read_config(&trained->config, trained->checkpoint));
     for (size_t i = 0; i < n_assignments; i++)
         SP_TRY(sp_config_assign(&trained->config, &sp_run_config_table, assignments[i]));
+    SP_TRY(sp_run_config_check(&trained->config));
     const char *where = sp_checkpoint_path(trained->checkpoint);
     SP_TRY(sp_json_get_string(&trained->digest, sp_checkpoint_manifest(trained->checkpoint),
                               "digest", where));
