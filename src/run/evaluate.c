@@ -77,6 +77,8 @@ static sp_status choose_segments(evaluation *e) {
             sp_log(SP_LOG_WARNING, "no segment is held out; all are evaluated");
         SP_TRY(choose_all(e));
     }
+    if (e->n_segments == 0)
+        return sp_fail(SP_BAD_DATA, "no segment of the split '%s' to evaluate", e->split);
     if (e->n_segments > e->job->most_segments) e->n_segments = e->job->most_segments;
     return SP_OK;
 }

@@ -74,9 +74,6 @@ static sp_status choose_segments(sp_samples *samples, const sp_run_config *confi
     }
     if (config->data.limit != SP_COUNT_AUTO && samples->n_trained > config->data.limit)
         samples->n_trained = config->data.limit;
-    if (samples->n_trained == 0)
-        return sp_fail(SP_BAD_DATA, "'%s': no segment to train on: %zu in all, %zu held out",
-                       config->data.tokens, n, samples->n_held_out);
     return SP_OK;
 }
 
@@ -143,6 +140,9 @@ void sp_samples_close(sp_samples *samples) {
 
 sp_status sp_samples_n_steps(size_t *n_steps, const sp_samples *samples,
                              const sp_run_config *config) {
+    if (samples->n_trained == 0)
+        return sp_fail(SP_BAD_DATA, "'%s': no segment to train on, %zu held out",
+                       config->data.tokens, samples->n_held_out);
     if (config->train.steps != SP_COUNT_AUTO) {
         *n_steps = config->train.steps;
         return SP_OK;

@@ -108,10 +108,19 @@ static sp_status compare(const sp_run_config *now, const sp_run_config *saved, c
     for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
         if (fixed[i].differs)
             return sp_fail(SP_USAGE,
-                           "'%s' was made with another %s; a run cannot go on with it changed: use "
-                           "another run.dir, or train.init",
+                           "'%s' was made with another %s; it cannot be read with that changed; a "
+                           "run with it needs another run.dir",
                            where, fixed[i].key);
     return SP_OK;
+}
+
+sp_status sp_train_state_check_shapes(const sp_run_config *config,
+                                      const sp_checkpoint *checkpoint) {
+    sp_run_config saved = {0};
+    sp_status status = sp_models_read_config(&saved, checkpoint);
+    if (status == SP_OK) status = compare(config, &saved, sp_checkpoint_path(checkpoint));
+    sp_run_config_free(&saved);
+    return status;
 }
 
 sp_status sp_train_state_check(const sp_run_config *config, const sp_checkpoint *checkpoint,
@@ -124,9 +133,5 @@ sp_status sp_train_state_check(const sp_run_config *config, const sp_checkpoint 
                        "'%s' was made with other tokens than data.tokens '%s'; a run cannot go on "
                        "with them changed: use another run.dir, or train.init",
                        where, config->data.tokens);
-    sp_run_config saved = {0};
-    sp_status status = sp_models_read_config(&saved, checkpoint);
-    if (status == SP_OK) status = compare(config, &saved, where);
-    sp_run_config_free(&saved);
-    return status;
+    return sp_train_state_check_shapes(config, checkpoint);
 }

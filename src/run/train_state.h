@@ -22,7 +22,12 @@ SP_NODISCARD sp_status sp_train_state_save(const sp_run_config *config, const sp
 SP_NODISCARD sp_status sp_train_state_load_moments(sp_optimizer *optimizer, const sp_params *params,
                                                    const sp_checkpoint *checkpoint);
 
-/* Refuses (SP_USAGE, by key) to go on from a checkpoint whose seed, tokens, or shapes of LoRA and
+/* Refuses (SP_USAGE, by key) a configuration whose seed, or shapes of LoRA and memory, are others than
+   those that the checkpoint was made with. */
+SP_NODISCARD sp_status sp_train_state_check_shapes(const sp_run_config *config,
+                                                   const sp_checkpoint *checkpoint);
+
+/* Refuses likewise to go on from a checkpoint whose seed, tokens, or shapes of LoRA and
    memory are others than the present configuration's. */
 SP_NODISCARD sp_status sp_train_state_check(const sp_run_config *config,
                                             const sp_checkpoint *checkpoint,

@@ -1,5 +1,7 @@
 #include "run/trained.h"
 
+#include "run/train_state.h"
+
 static sp_status open_trained(sp_trained *trained, const char *dir, const char *const *assignments,
                               size_t n_assignments, sp_sides sides) {
     SP_TRY(sp_checkpoint_open(&trained->checkpoint, dir));
@@ -7,6 +9,7 @@ static sp_status open_trained(sp_trained *trained, const char *dir, const char *
     for (size_t i = 0; i < n_assignments; i++)
         SP_TRY(sp_config_assign(&trained->config, &sp_run_config_table, assignments[i]));
     SP_TRY(sp_run_config_check(&trained->config));
+    SP_TRY(sp_train_state_check_shapes(&trained->config, trained->checkpoint));
     const char *where = sp_checkpoint_path(trained->checkpoint);
     SP_TRY(sp_json_get_string(&trained->digest, sp_checkpoint_manifest(trained->checkpoint),
                               "digest", where));

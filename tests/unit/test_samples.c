@@ -383,7 +383,6 @@ static void what_does_not_fit_the_file_is_refused(void **state) {
         {"data.encoder_stream=x", "'x'", SP_USAGE},
         {"data.decoder_stream=y", "'y'", SP_USAGE},
         {"segment.tokens=9", "segment.tokens", SP_USAGE},
-        {"data.validation=0.999999", "no segment to train on", SP_BAD_DATA},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         fixture f;
@@ -391,6 +390,17 @@ static void what_does_not_fit_the_file_is_refused(void **state) {
         assert_non_null(strstr(sp_message(), cases[i].words));
         close_fixture(&f);
     }
+}
+
+/* All may be held out where nothing is trained: an evaluation. */
+static void training_needs_a_segment(void **state) {
+    static const char *const all_held_out = "data.validation=0.999999";
+    fixture f;
+    size_t n_steps = 99;
+    must(open_fixture(&f, &all_held_out, 1));
+    assert_int_equal(sp_samples_n_steps(&n_steps, &f.samples, &f.config), SP_BAD_DATA);
+    assert_non_null(strstr(sp_message(), "no segment to train on"));
+    close_fixture(&f);
 }
 
 /* Rows of memory tokens that are not there must never be asked for. */
@@ -440,6 +450,7 @@ int main(void) {
         cmocka_unit_test(a_budget_beyond_the_corpus_is_refused),
         cmocka_unit_test(held_out_segments_come_without_dropout_and_with_both_objectives),
         cmocka_unit_test(what_does_not_fit_the_file_is_refused),
+        cmocka_unit_test(training_needs_a_segment),
         cmocka_unit_test(segments_longer_than_the_cut_need_memory_tokens),
     };
     return cmocka_run_group_tests_name("samples", tests, write_tokens, remove_tokens);
