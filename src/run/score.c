@@ -67,7 +67,11 @@ static sp_status make_result(json_t **result, const scoring *s) {
         json_array_append_new(logprobs, json_real(-s->nll[i]));
         sum += s->nll[i];
     }
-    if (rows->n_rows > 1) perplexity = json_real(exp(sum / (double)(rows->n_rows - 1)));
+    const double mean = rows->n_rows > 1 ? sum / (double)(rows->n_rows - 1) : 0;
+    if (!isfinite(exp(mean)))
+        return sp_fail(SP_NUMERIC, "'%s': the perplexity is not finite: %g nats a token",
+                       s->source.path, mean);
+    if (rows->n_rows > 1) perplexity = json_real(exp(mean));
     *result = json_pack("{s:o, s:o, s:I, s:o}", "ids", ids, "logprobs", logprobs, "tokens",
                         (json_int_t)rows->n_rows, "perplexity", perplexity);
     return *result != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for a result");
