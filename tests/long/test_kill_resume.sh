@@ -1,10 +1,10 @@
 #!/bin/sh
 # Runs on 1, 2 and 3 ranks are killed 7 times each, at random moments, without a chance to say anything;
-# the same command finishes them with the bits of a run that was never disturbed. SEED repeats a run.
+# the same command finishes them with the bits of a run that was never disturbed. SEED chooses another run.
 . tests/lib.sh
 make_tokens
 limit_s=300
-seed=${SEED:-$(date +%s)}
+seed=${SEED:-1}
 echo "SEED=$seed"
 n_kills=7
 schedule="train.steps=1200 checkpoint.every_steps=10 train.validate_every=25"

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Files that others wrote, damaged at random: bytes changed, a stretch zeroed, the end cut off, a number
 # of a text made absurd. Whatever reads them ends by itself with an exit code that means something, and no sanitizer has a word to
-# say. The binary with sanitizers is used if it is built. SEED repeats a run; SECONDS_LIMIT bounds it.
+# say. The binary with sanitizers is used if it is built. SEED chooses another run; SECONDS_LIMIT bounds it.
 . tests/lib.sh
 make_tokens
-seed=${SEED:-$(($(date +%s) % 100000))}
+seed=${SEED:-1}
 limit=$(($(date +%s) + ${SECONDS_LIMIT:-170}))
 
 pretrain 0 1 run train.steps=2
