@@ -27,7 +27,7 @@ static sp_status check_shapes(const sp_tensor *weight, const sp_tensor *bias) {
 }
 
 static bool is_plain(const sp_tensor *tensor, sp_dtype dtype, size_t alignment) {
-    return tensor->dtype == dtype && tensor->n_interleaved_heads == 0 &&
+    return tensor->dtype == dtype && tensor->n_interleaved_heads == 0 && !tensor->is_transposed &&
            (uintptr_t)tensor->data % alignment == 0;
 }
 

@@ -2,8 +2,8 @@
 
    weight [n_out, n_in], bias [n_out]; x [n_rows, n_in], y [n_rows, n_out]; all row-major f32
    without padding, save the weight, which is stored as its precision says:
-     f32   the mapped file in place if it holds plain F32, else a converted copy;
-     bf16  the mapped file in place if it holds plain BF16, else a converted copy. Products are of
+     f32   the mapped file in place if it holds plain F32 [n_out, n_in], else a converted copy;
+     bf16  the mapped file in place if it holds plain BF16 so, else a converted copy. Products are of
            bf16 values with f32 sums: by oneDNN where the CPU has bf16 instructions; elsewhere x
            stays f32 and the weight is expanded to f32 in panels.
    Which kernel runs follows from precision, CPU and shape, never from a timing.

@@ -1,12 +1,15 @@
 /* Tensors as files hold them: a typed, borrowed view of bytes that are usually a mapped file.
 
    Data lie row-major; the last dimension is contiguous and, for the block-quantised types of GGUF,
-   a multiple of the block. Reading converts to f32. The types are those of safetensors (F32, F16,
-   BF16) and of GGUF (ggml's block formats, by their ggml names). */
+   a multiple of the block. Two marks say that a matrix lies otherwise (n_interleaved_heads,
+   is_transposed; one at most): the shape is always that of the rows that are read, so only who uses
+   `data` itself need heed them. Reading converts to f32. The types are those of safetensors (F32,
+   F16, BF16) and of GGUF (ggml's block formats, by their ggml names). */
 #pragma once
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,6 +45,9 @@ typedef struct sp_tensor {
                                    rotation by adjacent pairs; > 0 asks the reader to put them back
                                    into halves. Row (h, j, i) is then stored row (h, i, j), with
                                    j in {0, 1} and i < head_dim / 2. */
+    bool
+        is_transposed; /* GPT-2's Conv1D: a matrix of shape [out, in] of a plain type that is stored
+                           [in, out] */
 } sp_tensor;
 
 /* Values in all, and in one row (the last dimension; 1-D tensors are one row). */
@@ -51,8 +57,9 @@ size_t sp_tensor_row_values(const sp_tensor *tensor);
 /* Bytes of n_values values of a type; n_values is a multiple of the block. */
 size_t sp_dtype_bytes(sp_dtype dtype, size_t n_values);
 
-/* Writes rows [begin, begin + n_rows) as f32 to out [n_rows, row_values]. Rows are spread over
-   OpenMP threads when many. */
+/* Writes rows [begin, begin + n_rows) as f32 to out [n_rows, row_values]. Spread over OpenMP threads
+   when many. A transposed matrix is read fastest in many rows at once: one alone is scattered over
+   the whole of it. */
 void sp_tensor_read_rows(const sp_tensor *tensor, float *out, size_t begin, size_t n_rows);
 
 /* Converts between f32 and the 16-bit types, round to nearest even; n may be 0. */

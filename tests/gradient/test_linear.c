@@ -181,6 +181,25 @@ static void plain_weights_stay_in_place_and_rows_are_read(void **state) {
     sp_linear_destroy(NULL);
 }
 
+static void transposed_weight_is_copied_whatever_its_type(void **state) {
+    static const sp_precision precisions[] = {SP_PRECISION_F32, SP_PRECISION_BF16};
+    fill_fixture();
+    const size_t n[3] = {1, 4, 5};
+    float row[5];
+    for (size_t p = 0; p < 2; p++)
+        for (size_t t = 0; t < 2; t++) {
+            sp_tensor weight =
+                t == 0 ? as_tensor(SP_F32, n, f.weight) : as_tensor(SP_BF16, n, f.weight_bf16);
+            sp_linear *linear = NULL;
+            weight.is_transposed = true;
+            assert_int_equal(sp_linear_create(&linear, &weight, NULL, precisions[p]), SP_OK);
+            assert_true(sp_linear_owned_bytes(linear) > 0);
+            sp_linear_read_row(linear, row, 2);
+            for (size_t j = 0; j < 5; j++) assert_close(row[j], f.weight[j * 4 + 2], 4e-3);
+            sp_linear_destroy(linear);
+        }
+}
+
 static void shapes_that_do_not_fit_are_refused(void **state) {
     fill_fixture();
     const size_t n[3] = {1, 4, 5};
@@ -200,6 +219,7 @@ int main(void) {
         cmocka_unit_test(bf16_values_without_rounding_are_multiplied_exactly),
         cmocka_unit_test(weight_gradients_are_added),
         cmocka_unit_test(plain_weights_stay_in_place_and_rows_are_read),
+        cmocka_unit_test(transposed_weight_is_copied_whatever_its_type),
         cmocka_unit_test(shapes_that_do_not_fit_are_refused),
     };
     return cmocka_run_group_tests_name("linear", tests, NULL, NULL);

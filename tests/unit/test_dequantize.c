@@ -109,6 +109,64 @@ static void a_matrix_worth_threads_is_read_as_its_rows_are(void **state) {
     free(values);
 }
 
+typedef void to_f32(float *restrict, const uint16_t *restrict, size_t);
+typedef void from_f32(uint16_t *restrict, const float *restrict, size_t);
+
+static uint16_t round_one(from_f32 *convert, double x) {
+    const float value = (float)x;
+    uint16_t half;
+    convert(&half, &value, 1);
+    return half;
+}
+
+/* Writes values to bytes that may lie anywhere. */
+static void store(char *bytes, sp_dtype dtype, const float *values, size_t n) {
+    from_f32 *const round = dtype == SP_F16 ? sp_f32_to_f16 : sp_f32_to_bf16;
+    for (size_t i = 0; i < n; i++) {
+        const uint16_t half = round_one(round, (double)values[i]);
+        if (dtype == SP_F32)
+            memcpy(bytes + i * sizeof(float), &values[i], sizeof(float));
+        else
+            memcpy(bytes + i * sizeof half, &half, sizeof half);
+    }
+}
+
+/* Around the tile's width; any rows of it, at any byte, equal the transpose of what is stored. */
+static void transposed_matrix_is_read_as_its_transpose(void **state) {
+    enum { MOST = 201 };
+    static const size_t shapes[][2] = {{1, 1},   {1, 130}, {130, 1},   {3, 7},
+                                       {64, 64}, {65, 63}, {127, 129}, {MOST, 500}};
+    static const sp_dtype types[] = {SP_F32, SP_F16, SP_BF16};
+    for (size_t c = 0; c < sizeof shapes / sizeof shapes[0]; c++)
+        for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
+            const size_t n_out = shapes[c][0], n_in = shapes[c][1], n = n_out * n_in;
+            float *values = calloc(n, sizeof *values), *read = calloc(n + 1, sizeof *read);
+            char *stored = malloc(n * sizeof(float) + 1);
+            assert_true(values != NULL && read != NULL && stored != NULL);
+            for (size_t k = 0; k < n; k++) values[k] = (float)(k * 7919 % 251); /* exact in bf16 */
+            store(stored + 1, types[t], values, n);
+            const sp_tensor tensor = {.dtype = types[t],
+                                      .n_dims = 2,
+                                      .shape = {n_out, n_in},
+                                      .data = stored + 1,
+                                      .is_transposed = true};
+            for (size_t begin = 0; begin < n_out; begin += 1 + n_out / 3) {
+                const size_t n_rows = n_out - begin;
+                read[n_rows * n_in] = -1;
+                sp_tensor_read_rows(&tensor, read, begin, n_rows);
+                for (size_t k = 0; k < n_rows * n_in; k++)
+                    assert_true(read[k] == values[k % n_in * n_out + begin + k / n_in]);
+                assert_true(read[n_rows * n_in] == -1);
+            }
+            sp_tensor_read_rows(&tensor, read, n_out - 1, 1);
+            for (size_t i = 0; i < n_in; i++) assert_true(read[i] == values[i * n_out + n_out - 1]);
+            sp_tensor_read_rows(&tensor, NULL, 0, 0);
+            free(stored);
+            free(read);
+            free(values);
+        }
+}
+
 /* A half-precision number by its definition, with `exponent_bits` 5 (f16) or 8 (bf16). */
 static double value_of(unsigned half, int exponent_bits) {
     const int mantissa_bits = 15 - exponent_bits;
@@ -119,16 +177,6 @@ static double value_of(unsigned half, int exponent_bits) {
     if (exponent == most) return mantissa == 0 ? sign * (double)INFINITY : (double)NAN;
     if (exponent == 0) return sign * ldexp(mantissa, 1 - bias - mantissa_bits);
     return sign * ldexp(mantissa + (1 << mantissa_bits), exponent - bias - mantissa_bits);
-}
-
-typedef void to_f32(float *restrict, const uint16_t *restrict, size_t);
-typedef void from_f32(uint16_t *restrict, const float *restrict, size_t);
-
-static uint16_t round_one(from_f32 *convert, double x) {
-    const float value = (float)x;
-    uint16_t half;
-    convert(&half, &value, 1);
-    return half;
 }
 
 static void check_values(to_f32 *convert, int exponent_bits) {
@@ -190,6 +238,7 @@ int main(void) {
         cmocka_unit_test(rows_read_one_by_one_and_from_any_byte_are_the_same),
         cmocka_unit_test(interleaved_heads_come_back_as_halves),
         cmocka_unit_test(a_matrix_worth_threads_is_read_as_its_rows_are),
+        cmocka_unit_test(transposed_matrix_is_read_as_its_transpose),
         cmocka_unit_test(every_f16_is_its_value_and_f32_rounds_to_the_nearest),
         cmocka_unit_test(every_bf16_is_its_value_and_f32_rounds_to_the_nearest),
         cmocka_unit_test(nan_with_all_mantissa_bits_stays_nan)};
