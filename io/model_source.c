@@ -1,5 +1,6 @@
 #include "io/model_source.h"
 
+#include "io/family_tensors.h"
 #include "io/gguf.h"
 #include "io/gguf_config.h"
 #include "io/gguf_tokenizer.h"
@@ -76,13 +77,17 @@ static sp_status read_stop_ids(sp_model_source *source) {
 
 static sp_status read_folder(sp_model_source *source) {
     sp_safetensors_folder folder = {0};
+    const char *model_type = NULL;
     source->format = "safetensors";
     SP_TRY(load_json_in(&source->config, source->path, "config.json", true));
+    SP_TRY(sp_json_get_string(&model_type, source->config, "model_type", source->path));
     SP_TRY(sp_safetensors_folder_open(&folder, source->path));
     source->tensors = folder.tensors; /* and all else that it holds moves likewise */
     source->n_left_out = folder.n_left_out;
     source->mappings = folder.mappings;
     source->n_mappings = folder.n_mappings;
+    SP_TRY(
+        sp_family_tensors_settle(&source->tensors, &source->n_left_out, model_type, source->path));
     return read_stop_ids(source);
 }
 

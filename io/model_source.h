@@ -17,10 +17,11 @@
 typedef struct sp_model_source {
     char *path;         /* owned, as given */
     const char *format; /* static: "safetensors" or "gguf" */
-    /* Names as in a checkpoint of AutoModelForCausalLM, "model." in front even where the file leaves
-       it out; a GGUF file's "rope_freqs.weight" (llama3's scaling) keeps its name. */
+    /* Names as in a checkpoint of AutoModelForCausalLM, "model." or "transformer." in front even where
+       the file leaves it out; a GGUF file's "rope_freqs.weight" (llama3's scaling) keeps its name.
+       Matrices are [out, in], GPT-2's too, which a folder stores transposed. */
     sp_tensor_table tensors;
-    size_t n_left_out; /* tensors of types that no model here has: buffers of integers */
+    size_t n_left_out; /* tensors that are no weights: buffers, of integers or by their names */
     json_t *config;    /* owned: config.json's object, or a GGUF file's metadata in its keys */
     int32_t *stop_ids; /* [n_stop_ids], owned: where generation ends; generation_config.json's EOS
                           ids, else config.json's; a GGUF file's EOS, EOT and EOM */

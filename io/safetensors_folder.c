@@ -141,24 +141,9 @@ static sp_status read_files(sp_safetensors_folder *folder, const char *path) {
     return sp_fail(SP_BAD_DATA, "'%s': neither %s nor %s in it", path, single_name, index_name);
 }
 
-static sp_status complete_names(sp_safetensors_folder *folder, const char *path) {
-    sp_tensor_table *tensors = &folder->tensors;
-    if (sp_tensor_table_find(tensors, "embed_tokens.weight") == NULL) return SP_OK;
-    for (size_t i = 0; i < tensors->n_entries; i++) {
-        char **name = &tensors->entries[i].name, *longer = NULL;
-        if (strncmp(*name, "lm_head.", 8) == 0) continue;
-        if (asprintf(&longer, "model.%s", *name) < 0)
-            return sp_fail(SP_FAILURE, "no memory for the tensor name '%s'", *name);
-        free(*name);
-        *name = longer;
-    }
-    return sort_tensors(folder, path);
-}
-
 sp_status sp_safetensors_folder_open(sp_safetensors_folder *folder, const char *path) {
     sp_safetensors_folder made = {0};
-    sp_status status = read_files(&made, path);
-    if (status == SP_OK) status = complete_names(&made, path);
+    const sp_status status = read_files(&made, path);
     if (status == SP_OK)
         *folder = made;
     else

@@ -1,7 +1,5 @@
 /* The tensors of a Hugging Face model folder: model.safetensors, or else the shards that
-   model.safetensors.index.json lists ({"weight_map": {tensor: file}}).
-
-   A base model saved on its own leaves "model." out of its names; here they have it. */
+   model.safetensors.index.json lists ({"weight_map": {tensor: file}}). Names are the files' own. */
 #pragma once
 
 #include "base/status.h"

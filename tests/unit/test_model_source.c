@@ -43,16 +43,22 @@ static void copy_file(const fixture *at, const char *name, const char *new_name)
     free(bytes);
 }
 
-/* Writes a file of one tensor without values. */
-static void write_shard(const fixture *at, const char *file, const char *tensor) {
-    char header[256], path[TEMP_PATH_SIZE];
-    unsigned char bytes[256 + 8];
-    const uint64_t n = (uint64_t)snprintf(
-        header, sizeof header, "{\"%s\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}",
-        tensor);
+/* Writes a file of tensors without values; `header` without its braces. */
+static void write_tensors(const fixture *at, const char *file, const char *header) {
+    char path[TEMP_PATH_SIZE];
+    unsigned char bytes[1024];
+    const uint64_t n = strlen(header) + 2;
+    assert_true(n + 8 <= sizeof bytes);
     memcpy(bytes, &n, 8);
-    memcpy(bytes + 8, header, n);
+    snprintf((char *)bytes + 8, sizeof bytes - 8, "{%s}", header);
     temp_write(temp_path(path, at->dir, file), bytes, 8 + n);
+}
+
+static void write_shard(const fixture *at, const char *file, const char *tensor) {
+    char header[256];
+    snprintf(header, sizeof header,
+             "\"%s\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}", tensor);
+    write_tensors(at, file, header);
 }
 
 static void assert_not_opened(const char *path, sp_status wanted, const char *word) {
@@ -245,6 +251,56 @@ static void base_models_names_get_their_prefix(void **state) {
     sp_model_source_close(&source);
 }
 
+/* A member of a safetensors header: a tensor whose dimensions hold a 0, and so no values. */
+#define EMPTY(name, dtype, shape) \
+    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[0,0]}"
+
+static void gpt2s_matrices_are_marked_and_its_buffers_left_out(void **state) {
+    static const char *const headers[] = {
+        EMPTY("wte.weight", "F32", "[9,0]") "," EMPTY("lm_head.weight", "F32", "[9,0]"),
+        EMPTY("h.0.attn.c_attn.weight", "F16", "[0,12]") "," EMPTY(
+            "h.0.attn.c_attn.bias", "F16", "[0]") "," EMPTY("h.0.mlp.c_fc.weight", "F32", "[0,16]"),
+        EMPTY("h.0.attn.bias", "F32", "[1,1,0,8]") "," EMPTY("h.0.attn.masked_bias", "F32", "[0]"),
+        EMPTY("h.1.attn.bias", "U8", "[1,1,0,8]") "," EMPTY("h.2.attn.bias", "BOOL", "[0,8]")};
+    const fixture *at = *state;
+    sp_model_source source = {0};
+    char header[1024];
+    snprintf(header, sizeof header, "%s,%s,%s,%s", headers[0], headers[1], headers[2], headers[3]);
+    write_tensors(at, "model.safetensors", header);
+    for (size_t is_gpt2 = 0; is_gpt2 < 2; is_gpt2++) {
+        write_text(at, "config.json", is_gpt2 ? "{\"model_type\": \"gpt2\"}" : "{}");
+        assert_int_equal(sp_model_source_open(&source, at->dir), SP_OK);
+        assert_int_equal(source.tensors.n_entries, 5);
+        assert_int_equal(source.n_left_out, 4);
+        const sp_tensor *table = sp_tensor_table_find(&source.tensors, "transformer.wte.weight");
+        const sp_tensor *qkv =
+            sp_tensor_table_find(&source.tensors, "transformer.h.0.attn.c_attn.weight");
+        const sp_tensor *bias =
+            sp_tensor_table_find(&source.tensors, "transformer.h.0.attn.c_attn.bias");
+        assert_true(table != NULL && table->shape[0] == 9 && !table->is_transposed);
+        assert_true(bias != NULL && !bias->is_transposed);
+        assert_non_null(sp_tensor_table_find(&source.tensors, "lm_head.weight"));
+        assert_int_equal(qkv->is_transposed, is_gpt2);
+        assert_true(qkv->shape[1 - is_gpt2] == 12 && qkv->shape[is_gpt2] == 0);
+        sp_model_source_close(&source);
+    }
+    write_text(at, "config.json", "{\"model_type\": 2}");
+    assert_not_opened(at->dir, SP_BAD_DATA, "model_type");
+}
+
+static void llamas_frequencies_are_left_out(void **state) {
+    const fixture *at = *state;
+    sp_model_source source = {0};
+    write_text(at, "config.json", "{\"model_type\": \"llama\"}");
+    write_tensors(at, "model.safetensors",
+                  EMPTY("model.embed_tokens.weight", "F32", "[9,0]") "," EMPTY(
+                      "model.layers.0.self_attn.rotary_emb.inv_freq", "F32", "[0]"));
+    assert_int_equal(sp_model_source_open(&source, at->dir), SP_OK);
+    assert_int_equal(source.tensors.n_entries, 1);
+    assert_int_equal(source.n_left_out, 1);
+    sp_model_source_close(&source);
+}
+
 static void index_that_contradicts_its_folder_is_refused(void **state) {
     static const struct {
         const char *index, *word;
@@ -363,6 +419,8 @@ int main(void) {
         WITH_FOLDER(rope_scaling_of_a_gguf_goes_on_under_its_name),
         WITH_FOLDER(heads_that_do_not_divide_a_ggufs_rows_are_refused),
         WITH_FOLDER(base_models_names_get_their_prefix),
+        WITH_FOLDER(gpt2s_matrices_are_marked_and_its_buffers_left_out),
+        WITH_FOLDER(llamas_frequencies_are_left_out),
         WITH_FOLDER(index_that_contradicts_its_folder_is_refused),
         WITH_FOLDER(folder_without_what_a_model_needs_is_refused),
         WITH_FOLDER(every_kind_is_described),
