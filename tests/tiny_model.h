@@ -13,6 +13,8 @@ typedef struct tiny_model {
 typedef struct tiny_shape {
     size_t d_model, n_layers, n_heads, n_kv_heads, head_dim, d_ffn, vocab_size;
     bool is_tied;
+    const char *family;  /* NULL: llama */
+    const char *options; /* a JSON object whose members are put into the config, or NULL */
 } tiny_shape;
 
 /* Makes a model whose linear weights keep their input's size and whose norms are around 1, the same

@@ -48,6 +48,7 @@ sp_status sp_batch_add_row(sp_batch *batch, sp_side side, int32_t id) {
         const size_t capacity = next_capacity(rows->row_capacity);
         SP_TRY(grow(&rows->ids, capacity, sizeof *rows->ids));
         SP_TRY(grow(&rows->positions, capacity, sizeof *rows->positions));
+        SP_TRY(grow(&rows->rope_rows, capacity, sizeof *rows->rope_rows));
         SP_TRY(grow(&rows->targets, capacity, sizeof *rows->targets));
         SP_TRY(grow(&rows->target_loss, capacity, sizeof *rows->target_loss));
         rows->row_capacity = capacity;
@@ -56,6 +57,7 @@ sp_status sp_batch_add_row(sp_batch *batch, sp_side side, int32_t id) {
     const size_t before = seq->parent == SP_NO_PARENT ? 0 : rows->seqs[seq->parent].len;
     rows->ids[rows->n_rows] = id;
     rows->positions[rows->n_rows] = (uint32_t)(before + seq->len);
+    rows->rope_rows[rows->n_rows] = 0;
     rows->targets[rows->n_rows] = SP_NO_TARGET;
     rows->target_loss[rows->n_rows] = 0;
     rows->n_rows++;
@@ -89,6 +91,7 @@ void sp_batch_free(sp_batch *batch) {
         free(rows->samples);
         free(rows->ids);
         free(rows->positions);
+        free(rows->rope_rows);
         free(rows->targets);
         free(rows->target_loss);
     }

@@ -30,6 +30,8 @@ typedef struct sp_rows {
        before it. */
     int32_t *ids;        /* [n_rows] */
     uint32_t *positions; /* [n_rows] */
+    uint32_t *rope_rows; /* [n_rows] what the side's model turns them by: it fills these before a
+                            pass (model/transformer.h) */
     /* What the row after it is to be: a token, or SP_NO_TARGET. Only the decoder's are read. */
     int32_t *targets;     /* [n_rows] */
     uint8_t *target_loss; /* [n_rows], an sp_loss */

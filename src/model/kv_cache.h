@@ -8,7 +8,10 @@ typedef struct sp_kv_cache {
     size_t n_layers, n_seqs, capacity, kv_width; /* capacity: rows a sequence */
     float *k, *v;                                /* [n_layers, n_seqs, capacity, kv_width], owned */
     size_t *lens;                                /* [n_seqs] rows so far, owned */
-} sp_kv_cache;                                   /* all zero: empty */
+    /* [n_seqs], owned: which will be longer in the end than sp_longrope_switch(), where the model
+       has one; set before the first rows. All false at first. */
+    bool *is_long;
+} sp_kv_cache; /* all zero: empty */
 
 SP_NODISCARD sp_status sp_kv_cache_create(sp_kv_cache *cache, const sp_model_config *config,
                                           size_t n_seqs, size_t capacity);

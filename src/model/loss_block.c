@@ -15,7 +15,7 @@ typedef struct loss_block {
 
 /* Rows with a target, [n, d_model]: before the norm, and dL/d(after the norm). */
 typedef struct kept_rows {
-    float *gathered, *dnormed, *rstd;
+    float *gathered, *dnormed, *stats;
 } kept_rows;
 
 static size_t matrix_bytes(size_t n, size_t d) { return sp_arena_bytes(n * d * sizeof(float)); }
@@ -23,7 +23,7 @@ static size_t matrix_bytes(size_t n, size_t d) { return sp_arena_bytes(n * d * s
 static kept_rows lay_out(char *kept, size_t n, size_t d) {
     return (kept_rows){.gathered = (float *)(void *)kept,
                        .dnormed = (float *)(void *)(kept + matrix_bytes(n, d)),
-                       .rstd = (float *)(void *)(kept + 2 * matrix_bytes(n, d))};
+                       .stats = (float *)(void *)(kept + 2 * matrix_bytes(n, d))};
 }
 
 static size_t count_targets(const sp_rows *rows) {
@@ -45,7 +45,7 @@ static sp_cost cost(const sp_block *block, const sp_batch *batch) {
     return (sp_cost){
         .flop_forward = product,
         .flop_backward = product,
-        .bytes_kept = 2 * matrix_bytes(n, d) + matrix_bytes(n, 1),
+        .bytes_kept = 2 * matrix_bytes(n, d) + matrix_bytes(n, SP_NORM_STATS),
         .bytes_scratch = matrix_bytes(n, d) + sp_arena_bytes(n * sizeof(double)) +
                          sp_arena_bytes(n * sizeof(int32_t)) + matrix_bytes(n, 1) +
                          sp_arena_bytes(n) +
@@ -75,8 +75,7 @@ static void forward(const sp_block *block, sp_batch *batch, float *y, const floa
         targets[i] = rows->targets[r];
         scale[i++] = batch->loss_scale[rows->target_loss[r]];
     }
-    const sp_rmsnorm norm = sp_norm_make(self->norm, self->config);
-    sp_rmsnorm_forward(&norm, normed, at.rstd, at.gathered, n);
+    sp_norm_forward(self->norm, self->config, normed, at.stats, at.gathered, n);
     if (batch->is_training)
         sp_cross_entropy_backward(self->head, nll, at.dnormed, NULL, NULL, normed, targets, scale,
                                   n, room);
@@ -103,9 +102,7 @@ static void backward(const sp_block *block, sp_batch *batch, float *dx, float *d
     const size_t d = self->config->d_model, n = count_targets(rows);
     const kept_rows at = lay_out(kept, n, d);
     float *dgathered = sp_arena_push(scratch, n * d * sizeof(float));
-    const sp_rmsnorm norm = sp_norm_make(self->norm, self->config);
-    sp_rmsnorm_backward(&norm, dgathered, 0, sp_norm_grad(self->norm), at.dnormed, at.gathered,
-                        at.rstd, n);
+    sp_norm_backward(self->norm, self->config, dgathered, 0, at.dnormed, at.gathered, at.stats, n);
     for (size_t r = 0, i = 0; r < rows->n_rows; r++) {
         if (rows->targets[r] == SP_NO_TARGET)
             memset(dx + r * d, 0, d * sizeof *dx);

@@ -1,8 +1,6 @@
 /* The linear layers of a transformer layer, by role; LoRA targets name them so. */
 #pragma once
 
-#include "model/model_config.h"
-
 typedef enum sp_role {
     SP_ROLE_Q,
     SP_ROLE_K,
@@ -14,12 +12,4 @@ typedef enum sp_role {
     SP_N_ROLES
 } sp_role;
 
-typedef struct sp_role_info {
-    const char *name;   /* as in encoder.lora.targets: "q" */
-    const char *module; /* as in Llama checkpoints: "self_attn.q_proj" */
-} sp_role_info;
-extern const sp_role_info sp_roles[SP_N_ROLES];
-
-/* Rows and columns of a role's weight [n_out, n_in]. */
-size_t sp_role_n_out(sp_role role, const sp_model_config *config);
-size_t sp_role_n_in(sp_role role, const sp_model_config *config);
+extern const char *const sp_role_names[SP_N_ROLES]; /* as in encoder.lora.targets: "q" */

@@ -10,8 +10,8 @@ typedef struct take_block {
     sp_side side;
 } take_block;
 
-/* What forward keeps: the gathered rows [n_taken, d_model], then rstd [n_taken]. */
-static float *kept_rstd(char *kept, size_t n_taken, size_t d) {
+/* What forward keeps: the gathered rows [n_taken, d_model], then the norm's stats. */
+static float *kept_stats(char *kept, size_t n_taken, size_t d) {
     return (float *)(void *)(kept + sp_arena_bytes(n_taken * d * sizeof(float)));
 }
 
@@ -23,7 +23,8 @@ static size_t n_out_rows(const sp_block *block, const sp_batch *batch) {
 static sp_cost cost(const sp_block *block, const sp_batch *batch) {
     const size_t n = batch->n_taken, d = block->n_in;
     return (sp_cost){
-        .bytes_kept = sp_arena_bytes(n * d * sizeof(float)) + sp_arena_bytes(n * sizeof(float)),
+        .bytes_kept = sp_arena_bytes(n * d * sizeof(float)) +
+                      sp_arena_bytes(SP_NORM_STATS * n * sizeof(float)),
         .bytes_scratch = sp_arena_bytes(n * d * sizeof(float)),
     };
 }
@@ -36,8 +37,8 @@ static void forward(const sp_block *block, sp_batch *batch, float *y, const floa
     float *gathered = (float *)(void *)kept;
     for (size_t i = 0; i < batch->n_taken; i++)
         memcpy(gathered + i * d, x + batch->taken[i] * d, d * sizeof *x);
-    const sp_rmsnorm norm = sp_norm_make(self->norm, self->config);
-    sp_rmsnorm_forward(&norm, y, kept_rstd(kept, batch->n_taken, d), gathered, batch->n_taken);
+    sp_norm_forward(self->norm, self->config, y, kept_stats(kept, batch->n_taken, d), gathered,
+                    batch->n_taken);
 }
 
 static void backward(const sp_block *block, sp_batch *batch, float *dx, float *dy, const float *x,
@@ -46,9 +47,8 @@ static void backward(const sp_block *block, sp_batch *batch, float *dx, float *d
     const take_block *self = (const take_block *)block;
     const size_t d = self->config->d_model, n = batch->n_taken;
     float *dgathered = sp_arena_push(scratch, n * d * sizeof(float));
-    const sp_rmsnorm norm = sp_norm_make(self->norm, self->config);
-    sp_rmsnorm_backward(&norm, dgathered, 0, sp_norm_grad(self->norm), dy, (float *)(void *)kept,
-                        kept_rstd(kept, n, d), n);
+    sp_norm_backward(self->norm, self->config, dgathered, 0, dy, (float *)(void *)kept,
+                     kept_stats(kept, n, d), n);
     memset(dx, 0, batch->rows[self->side].n_rows * d * sizeof *dx);
     for (size_t i = 0; i < n; i++)
         memcpy(dx + batch->taken[i] * d, dgathered + i * d, d * sizeof *dx);

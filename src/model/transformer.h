@@ -15,7 +15,8 @@ typedef enum sp_training { SP_TRAIN_NONE, SP_TRAIN_LORA, SP_TRAIN_FULL } sp_trai
 typedef struct sp_lora_options {
     size_t rank;
     double alpha, dropout;
-    bool targets[SP_N_ROLES];
+    bool targets[SP_N_ROLES]; /* a fused matrix has an adapter if any of its roles is one */
+    bool targets_embedding;
 } sp_lora_options;
 
 typedef struct sp_transformer {
@@ -26,6 +27,7 @@ typedef struct sp_transformer {
     sp_norm final_norm;
     sp_rope rope;
     float *rope_tables; /* owned: cos, then sin */
+    size_t name_begin;  /* where a parameter's name goes on as its tensor's, behind the prefix */
 } sp_transformer;
 
 /* Makes a model over `weights` (borrowed) into *transformer and declares its trained parameters
@@ -41,7 +43,20 @@ SP_NODISCARD sp_status sp_transformer_create(sp_transformer **transformer,
 SP_NODISCARD sp_status sp_transformer_bind(sp_transformer *transformer, uint64_t seed,
                                            const sp_tensor_table *tensors, const char *where);
 
-/* Makes sure that positions below n_positions have their rotary tables. */
+/* Makes sure that positions below n_positions have their rotary tables. SP_BAD_DATA: they are
+   learned, and so many are not. */
 SP_NODISCARD sp_status sp_transformer_reserve(sp_transformer *transformer, size_t n_positions);
+
+/* Makes a model ready for a pass over rows: reserves their positions and fills rows->rope_rows. A
+   sequence turns by the frequencies of its whole length: with its parent, or with its longest
+   child. */
+SP_NODISCARD sp_status sp_transformer_prepare(sp_transformer *transformer, sp_rows *rows);
+
+/* The row of the rotary tables for a position in a sequence that is_long, or not. */
+static inline uint32_t sp_transformer_rope_row(const sp_transformer *transformer, uint32_t position,
+                                               bool is_long) {
+    return sp_longrope_switch(&transformer->weights->config) > 0 ? 2 * position + is_long
+                                                                 : position;
+}
 
 void sp_transformer_destroy(sp_transformer *transformer); /* NULL is fine */

@@ -33,99 +33,152 @@ static sp_status load_vector(float **out, const sp_tensor_table *tensors, const 
     return SP_OK;
 }
 
-static sp_status load_layer(sp_layer_weights *layer, size_t l, const sp_model_config *config,
-                            const sp_tensor_table *tensors, sp_precision precision,
-                            const char *where) {
-    char name[NAME_SIZE];
-    for (sp_role role = 0; role < SP_N_ROLES; role++) {
-        const sp_tensor *tensor = NULL;
-        snprintf(name, sizeof name, "model.layers.%zu.%s.weight", l, sp_roles[role].module);
-        SP_TRY(sp_weights_find(&tensor, tensors, name, sp_role_n_out(role, config),
-                               sp_role_n_in(role, config), where));
-        SP_TRY(sp_linear_create(&layer->linears[role], tensor, NULL, precision));
-    }
-    snprintf(name, sizeof name, "model.layers.%zu.input_layernorm.weight", l);
-    SP_TRY(load_vector(&layer->attention_norm, tensors, name, config->d_model, where));
-    snprintf(name, sizeof name, "model.layers.%zu.post_attention_layernorm.weight", l);
-    return load_vector(&layer->ffn_norm, tensors, name, config->d_model, where);
+/* `name` is without ".weight" and ".bias". */
+static sp_status load_norm(sp_norm_weights *norm, const sp_model_config *config,
+                           const sp_tensor_table *tensors, const char *name, const char *where) {
+    char full[NAME_SIZE];
+    snprintf(full, sizeof full, "%s.weight", name);
+    SP_TRY(load_vector(&norm->weight, tensors, full, config->d_model, where));
+    if (!config->family->has_layernorm) return SP_OK;
+    snprintf(full, sizeof full, "%s.bias", name);
+    return load_vector(&norm->bias, tensors, full, config->d_model, where);
 }
 
-static sp_status load_body(sp_weights *weights, const sp_tensor_table *tensors,
-                           sp_precision precision, const char *where) {
+/* What the load of one model shares. */
+typedef struct loading {
+    const sp_tensor_table *tensors;
+    sp_precision precision;
+    const char *where;
+} loading;
+
+static sp_status load_matrix(sp_linear **linear, size_t l, sp_role role,
+                             const sp_model_config *config, const loading *from) {
+    const sp_family *family = config->family;
+    const sp_tensor *weight = NULL, *bias = NULL;
+    const size_t n_out = sp_matrix_n_out(config, role);
+    char name[NAME_SIZE];
+    snprintf(name, sizeof name, "%s.%zu.%s.weight", family->layers, l, family->modules[role]);
+    SP_TRY(sp_weights_find(&weight, from->tensors, name, n_out, sp_matrix_n_in(config, role),
+                           from->where));
+    if (config->has_bias[role]) {
+        snprintf(name, sizeof name, "%s.%zu.%s.bias", family->layers, l, family->modules[role]);
+        SP_TRY(sp_weights_find(&bias, from->tensors, name, 0, n_out, from->where));
+    }
+    return sp_linear_create(linear, weight, bias, from->precision);
+}
+
+static sp_status load_layer(sp_layer_weights *layer, size_t l, const sp_model_config *config,
+                            const loading *from) {
+    const sp_family *family = config->family;
+    char name[NAME_SIZE];
+    for (sp_role role = 0; role < SP_N_ROLES; role++)
+        if (sp_matrix_n_out(config, role) > 0)
+            SP_TRY(load_matrix(&layer->linears[role], l, role, config, from));
+    snprintf(name, sizeof name, "%s.%zu.%s", family->layers, l, family->attention_norm);
+    SP_TRY(load_norm(&layer->attention_norm, config, from->tensors, name, from->where));
+    snprintf(name, sizeof name, "%s.%zu.%s", family->layers, l, family->ffn_norm);
+    return load_norm(&layer->ffn_norm, config, from->tensors, name, from->where);
+}
+
+static sp_status load_body(sp_weights *weights, const loading *from) {
     const sp_model_config *config = &weights->config;
     weights->layers = calloc(config->n_layers, sizeof *weights->layers);
     if (weights->layers == NULL) return sp_fail(SP_FAILURE, "no memory for layers");
     for (size_t l = 0; l < config->n_layers; l++)
-        SP_TRY(load_layer(&weights->layers[l], l, config, tensors, precision, where));
-    return load_vector(&weights->final_norm, tensors, "model.norm.weight", config->d_model, where);
+        SP_TRY(load_layer(&weights->layers[l], l, config, from));
+    return load_norm(&weights->final_norm, config, from->tensors, config->family->final_norm,
+                     from->where);
 }
 
-static sp_status load_head(sp_weights *weights, const sp_tensor_table *tensors,
-                           sp_precision precision, const char *where) {
-    const sp_model_config *config = &weights->config;
+static sp_status load_head(sp_weights *weights, const loading *from) {
+    sp_model_config *config = &weights->config;
     const sp_tensor *head = &weights->embedding;
+    if (config->may_tie_word_embeddings &&
+        sp_tensor_table_find(from->tensors, "lm_head.weight") == NULL)
+        config->tie_word_embeddings = true;
     if (!config->tie_word_embeddings)
-        SP_TRY(sp_weights_find(&head, tensors, "lm_head.weight", config->vocab_size,
-                               config->d_model, where));
-    return sp_linear_create(&weights->head, head, NULL, precision);
+        SP_TRY(sp_weights_find(&head, from->tensors, "lm_head.weight", config->vocab_size,
+                               config->d_model, from->where));
+    return sp_linear_create(&weights->head, head, NULL, from->precision);
 }
 
 /* GGUF files of Llama 3.1 and later carry llama3's scaling as divisors of the frequencies. */
-static sp_status load_frequencies(sp_weights *weights, const sp_tensor_table *tensors,
-                                  const char *where) {
-    const sp_model_config *config = &weights->config;
-    const size_t n = config->head_dim / 2;
-    void *values = NULL;
-    SP_TRY(sp_alloc_array(&values, n, sizeof(float), "rotary frequencies"));
-    weights->inv_freq = values;
-    sp_rope_make_inv_freq(weights->inv_freq, config->head_dim, config->rope_theta,
-                          config->has_rope_scaling ? &config->rope_scaling : NULL);
-    if (sp_tensor_table_find(tensors, "rope_freqs.weight") == NULL) return SP_OK;
+static sp_status divide_frequencies(sp_weights *weights, const loading *from) {
+    const size_t n = weights->config.rotary_dim / 2;
     float *divisors = NULL;
-    SP_TRY(load_vector(&divisors, tensors, "rope_freqs.weight", n, where));
+    if (n == 0 || sp_tensor_table_find(from->tensors, "rope_freqs.weight") == NULL) return SP_OK;
+    SP_TRY(load_vector(&divisors, from->tensors, "rope_freqs.weight", n, from->where));
     sp_status status = SP_OK;
     for (size_t i = 0; i < n; i++) {
         if (!(divisors[i] > 0) || isinf(divisors[i]))
-            status = sp_fail(SP_BAD_DATA, "'%s': 'rope_freqs.weight' holds %g", where,
+            status = sp_fail(SP_BAD_DATA, "'%s': 'rope_freqs.weight' holds %g", from->where,
                              (double)divisors[i]);
         weights->inv_freq[i] /= divisors[i];
+        weights->inv_freq[n + i] /= divisors[i];
     }
     free(divisors);
     return status;
 }
 
+static sp_status load_frequencies(sp_weights *weights, const loading *from) {
+    const sp_model_config *config = &weights->config;
+    const size_t n = config->rotary_dim / 2;
+    void *values = NULL;
+    SP_TRY(sp_alloc_array(&values, 2 * n, sizeof(float), "rotary frequencies"));
+    weights->inv_freq = values;
+    for (int is_long = 0; is_long < 2; is_long++)
+        sp_rope_make_inv_freq(weights->inv_freq + (is_long ? n : 0), config->rotary_dim,
+                              config->rope_theta, &config->rope_scaling, is_long);
+    return divide_frequencies(weights, from);
+}
+
+static sp_status load_tables(sp_weights *weights, const loading *from) {
+    const sp_model_config *config = &weights->config;
+    const sp_family *family = config->family;
+    const sp_tensor *table = NULL;
+    char name[NAME_SIZE];
+    snprintf(name, sizeof name, "%s.weight", family->embedding);
+    SP_TRY(sp_weights_find(&table, from->tensors, name, config->vocab_size, config->d_model,
+                           from->where));
+    weights->embedding = *table;
+    if (!family->has_learned_positions) return load_frequencies(weights, from);
+    snprintf(name, sizeof name, "%s.weight", family->positions);
+    SP_TRY(sp_weights_find(&table, from->tensors, name, config->max_positions, config->d_model,
+                           from->where));
+    weights->positions = *table;
+    return SP_OK;
+}
+
 sp_status sp_weights_load(sp_weights *weights, const sp_tensor_table *tensors, const json_t *json,
                           sp_precision precision, sp_weights_part part, const char *where) {
+    const loading from = {.tensors = tensors, .precision = precision, .where = where};
     sp_weights made = {0};
-    const sp_tensor *embedding = NULL;
-    SP_TRY(sp_model_config_read(&made.config, json, where));
-    sp_status status = sp_weights_find(&embedding, tensors, "model.embed_tokens.weight",
-                                       made.config.vocab_size, made.config.d_model, where);
-    if (status != SP_OK) goto cleanup;
-    made.embedding = *embedding;
-    status = load_frequencies(&made, tensors, where);
-    if (status == SP_OK && part >= SP_WEIGHTS_BODY)
-        status = load_body(&made, tensors, precision, where);
-    if (status == SP_OK && part == SP_WEIGHTS_ALL)
-        status = load_head(&made, tensors, precision, where);
-    if (status != SP_OK) goto cleanup;
-    *weights = made;
-    made = (sp_weights){0};
-
-cleanup:
+    sp_status status = sp_model_config_read(&made.config, json, where);
+    if (status == SP_OK) status = load_tables(&made, &from);
+    if (status == SP_OK && part >= SP_WEIGHTS_BODY) status = load_body(&made, &from);
+    if (status == SP_OK && part == SP_WEIGHTS_ALL) status = load_head(&made, &from);
+    if (status == SP_OK) {
+        *weights = made;
+        made = (sp_weights){0};
+    }
     sp_weights_free(&made);
     return status;
+}
+
+static void free_norm(sp_norm_weights *norm) {
+    free(norm->weight);
+    free(norm->bias);
 }
 
 void sp_weights_free(sp_weights *weights) {
     for (size_t l = 0; weights->layers != NULL && l < weights->config.n_layers; l++) {
         sp_layer_weights *layer = &weights->layers[l];
         for (sp_role role = 0; role < SP_N_ROLES; role++) sp_linear_destroy(layer->linears[role]);
-        free(layer->attention_norm);
-        free(layer->ffn_norm);
+        free_norm(&layer->attention_norm);
+        free_norm(&layer->ffn_norm);
     }
     free(weights->layers);
-    free(weights->final_norm);
+    free_norm(&weights->final_norm);
     sp_linear_destroy(weights->head);
     free(weights->inv_freq);
     *weights = (sp_weights){0};

@@ -5,27 +5,34 @@
 #pragma once
 
 #include "model/model_config.h"
-#include "model/roles.h"
 #include "tensor/linear.h"
 #include "tensor/tensor_table.h"
 
+typedef struct sp_norm_weights {
+    float *weight; /* [d_model] */
+    float *bias;   /* [d_model], or NULL */
+} sp_norm_weights;
+
 typedef struct sp_layer_weights {
-    sp_linear *linears[SP_N_ROLES];
-    float *attention_norm, *ffn_norm; /* [d_model] */
+    sp_linear *linears[SP_N_ROLES]; /* NULL where no matrix stands */
+    sp_norm_weights attention_norm, ffn_norm;
 } sp_layer_weights;
 
 typedef struct sp_weights {
     sp_model_config config;
     sp_tensor embedding;      /* [vocab_size, d_model], borrowed */
+    sp_tensor positions;      /* [max_positions, d_model], borrowed, where they are learned */
     sp_layer_weights *layers; /* [n_layers] */
-    float *final_norm;        /* [d_model] */
-    sp_linear *head;          /* [vocab_size, d_model], or NULL */
-    float *inv_freq;          /* [head_dim / 2] rotary angle a position, radians */
-} sp_weights;                 /* all zero: empty */
+    sp_norm_weights final_norm;
+    sp_linear *head; /* [vocab_size, d_model], or NULL */
+    /* [2, rotary_dim / 2] rotary angle a position, radians: of sequences up to
+       sp_longrope_switch(), and of longer ones; equal where the model has no such choice. */
+    float *inv_freq;
+} sp_weights; /* all zero: empty */
 
 /* What of a model is loaded. */
 typedef enum sp_weights_part {
-    SP_WEIGHTS_FRAME, /* config, embedding and rotary frequencies: all else is trained */
+    SP_WEIGHTS_FRAME, /* config, embeddings and rotary frequencies: all else is trained */
     SP_WEIGHTS_BODY,  /* and the layers and final norm */
     SP_WEIGHTS_ALL    /* and the output head */
 } sp_weights_part;

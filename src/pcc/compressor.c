@@ -109,19 +109,10 @@ void sp_compressor_destroy(sp_compressor *c) {
     free(c);
 }
 
-static size_t n_positions(const sp_rows *rows) {
-    size_t n = 0;
-    for (size_t r = 0; r < rows->n_rows; r++)
-        if (rows->positions[r] >= n) n = rows->positions[r] + 1;
-    return n;
-}
-
-sp_status sp_compressor_reserve(sp_compressor *c, const sp_batch *batch, size_t begin, size_t end,
+sp_status sp_compressor_reserve(sp_compressor *c, sp_batch *batch, size_t begin, size_t end,
                                 bool keep, sp_arena *arena) {
-    if (c->encoder != NULL)
-        SP_TRY(sp_transformer_reserve(c->encoder, n_positions(&batch->rows[SP_ENCODER])));
-    if (c->decoder != NULL)
-        SP_TRY(sp_transformer_reserve(c->decoder, n_positions(&batch->rows[SP_DECODER])));
+    if (c->encoder != NULL) SP_TRY(sp_transformer_prepare(c->encoder, &batch->rows[SP_ENCODER]));
+    if (c->decoder != NULL) SP_TRY(sp_transformer_prepare(c->decoder, &batch->rows[SP_DECODER]));
     arena->used = 0;
     return sp_arena_reserve(arena, sp_chain_arena_bytes(&c->chain, begin, end, batch, keep),
                             "activations");

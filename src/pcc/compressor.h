@@ -41,9 +41,9 @@ SP_NODISCARD sp_status sp_compressor_create(sp_compressor **compressor,
                                             const sp_compressor_options *options);
 void sp_compressor_destroy(sp_compressor *compressor); /* NULL is fine */
 
-/* Makes rotary tables and arena ready for a batch: call before each pass. `end` is the chain's
-   length or less. SP_FAILURE: no memory. */
-SP_NODISCARD sp_status sp_compressor_reserve(sp_compressor *compressor, const sp_batch *batch,
+/* Makes both models and the arena ready for a batch: call before each pass. `end` is the chain's
+   length or less. SP_FAILURE: no memory; SP_BAD_DATA: more positions than a model has learned. */
+SP_NODISCARD sp_status sp_compressor_reserve(sp_compressor *compressor, sp_batch *batch,
                                              size_t begin, size_t end, bool keep, sp_arena *arena);
 
 /* Writes memory [n_taken, d_enc] of a batch whose encoder rows are filled. SP_FAILURE: no memory. */

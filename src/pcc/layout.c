@@ -54,9 +54,18 @@ static sp_status add_ids(const sp_layout *layout, sp_batch *batch, int32_t befor
     return SP_OK;
 }
 
+/* Whether prefix and branch are more rows than the decoder's first frequencies serve. */
+static bool is_long(const sp_layout *layout, size_t n_slots, size_t branch_len) {
+    const size_t prefix_len = n_slots + 2 + (layout->bos != SP_NO_TOKEN ? 1 : 0);
+    return layout->longrope_switch > 0 && prefix_len + branch_len > layout->longrope_switch;
+}
+
 sp_status sp_layout_add_sample(const sp_layout *layout, sp_batch *batch, const sp_sample *sample) {
-    size_t slot = batch->n_taken;
     const size_t n_slots = sp_layout_n_slots(layout, sample->n_encoder_ids);
+    const bool completes = sample->completes && sample->n_next_ids > 0;
+    const bool shares = is_long(layout, n_slots, 1 + sample->n_decoder_ids) ==
+                        is_long(layout, n_slots, sample->n_next_ids);
+    size_t slot = batch->n_taken, same_slot = slot;
     SP_TRY(sp_layout_add_encoder(layout, batch, sample->encoder_ids, sample->n_encoder_ids,
                                  sample->key));
     int32_t prefix = 0, branch = 0;
@@ -67,7 +76,9 @@ sp_status sp_layout_add_sample(const sp_layout *layout, sp_batch *batch, const s
         SP_TRY(add_ids(layout, batch, branch, branch, sample->decoder_ids, sample->n_decoder_ids,
                        SP_RECONSTRUCTION));
     }
-    if (sample->completes && sample->n_next_ids > 0) {
+    if (sample->reconstructs && completes && !shares)
+        SP_TRY(sp_layout_add_prefix(layout, batch, &n_slots, 1, &same_slot, sample->key, &prefix));
+    if (completes) {
         SP_TRY(sp_batch_add_seq(batch, SP_DECODER, prefix, sample->key, &branch));
         SP_TRY(add_ids(layout, batch, prefix, branch, sample->next_ids, sample->n_next_ids,
                        SP_COMPLETION));

@@ -5,7 +5,8 @@
        branches  <ae> x, targets x EOS          (reconstruction)
                  y, targets y EOS               (completion; y_0 is the target of the row of </mem>)
 
-   Both branches are children of one prefix. Nothing is padded. */
+   Both branches are children of one prefix, unless the decoder would read it differently for each:
+   then of two that are alike. Nothing is padded. */
 #pragma once
 
 #include "chain/batch.h"
@@ -15,10 +16,12 @@
 typedef enum sp_marker { SP_MARKER_MEM, SP_MARKER_END_MEM, SP_MARKER_AE, SP_N_MARKERS } sp_marker;
 
 typedef struct sp_layout {
-    size_t segment_tokens; /* of a full segment, in encoder tokens */
-    size_t ratio;          /* encoder tokens a slot */
-    bool slots_are_fixed;  /* a short segment gets a full one's slots */
-    int32_t bos, eos;      /* the decoder's, or SP_NO_TOKEN: then without */
+    size_t segment_tokens;  /* of a full segment, in encoder tokens */
+    size_t ratio;           /* encoder tokens a slot */
+    bool slots_are_fixed;   /* a short segment gets a full one's slots */
+    int32_t bos, eos;       /* the decoder's, or SP_NO_TOKEN: then without */
+    size_t longrope_switch; /* the decoder's, sp_longrope_switch(): branches on either side of it
+                               do not share a prefix */
 } sp_layout;
 
 typedef struct sp_sample {

@@ -15,7 +15,8 @@ typedef struct decoding {
     sp_extension *extensions; /* [n_seqs] of the sequences that still go on */
     size_t n_going_on;
     float *x, *logits;
-    int32_t *next; /* [n_seqs] the token that each of them read last, or is to read */
+    int32_t *next;       /* [n_seqs] the token that each of them is to read */
+    uint32_t *positions; /* [n_seqs] where it stands */
 } decoding;
 
 static size_t longest(const sp_rows *prompts) {
@@ -25,21 +26,36 @@ static size_t longest(const sp_rows *prompts) {
     return most;
 }
 
+/* Rows that a sequence may come to: its prompt's, then all new ones, as far as the model has
+   positions. */
+static size_t most_rows(const decoding *d, size_t prompt_len) {
+    const sp_model_config *c = &d->transformer->weights->config;
+    const size_t most = prompt_len + d->limits->max_new_tokens;
+    if (!c->family->has_learned_positions || most <= c->max_positions) return most;
+    return prompt_len > c->max_positions ? prompt_len : c->max_positions;
+}
+
 static sp_status reserve(decoding *d, const sp_rows *prompts) {
     const sp_model_config *c = &d->transformer->weights->config;
-    const size_t n = prompts->n_seqs, capacity = longest(prompts) + d->limits->max_new_tokens;
+    const size_t n = prompts->n_seqs, capacity = most_rows(d, longest(prompts));
     const size_t n_rows = prompts->n_rows > n ? prompts->n_rows : n;
-    void *x = NULL, *logits = NULL, *next = NULL, *extensions = NULL, *ids = NULL, *lens = NULL;
+    void *x = NULL, *logits = NULL, *next = NULL, *positions = NULL, *extensions = NULL;
+    void *ids = NULL, *lens = NULL;
     SP_TRY(sp_transformer_reserve(d->transformer, capacity));
     SP_TRY(sp_kv_cache_create(&d->cache, c, n, capacity));
-    SP_TRY(sp_arena_reserve(&d->arena, sp_extend_scratch_bytes(d->transformer, n_rows, n),
-                            "decoding"));
+    for (size_t s = 0; s < n; s++)
+        d->cache.is_long[s] = most_rows(d, prompts->seqs[s].len) > sp_longrope_switch(c);
+    const size_t extend = sp_extend_scratch_bytes(d->transformer, n_rows, n);
+    const size_t embed = sp_embed_scratch_bytes(&d->transformer->embedding, n_rows);
+    SP_TRY(sp_arena_reserve(&d->arena, extend > embed ? extend : embed, "decoding"));
     SP_TRY(sp_alloc_array(&x, n_rows, c->d_model * sizeof *d->x, "hidden states"));
     d->x = x;
     SP_TRY(sp_alloc_array(&logits, n, c->vocab_size * sizeof *d->logits, "logits"));
     d->logits = logits;
     SP_TRY(sp_alloc_array(&next, n, sizeof *d->next, "decoding"));
     d->next = next;
+    SP_TRY(sp_alloc_array(&positions, n, sizeof *d->positions, "decoding"));
+    d->positions = positions;
     SP_TRY(sp_alloc_array(&extensions, n, sizeof *d->extensions, "decoding"));
     d->extensions = extensions;
     SP_TRY(sp_alloc_array(&ids, n, sizeof *d->decoded->ids, "decoded tokens"));
@@ -81,7 +97,9 @@ static void choose(decoding *d) {
         if (stops(d->limits, id)) continue;
         d->decoded->ids[seq][d->decoded->lens[seq]++] = id;
         if (d->decoded->lens[seq] == d->limits->max_new_tokens) continue;
+        if (d->cache.lens[seq] == d->cache.capacity) continue; /* no position is left */
         d->extensions[n_left] = (sp_extension){.seq = seq, .n_rows = 1};
+        d->positions[n_left] = (uint32_t)d->cache.lens[seq];
         d->next[n_left++] = id;
     }
     d->n_going_on = n_left;
@@ -89,7 +107,8 @@ static void choose(decoding *d) {
 
 static void read_prompts(decoding *d, const sp_rows *prompts, const float *slots) {
     const size_t d_model = d->transformer->weights->config.d_model;
-    sp_embed_rows(&d->transformer->embedding, d->x, prompts->ids, prompts->n_rows, slots);
+    const sp_embed_rows rows = {prompts->ids, prompts->positions, prompts->n_rows, slots};
+    sp_embed(&d->transformer->embedding, d->x, &rows, &d->arena);
     for (size_t s = 0; s < prompts->n_seqs; s++)
         d->extensions[s] = (sp_extension){.seq = s, .n_rows = prompts->seqs[s].len};
     d->n_going_on = prompts->n_seqs;
@@ -106,7 +125,8 @@ static void decode(decoding *d, const sp_rows *prompts, const float *slots) {
     read_prompts(d, prompts, slots);
     choose(d);
     while (d->n_going_on > 0) {
-        sp_embed_rows(&d->transformer->embedding, d->x, d->next, d->n_going_on, NULL);
+        const sp_embed_rows rows = {d->next, d->positions, d->n_going_on, NULL};
+        sp_embed(&d->transformer->embedding, d->x, &rows, &d->arena);
         sp_transformer_extend(d->transformer, &d->cache, d->x, d->extensions, d->n_going_on,
                               &d->arena);
         choose(d);
@@ -130,6 +150,7 @@ sp_status sp_decode_greedily(sp_decoded *decoded, sp_transformer *transformer,
     free(d.x);
     free(d.logits);
     free(d.next);
+    free(d.positions);
     free(d.extensions);
     return status;
 }

@@ -20,7 +20,8 @@ typedef struct sp_decoded {
 
 /* Goes on from each sequence of `prompts` (without parents; the batch's ids may name special rows,
    whose slots are `slots` [.., d_model]), taking the likeliest token, the least id among equals,
-   into *decoded. SP_FAILURE: no memory. */
+   into *decoded. It also ends where a model that has learned its positions has no more of them.
+   SP_FAILURE: no memory; SP_BAD_DATA: a prompt is longer than these. */
 SP_NODISCARD sp_status sp_decode_greedily(sp_decoded *decoded, sp_transformer *transformer,
                                           const sp_rows *prompts, const float *slots,
                                           const sp_decoding_limits *limits);

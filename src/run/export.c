@@ -5,7 +5,7 @@
 #include "io/checkpoint.h"
 #include "io/model_source.h"
 #include "io/safetensors.h"
-#include "model/roles.h"
+#include "model/family.h"
 #include "run/models.h"
 
 #include <stdio.h>
@@ -106,11 +106,12 @@ static sp_status write_json(const exporting *e, json_t *object, const char *name
 
 static sp_status write_adapter_config(const exporting *e) {
     json_t *modules = json_array();
+    const sp_family *family = sp_family_find("llama");
     const sp_string_list *targets = &e->config.encoder.lora.targets;
     for (sp_role role = 0; role < SP_N_ROLES; role++)
         for (size_t i = 0; i < targets->n_items; i++)
-            if (strcmp(targets->items[i], sp_roles[role].name) == 0)
-                json_array_append_new(modules, json_string(strchr(sp_roles[role].module, '.') + 1));
+            if (strcmp(targets->items[i], sp_role_names[role]) == 0)
+                json_array_append_new(modules, json_string(strchr(family->modules[role], '.') + 1));
     return write_json(
         e,
         json_pack("{s:s, s:s, s:n, s:I, s:f, s:f, s:o, s:s, s:b, s:b, s:b}", "peft_type", "LORA",

@@ -62,9 +62,11 @@ static sp_status read_lora(sp_lora_options *lora, const sp_run_config *config) {
     lora->alpha = config->encoder.lora.alpha;
     lora->dropout = config->encoder.lora.dropout;
     const sp_string_list *targets = &config->encoder.lora.targets;
-    for (size_t i = 0; i < targets->n_items; i++)
+    for (size_t i = 0; i < targets->n_items; i++) {
         for (sp_role role = 0; role < SP_N_ROLES; role++)
-            if (strcmp(targets->items[i], sp_roles[role].name) == 0) lora->targets[role] = true;
+            if (strcmp(targets->items[i], sp_role_names[role]) == 0) lora->targets[role] = true;
+        if (strcmp(targets->items[i], "embed") == 0) lora->targets_embedding = true;
+    }
     return SP_OK;
 }
 

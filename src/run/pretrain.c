@@ -101,6 +101,7 @@ static sp_status open_models(training *t) {
                         "data.decoder_stream"));
     t->samples.layout.bos = t->models.decoder_weights->config.bos_token_id;
     t->samples.layout.eos = t->models.decoder_weights->config.eos_token_id;
+    t->samples.layout.longrope_switch = sp_longrope_switch(&t->models.decoder_weights->config);
     const sp_params *params = &t->models.compressor->params;
     SP_TRY(sp_optimizer_create(&t->optimizer, params));
     SP_TRY(load_init(t));
@@ -110,14 +111,27 @@ static sp_status open_models(training *t) {
     return SP_OK;
 }
 
+/* LoRA targets that come to nothing. */
+static void log_idle_targets(const training *t) {
+    const sp_family *family = t->models.encoder_weights->config.family;
+    const sp_string_list *targets = &t->config->encoder.lora.targets;
+    for (size_t i = 0; i < targets->n_items; i++) {
+        if (strcmp(targets->items[i], "head") == 0)
+            sp_log(SP_LOG_INFO,
+                   "lora target 'head' gets no adapter: memory does not pass the head");
+        for (sp_role role = 0; role < SP_N_ROLES; role++)
+            if (strcmp(targets->items[i], sp_role_names[role]) == 0 &&
+                family->matrix_of[role] == SP_N_ROLES)
+                sp_log(SP_LOG_INFO, "lora target '%s' is ignored: %s has no such layer",
+                       targets->items[i], family->name);
+    }
+}
+
 static void log_start(const training *t) {
     const sp_params *params = &t->models.compressor->params;
     if (t->checkpoint != NULL)
         sp_log(SP_LOG_INFO, "resuming from '%s'", sp_checkpoint_path(t->checkpoint));
-    if (t->config->encoder.train == SP_ENCODER_LORA)
-        for (size_t i = 0; i < t->config->encoder.lora.targets.n_items; i++)
-            if (strcmp(t->config->encoder.lora.targets.items[i], "embed") == 0)
-                sp_log(SP_LOG_WARNING, "lora target 'embed' is not supported yet and is ignored");
+    if (t->config->encoder.train == SP_ENCODER_LORA) log_idle_targets(t);
     sp_log(SP_LOG_INFO, "%d rank(s) on %d node(s), %d thread(s) each, %s", sp_world_size(t->world),
            sp_world_node_count(t->world), omp_get_max_threads(), sp_cpu_isa());
     sp_log(SP_LOG_INFO, "frozen weights by %s, trained ones by %s",

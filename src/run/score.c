@@ -39,14 +39,14 @@ static sp_status fill_batch(scoring *s, bool has_bos) {
 }
 
 static sp_status run_model(scoring *s) {
-    const sp_rows *rows = &s->batch.rows[SP_DECODER];
+    sp_rows *rows = &s->batch.rows[SP_DECODER];
     sp_chain *chain = &s->model.chain;
     void *nll = NULL;
     SP_TRY(sp_alloc_array(&nll, rows->n_rows, sizeof *s->nll, "scores"));
     s->nll = nll;
     s->batch.target_nll = s->nll;
     if (rows->n_rows < 2) return SP_OK;
-    SP_TRY(sp_transformer_reserve(s->model.transformer, rows->n_rows));
+    SP_TRY(sp_transformer_prepare(s->model.transformer, rows));
     SP_TRY(sp_arena_reserve(&s->arena,
                             sp_chain_arena_bytes(chain, 0, chain->n_blocks, &s->batch, false),
                             "activations"));

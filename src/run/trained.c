@@ -40,5 +40,7 @@ sp_layout sp_trained_layout(const sp_trained *trained) {
                        .ratio = config->segment.ratio,
                        .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
                        .bos = decoder != NULL ? decoder->config.bos_token_id : SP_NO_TOKEN,
-                       .eos = decoder != NULL ? decoder->config.eos_token_id : SP_NO_TOKEN};
+                       .eos = decoder != NULL ? decoder->config.eos_token_id : SP_NO_TOKEN,
+                       .longrope_switch =
+                           decoder != NULL ? sp_longrope_switch(&decoder->config) : 0};
 }

@@ -58,7 +58,7 @@ static workspace thread_workspace(const sp_attention_shape *shape, void *scratch
 }
 
 /* The queries of some rows for one kv head. Row i of the tile sees the first n_before + i + 1 keys
-   of its sequence. */
+   of its sequence, or the last `window` of these. */
 typedef struct tile {
     size_t first_row, n_rows, n_queries, kv_head, n_before;
 } tile;
@@ -80,11 +80,30 @@ static size_t block_keys(size_t n_left, size_t n_seen) {
     return min(min(TILE_KEYS, n_left), (n_seen + 15) & ~(size_t)15);
 }
 
-/* How many of the keys from `first_key` on, of n, a query of the tile sees. */
-static size_t n_visible(const sp_attention_shape *shape, const tile *t, size_t query,
-                        size_t first_key, size_t n) {
-    const size_t seen = t->n_before + query / group_size(shape) + 1;
-    return seen <= first_key ? 0 : min(seen - first_key, n);
+/* The first key that row `row` of a tile sees. */
+static size_t first_seen(const sp_attention_shape *shape, const tile *t, size_t row) {
+    const size_t end = t->n_before + row + 1;
+    return shape->window == 0 || end <= shape->window ? 0 : end - shape->window;
+}
+
+/* Where in a span, whose first key is the sequence's key `first`, a tile's blocks begin: those
+   before hold no key that it sees. */
+static size_t first_block(const sp_attention_shape *shape, const tile *t, size_t first) {
+    const size_t seen = first_seen(shape, t, 0);
+    return seen <= first ? 0 : (seen - first) / TILE_KEYS * TILE_KEYS;
+}
+
+/* Those keys of a block of n from `first_key` on that a query of the tile sees: [begin, end). */
+typedef struct visible {
+    size_t begin, end;
+} visible;
+
+static visible visible_keys(const sp_attention_shape *shape, const tile *t, size_t query,
+                            size_t first_key, size_t n) {
+    const size_t row = query / group_size(shape);
+    const size_t begin = first_seen(shape, t, row), end = t->n_before + row + 1;
+    return (visible){.begin = begin <= first_key ? 0 : min(begin - first_key, n),
+                     .end = end <= first_key ? 0 : min(end - first_key, n)};
 }
 
 /* y may be x. */
@@ -119,9 +138,10 @@ static void multiply_scores(const tile *t, float *scores, const float *x, const 
 
 /* Loops over scores run in whole vectors, a row of scores being wider than its keys: what is not
    visible, up to there, is -infinity, so that its exponential is 0. Returns their length. */
-static size_t hide(float *scores, size_t visible, size_t n) {
+static size_t hide(float *scores, visible seen, size_t n) {
     const size_t padded = (n + 15) & ~(size_t)15;
-    for (size_t j = visible; j < padded; j++) scores[j] = -INFINITY;
+    for (size_t j = 0; j < seen.begin; j++) scores[j] = -INFINITY;
+    for (size_t j = seen.end; j < padded; j++) scores[j] = -INFINITY;
     return padded;
 }
 
@@ -132,6 +152,10 @@ SP_CLONES static void soften(float *restrict scores, size_t n, float *restrict r
     float max = *row_max;
 #pragma omp simd reduction(max : max)
     for (size_t j = 0; j < n; j++) max = scores[j] > max ? scores[j] : max;
+    if (max == -INFINITY) { /* no key in the window yet */
+        for (size_t j = 0; j < n; j++) scores[j] = 0;
+        return;
+    }
     if (max > *row_max) {
         const float factor = sp_vexp(*row_max - max);
         *row_max = max;
@@ -156,7 +180,7 @@ static void add_block(const sp_attention_shape *shape, const tile *t, const work
     multiply_scores(t, w->scores, w->q, span->k + at, span->ld, n, head_dim);
     for (size_t i = 0; i < t->n_queries; i++) {
         float *scores = w->scores + i * TILE_KEYS;
-        const size_t padded = hide(scores, n_visible(shape, t, i, first_key, n), n);
+        const size_t padded = hide(scores, visible_keys(shape, t, i, first_key, n), n);
         soften(scores, padded, &w->max[i], &w->sum[i], w->acc + i * head_dim, head_dim);
     }
     const sp_gemm size = {.m = t->n_queries, .n = head_dim, .k = n, .alpha = 1, .beta = 1};
@@ -176,7 +200,8 @@ static void forward_tile(const sp_attention_shape *shape, const sp_attention_cac
     const size_t end = t->n_before + t->n_rows; /* what the last row sees */
     for (size_t s = 0, first = 0; s < 2; first += seq->spans[s].len, s++) {
         const sp_attention_span *span = &seq->spans[s];
-        for (size_t begin = 0; begin < span->len && first + begin < end; begin += TILE_KEYS)
+        for (size_t begin = first_block(shape, t, first); begin < span->len && first + begin < end;
+             begin += TILE_KEYS)
             add_block(shape, t, w, span, begin, block_keys(span->len - begin, end - first - begin),
                       first + begin);
     }
@@ -282,7 +307,7 @@ static void backward_block(const sp_attention_shape *shape, const tile *t, const
     multiply_scores(t, w->scores, w->q, span->in.k + at, ld, n, head_dim);
     for (size_t i = 0; i < t->n_queries; i++) {
         float *scores = w->scores + i * TILE_KEYS;
-        recompute(scores, w->max[i], hide(scores, n_visible(shape, t, i, first_key, n), n));
+        recompute(scores, w->max[i], hide(scores, visible_keys(shape, t, i, first_key, n), n));
     }
     add_transposed(t, span->dv + d_at, span->ld, w->scores, w->d_o, n, head_dim);
     multiply_scores(t, w->d_scores, w->d_o, span->in.v + at, ld, n, head_dim);
@@ -322,7 +347,8 @@ static void backward_tile(const sp_attention_shape *shape, const gradient_span s
     const size_t end = t->n_before + t->n_rows;
     for (size_t s = 0, first = 0; s < 2; first += spans[s].in.len, s++) {
         const size_t len = spans[s].in.len;
-        for (size_t begin = 0; begin < len && first + begin < end; begin += TILE_KEYS)
+        for (size_t begin = first_block(shape, t, first); begin < len && first + begin < end;
+             begin += TILE_KEYS)
             backward_block(shape, t, w, &spans[s], begin,
                            block_keys(len - begin, end - first - begin), first + begin);
     }

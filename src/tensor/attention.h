@@ -18,6 +18,7 @@
 typedef struct sp_attention_shape {
     size_t n_heads, n_kv_heads, head_dim; /* n_kv_heads divides n_heads */
     float scale;                          /* 1 / sqrt(head_dim) in Llama */
+    size_t window;                        /* keys that a row sees, its own the last; 0: all */
 } sp_attention_shape;
 
 /* Scratch for any of the calls below, for the present number of OpenMP threads. */
@@ -62,7 +63,7 @@ typedef struct sp_attention_span {
 
 /* Inference: query rows [begin, begin + len) over the keys of spans[0], then spans[1] (len 0: not
    there). The last `len` keys are the rows' own and lie in one span; what comes before is all
-   visible, so row i sees the first n_keys - len + i + 1 keys. */
+   visible, so row i sees the first n_keys - len + i + 1 keys, or the last `window` of these. */
 typedef struct sp_attention_cached_seq {
     size_t begin, len;
     sp_attention_span spans[2];

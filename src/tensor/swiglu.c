@@ -13,10 +13,13 @@ SP_CLONES static void forward_piece(float *h, const float *gate, const float *up
     for (size_t i = 0; i < n; i++) h[i] = gate[i] / (1.0F + sp_vexp(-gate[i])) * up[i];
 }
 
-void sp_swiglu_forward(float *h, const float *gate, const float *up, size_t n) {
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < n; i += PIECE)
-        forward_piece(h + i, gate + i, up + i, n - i < PIECE ? n - i : PIECE);
+void sp_swiglu_forward(float *h, const float *gate, const float *up, size_t ld, size_t n_rows,
+                       size_t d) {
+#pragma omp parallel for collapse(2) schedule(static)
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t i = 0; i < d; i += PIECE)
+            forward_piece(h + r * d + i, gate + r * ld + i, up + r * ld + i,
+                          d - i < PIECE ? d - i : PIECE);
 }
 
 /* d silu(z) / dz = s + z s (1 - s) with s = 1 / (1 + exp(-z)). */
@@ -31,26 +34,13 @@ SP_CLONES static void backward_piece(float *dgate, float *dup, const float *dh, 
     }
 }
 
-SP_CLONES static void backward_piece_with_h(float *dgate, float *dup, float *h, const float *dh,
-                                            const float *gate, const float *up, size_t n) {
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) {
-        const float z = gate[i], u = up[i], d = dh[i];
-        const float s = 1.0F / (1.0F + sp_vexp(-z));
-        dgate[i] = d * u * (s + z * s * (1.0F - s));
-        dup[i] = d * z * s;
-        h[i] = z * s * u;
-    }
-}
-
-void sp_swiglu_backward(float *dgate, float *dup, float *h, const float *dh, const float *gate,
-                        const float *up, size_t n) {
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < n; i += PIECE) {
-        const size_t len = n - i < PIECE ? n - i : PIECE;
-        if (h == NULL)
-            backward_piece(dgate + i, dup + i, dh + i, gate + i, up + i, len);
-        else
-            backward_piece_with_h(dgate + i, dup + i, h + i, dh + i, gate + i, up + i, len);
-    }
+void sp_swiglu_backward(float *dgate, float *dup, const float *dh, const float *gate,
+                        const float *up, size_t ld, size_t n_rows, size_t d) {
+#pragma omp parallel for collapse(2) schedule(static)
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t i = 0; i < d; i += PIECE) {
+            const size_t at = r * ld + i;
+            backward_piece(dgate + at, dup + at, dh + r * d + i, gate + at, up + at,
+                           d - i < PIECE ? d - i : PIECE);
+        }
 }

@@ -34,10 +34,11 @@ static void make_visible(batch *b) {
         const sp_attention_seq *seq = &b->seqs[s];
         for (size_t r = 0; r < seq->len; r++) {
             bool *row = b->visible + (seq->begin + r) * b->n_rows;
-            for (size_t j = 0; j <= r; j++) row[seq->begin + j] = true;
-            if (seq->parent < 0) continue;
-            const sp_attention_seq *parent = &b->seqs[seq->parent];
-            for (size_t j = 0; j < parent->len; j++) row[parent->begin + j] = true;
+            const sp_attention_seq *parent = seq->parent >= 0 ? &b->seqs[seq->parent] : NULL;
+            const size_t before = parent != NULL ? parent->len : 0, window = b->shape.window;
+            for (size_t j = 0; j <= before + r; j++)
+                if (window == 0 || before + r - j < window)
+                    row[j < before ? parent->begin + j : seq->begin + j - before] = true;
         }
     }
 }
@@ -174,8 +175,9 @@ static const sp_attention_seq small_seqs[] = {{0, 3, -1},  {3, 4, 0},   {7, 2, 0
                                               {10, 4, -1}, {14, 0, -1}, {14, 0, -1}, {14, 2, 6}};
 enum { N_SMALL = sizeof small_seqs / sizeof small_seqs[0] };
 
-static const sp_attention_shape small_shapes[] = {
-    {1, 1, 1, 1.0F}, {2, 2, 3, 0.7F}, {6, 2, 5, 0.4F}, {4, 1, 8, 0.35F}};
+static const sp_attention_shape small_shapes[] = {{1, 1, 1, 1.0F, 0}, {2, 2, 3, 0.7F, 0},
+                                                  {6, 2, 5, 0.4F, 0}, {4, 1, 8, 0.35F, 0},
+                                                  {6, 2, 5, 0.4F, 3}, {2, 2, 3, 0.7F, 1}};
 
 static void small_batches_match_f64_and_differences(void **state) {
     for (size_t s = 0; s < sizeof small_shapes / sizeof small_shapes[0]; s++) {
@@ -203,10 +205,19 @@ static void small_batches_match_f64_and_differences(void **state) {
 static const sp_attention_seq large_seqs[] = {
     {0, 133, -1}, {133, 150, 0}, {283, 64, 0}, {347, 43, -1}};
 enum { N_LARGE = sizeof large_seqs / sizeof large_seqs[0] };
-static const sp_attention_shape large_shape = {6, 2, 16, 0.25F};
+static const sp_attention_shape large_shape = {6, 2, 16, 0.25F, 0};
+/* Windows that end within a block, at its edge, and beyond all keys. */
+static const size_t large_windows[] = {0, 5, 128, 140, 400};
+enum { N_WINDOWS = sizeof large_windows / sizeof large_windows[0] };
 
-static void large_batches_match_f64(void **state) {
-    batch b = make_batch(large_shape, large_seqs, N_LARGE);
+static sp_attention_shape with_window(size_t window) {
+    sp_attention_shape shape = large_shape;
+    shape.window = window;
+    return shape;
+}
+
+static void check_large(size_t window) {
+    batch b = make_batch(with_window(window), large_seqs, N_LARGE);
     double *dq = calloc(b.n_rows * b.ld_q, sizeof *dq);
     double *dk = calloc(b.n_rows * b.ld_kv, sizeof *dk);
     double *dv = calloc(b.n_rows * b.ld_kv, sizeof *dv);
@@ -224,6 +235,10 @@ static void large_batches_match_f64(void **state) {
     }
     free(dq), free(dk), free(dv);
     free_batch(&b);
+}
+
+static void large_batches_match_f64(void **state) {
+    for (size_t i = 0; i < N_WINDOWS; i++) check_large(large_windows[i]);
 }
 
 static void results_do_not_depend_on_threads(void **state) {
@@ -244,8 +259,8 @@ static void results_do_not_depend_on_threads(void **state) {
 }
 
 /* Row by row, in pieces, and over a prefix elsewhere: as the whole at once. */
-static void cached_rows_equal_the_whole_sequence(void **state) {
-    batch b = make_batch(large_shape, large_seqs, N_LARGE);
+static void check_cached(size_t window) {
+    batch b = make_batch(with_window(window), large_seqs, N_LARGE);
     const sp_attention_inputs in = {b.q, b.k, b.v, b.ld_q, b.ld_kv};
     sp_attention_forward(&b.shape, b.seqs, b.n_seqs, b.o, NULL, &in, b.scratch);
     float *o = make_values(b.n_rows * b.q_width, 9);
@@ -267,6 +282,10 @@ static void cached_rows_equal_the_whole_sequence(void **state) {
     sp_attention_cached(&b.shape, NULL, 0, o, b.q, b.ld_q, b.scratch);
     free(o);
     free_batch(&b);
+}
+
+static void cached_rows_equal_the_whole_sequence(void **state) {
+    for (size_t i = 0; i < N_WINDOWS; i++) check_cached(large_windows[i]);
 }
 
 int main(void) {

@@ -64,12 +64,41 @@ static void gradients_are_differences_whatever_is_trained(void **state) {
     }
 }
 
+/* Over a frozen table, the adapter and positions, frozen or trained. */
+static void adapter_and_positions_get_their_differences(void **state) {
+    float positions[N_ROWS * D];
+    fill_values(positions, N_ROWS * D, 12);
+    const sp_tensor frozen = {
+        .dtype = SP_F32, .n_dims = 2, .shape = {N_ROWS, D}, .data = positions};
+    for (int is_trained = 0; is_trained < 2; is_trained++) {
+        fixture f;
+        set_up(&f, false, false);
+        sp_params params = {0};
+        assert_int_equal(sp_params_declare(&params, &f.embedding.lora_a, 2, VOCABULARY, "a"),
+                         SP_OK);
+        assert_int_equal(sp_params_declare(&params, &f.embedding.lora_b, D, 2, "b"), SP_OK);
+        f.embedding.lora_scale = 0.75F;
+        if (is_trained)
+            assert_int_equal(
+                sp_params_declare(&params, &f.embedding.trained_positions, N_ROWS, D, "positions"),
+                SP_OK);
+        else
+            f.embedding.frozen_positions = &frozen;
+        assert_int_equal(sp_params_allocate(&params), SP_OK);
+        fill_params(&params, 20);
+        check_block(f.block, &f.batch, f.x, N_TAKEN, &params);
+        sp_params_free(&params);
+        tear_down(&f);
+    }
+}
+
 static void a_row_is_copied_from_where_its_id_says(void **state) {
     for (int is_trained = 0; is_trained < 2; is_trained++) {
         fixture f;
         float y[N_ROWS * D];
         set_up(&f, is_trained, false);
-        f.block->kind->forward(f.block, &f.batch, y, f.x, NULL, NULL);
+        sp_arena scratch = {0};
+        f.block->kind->forward(f.block, &f.batch, y, f.x, NULL, &scratch);
         const float *table = is_trained ? f.embedding.trained->value : f.table;
         const float *special = f.embedding.special->value;
         assert_memory_equal(y + 0 * D, table + 4 * D, sizeof(float[D]));   /* token 4 */
@@ -103,6 +132,7 @@ static void a_first_block_has_no_input(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_differences_whatever_is_trained),
+        cmocka_unit_test(adapter_and_positions_get_their_differences),
         cmocka_unit_test(a_row_is_copied_from_where_its_id_says),
         cmocka_unit_test(a_first_block_has_no_input),
     };

@@ -24,7 +24,57 @@ static const tiny_shape shapes[] = {
      .head_dim = 6,
      .d_ffn = 7,
      .vocab_size = 5},
+    /* LayerNorm, biases, one matrix for q, k and v, GELU; heads of an odd width */
+    {.family = "gpt2",
+     .d_model = 9,
+     .n_layers = 1,
+     .n_heads = 3,
+     .n_kv_heads = 3,
+     .head_dim = 3,
+     .d_ffn = 11,
+     .vocab_size = 5},
+    /* a window that ends within the prefix of a branch, and within the branch */
+    {.family = "mistral",
+     .d_model = 9,
+     .n_layers = 1,
+     .n_heads = 2,
+     .n_kv_heads = 1,
+     .head_dim = 4,
+     .d_ffn = 11,
+     .vocab_size = 5,
+     .options = "{\"sliding_window\": 3}"},
+    {.family = "qwen2",
+     .d_model = 8,
+     .n_layers = 1,
+     .n_heads = 2,
+     .n_kv_heads = 1,
+     .head_dim = 4,
+     .d_ffn = 9,
+     .vocab_size = 5},
+    {.family = "llama",
+     .d_model = 8,
+     .n_layers = 1,
+     .n_heads = 2,
+     .n_kv_heads = 2,
+     .head_dim = 4,
+     .d_ffn = 9,
+     .vocab_size = 5,
+     .options = "{\"attention_bias\": true, \"mlp_bias\": true, \"rope_scaling\": {\"type\": "
+                "\"yarn\", \"factor\": 4.0, \"original_max_position_embeddings\": 16}}"},
+    /* fused matrices, a part of each head rotated; the first family of the batch is long */
+    {.family = "phi3",
+     .d_model = 8,
+     .n_layers = 1,
+     .n_heads = 3,
+     .n_kv_heads = 1,
+     .head_dim = 6,
+     .d_ffn = 9,
+     .vocab_size = 5,
+     .options = "{\"partial_rotary_factor\": 0.7, \"original_max_position_embeddings\": 5,"
+                " \"max_position_embeddings\": 20, \"rope_scaling\": {\"type\": \"longrope\","
+                " \"short_factor\": [1.0, 1.2], \"long_factor\": [1.5, 3.0]}}"},
 };
+enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
 
 enum { N_ROWS = 12, MAX_D = 13 };
 
@@ -51,7 +101,8 @@ static void fill_batch(sp_batch *batch) {
 /* Parameters that are not the layer's must get no gradient. */
 static void freeze_all_but_layers(const sp_params *params) {
     for (size_t i = 0; i < params->n_entries; i++)
-        params->entries[i]->is_frozen = strstr(params->entries[i]->name, ".layers.") == NULL;
+        params->entries[i]->is_frozen = strstr(params->entries[i]->name, ".layers.") == NULL &&
+                                        strstr(params->entries[i]->name, ".h.") == NULL;
 }
 
 static void check(const tiny_shape *shape, sp_training training, double dropout) {
@@ -67,7 +118,6 @@ static void check(const tiny_shape *shape, sp_training training, double dropout)
         SP_OK);
     assert_int_equal(sp_params_allocate(&params), SP_OK);
     assert_int_equal(sp_transformer_bind(transformer, 1, &model.tensors, "tiny"), SP_OK);
-    assert_int_equal(sp_transformer_reserve(transformer, 8), SP_OK);
     fill_params(&params, 40);
     freeze_all_but_layers(&params);
 
@@ -75,6 +125,7 @@ static void check(const tiny_shape *shape, sp_training training, double dropout)
     sp_block *block = NULL;
     float x[N_ROWS * MAX_D];
     fill_batch(&batch);
+    assert_int_equal(sp_transformer_prepare(transformer, &batch.rows[SP_DECODER]), SP_OK);
     fill_values(x, N_ROWS * MAX_D, 8);
     assert_int_equal(sp_layer_block_create(&block, &transformer->layers[0], SP_DECODER), SP_OK);
     check_block(block, &batch, x, N_ROWS, &params);
@@ -87,19 +138,19 @@ static void check(const tiny_shape *shape, sp_training training, double dropout)
 }
 
 static void frozen_layers_pass_the_gradient_on(void **state) {
-    for (size_t i = 0; i < 2; i++) check(&shapes[i], SP_TRAIN_NONE, 0);
+    for (size_t i = 0; i < N_SHAPES; i++) check(&shapes[i], SP_TRAIN_NONE, 0);
 }
 
 static void adapters_with_dropout_get_their_differences(void **state) {
-    for (size_t i = 0; i < 2; i++) check(&shapes[i], SP_TRAIN_LORA, 0.3);
+    for (size_t i = 0; i < N_SHAPES; i++) check(&shapes[i], SP_TRAIN_LORA, 0.3);
 }
 
 static void adapters_without_dropout_get_their_differences(void **state) {
-    check(&shapes[0], SP_TRAIN_LORA, 0);
+    for (size_t i = 0; i < N_SHAPES; i++) check(&shapes[i], SP_TRAIN_LORA, 0);
 }
 
 static void trained_weights_and_norms_get_their_differences(void **state) {
-    for (size_t i = 0; i < 2; i++) check(&shapes[i], SP_TRAIN_FULL, 0);
+    for (size_t i = 0; i < N_SHAPES; i++) check(&shapes[i], SP_TRAIN_FULL, 0);
 }
 
 int main(void) {

@@ -6,18 +6,20 @@
 
 #include <stdbool.h>
 
-static const sp_rope_llama3 llama3 = {.factor = 8,
-                                      .low_freq_factor = 1,
-                                      .high_freq_factor = 4,
-                                      .original_max_position_embeddings = 8192};
+static const sp_rope_scaling none = {.kind = SP_ROPE_DEFAULT};
+static const sp_rope_scaling llama3 = {.kind = SP_ROPE_LLAMA3,
+                                       .factor = 8,
+                                       .low_freq_factor = 1,
+                                       .high_freq_factor = 4,
+                                       .original_max_position_embeddings = 8192};
 
-static void check_table(double theta, const sp_rope_llama3 *scaling, const double *inv_freq,
+static void check_table(double theta, const sp_rope_scaling *scaling, const double *inv_freq,
                         const double *cos_777, const double *sin_777) {
     enum { HEAD_DIM = 64, HALF = HEAD_DIM / 2, POSITIONS = 778 };
     static float cos_table[POSITIONS * HALF], sin_table[POSITIONS * HALF];
     float ours[HALF];
-    sp_rope_make_inv_freq(ours, HEAD_DIM, theta, scaling);
-    sp_rope_make_table(cos_table, sin_table, ours, HEAD_DIM, POSITIONS);
+    sp_rope_make_inv_freq(ours, HEAD_DIM, theta, scaling, false);
+    sp_rope_make_table(cos_table, sin_table, ours, HEAD_DIM, 1, POSITIONS, 1);
     for (size_t i = 0; i < HALF; i++) {
         assert_close((double)ours[i] / inv_freq[i], 1, 2.5e-7); /* two steps of f32 */
         const double angle = 777 * 2.5e-7 * inv_freq[i] + 2e-7; /* what that makes of the angle */
@@ -27,7 +29,7 @@ static void check_table(double theta, const sp_rope_llama3 *scaling, const doubl
 }
 
 static void tables_are_those_of_transformers(void **state) {
-    check_table(100000, NULL, rope_default_inv_freq, rope_default_cos_777, rope_default_sin_777);
+    check_table(100000, &none, rope_default_inv_freq, rope_default_cos_777, rope_default_sin_777);
     check_table(500000, &llama3, rope_llama3_inv_freq, rope_llama3_cos_777, rope_llama3_sin_777);
 }
 
@@ -36,9 +38,9 @@ enum { HEAD_DIM = 6, HALF = 3, HEADS = 3, LD = 20, ROWS = 5, POSITIONS = 9 };
 
 static void rotation_matches_definition_and_backward_is_its_transpose(void **state) {
     float inv_freq[HALF], cos_table[POSITIONS * HALF], sin_table[POSITIONS * HALF];
-    sp_rope_make_inv_freq(inv_freq, HEAD_DIM, 10000, NULL);
-    sp_rope_make_table(cos_table, sin_table, inv_freq, HEAD_DIM, POSITIONS);
-    const sp_rope rope = {cos_table, sin_table, HEAD_DIM, POSITIONS};
+    sp_rope_make_inv_freq(inv_freq, HEAD_DIM, 10000, &none, false);
+    sp_rope_make_table(cos_table, sin_table, inv_freq, HEAD_DIM, 1, POSITIONS, 1);
+    const sp_rope rope = {cos_table, sin_table, HEAD_DIM, HEAD_DIM, POSITIONS};
     const uint32_t positions[ROWS] = {0, 8, 3, 3, 1};
     const double rounding = 1e-6;
 

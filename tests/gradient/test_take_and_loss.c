@@ -6,7 +6,10 @@
 
 enum { D = 7, VOCABULARY = 11, N_ROWS = 9 };
 
-static const sp_model_config config = {.d_model = D, .norm_eps = 1e-5, .vocab_size = VOCABULARY};
+static const sp_model_config config = {.family = &(const sp_family){.name = "of RMSNorm"},
+                                       .d_model = D,
+                                       .norm_eps = 1e-5,
+                                       .vocab_size = VOCABULARY};
 
 typedef struct fixture {
     sp_params params;

@@ -59,7 +59,11 @@ static float *logits_of(subject *s, const int32_t *ids, size_t n, size_t piece) 
     must(sp_transformer_reserve(t, n));
     must(sp_kv_cache_create(&cache, c, 1, n));
     must(sp_arena_reserve(&arena, sp_extend_scratch_bytes(t, n, 1), "test"));
-    sp_embed_rows(&t->embedding, x, ids, n, NULL);
+    cache.is_long[0] = n > sp_longrope_switch(c);
+    uint32_t positions[256];
+    for (size_t i = 0; i < n; i++) positions[i] = (uint32_t)i;
+    const sp_embed_rows rows = {ids, positions, n, NULL};
+    sp_embed(&t->embedding, x, &rows, &arena);
     for (size_t begin = 0; begin < n; begin += piece) {
         const sp_extension extension = {.n_rows = n - begin < piece ? n - begin : piece};
         sp_transformer_extend(t, &cache, x + begin * c->d_model, &extension, 1, &arena);

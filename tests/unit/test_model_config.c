@@ -54,7 +54,7 @@ static void assert_refused(const char *changes, const char *words) {
 
 static void the_older_dialect_is_read(void **state) {
     const sp_model_config c = read("{}");
-    assert_string_equal(c.family, "llama");
+    assert_string_equal(c.family->name, "llama");
     assert_int_equal(c.d_model, 48);
     assert_int_equal(c.n_layers, 3);
     assert_int_equal(c.n_heads, 6);
@@ -64,7 +64,7 @@ static void the_older_dialect_is_read(void **state) {
     assert_int_equal(c.vocab_size, 300);
     assert_int_equal(c.max_positions, 512);
     assert_true(c.rope_theta == 20000 && c.norm_eps == 1e-5);
-    assert_false(c.has_rope_scaling);
+    assert_int_equal(c.rope_scaling.kind, SP_ROPE_DEFAULT);
     assert_true(c.tie_word_embeddings);
     assert_int_equal(c.bos_token_id, 1);
     assert_int_equal(c.eos_token_id, 2);
@@ -78,7 +78,7 @@ static void the_newer_dialect_is_read(void **state) {
              "\"absent\", \"dtype\": \"bfloat16\", \"rope_parameters\": {\"rope_type\": "
              "\"default\", \"rope_theta\": 30000}}");
     assert_true(c.rope_theta == 30000);
-    assert_false(c.has_rope_scaling);
+    assert_int_equal(c.rope_scaling.kind, SP_ROPE_DEFAULT);
 }
 
 #define LLAMA3                                                               \
@@ -95,7 +95,7 @@ static void llama3_scaling_is_read_in_each_spelling(void **state) {
         "{\"rope_parameters\": null, \"rope_scaling\": {\"type\": \"llama3\", " LLAMA3 "}}"};
     for (size_t i = 0; i < sizeof spellings / sizeof spellings[0]; i++) {
         const sp_model_config c = read(spellings[i]);
-        assert_true(c.has_rope_scaling && c.rope_theta == 20000);
+        assert_true(c.rope_scaling.kind == SP_ROPE_LLAMA3 && c.rope_theta == 20000);
         assert_true(c.rope_scaling.factor == 8 && c.rope_scaling.low_freq_factor == 1);
         assert_true(c.rope_scaling.high_freq_factor == 4);
         assert_int_equal(c.rope_scaling.original_max_position_embeddings, 64);
@@ -119,7 +119,8 @@ static void absent_and_null_stand_for_the_default(void **state) {
         assert_int_equal(c.head_dim, 8);
         assert_int_equal(c.max_positions, 2048);
         assert_true(c.norm_eps == 1e-6 && c.rope_theta == 10000);
-        assert_false(c.has_rope_scaling || c.tie_word_embeddings);
+        assert_int_equal(c.rope_scaling.kind, SP_ROPE_DEFAULT);
+        assert_true(!c.tie_word_embeddings && c.may_tie_word_embeddings);
         assert_int_equal(c.bos_token_id, SP_NO_TOKEN);
         assert_int_equal(c.eos_token_id, SP_NO_TOKEN);
     }
@@ -145,17 +146,95 @@ static void special_tokens_are_an_id_a_list_or_none(void **state) {
     assert_refused("{\"eos_token_id\": 2.5}", "eos_token_id");
 }
 
+#define GPT2                                                                     \
+    "{\"model_type\": \"gpt2\", \"n_embd\": 15, \"n_layer\": 2, \"n_head\": 3, " \
+    "\"num_key_value_heads\": null, \"tie_word_embeddings\": \"absent\""
+
+static void gpt2_has_keys_and_defaults_of_its_own(void **state) {
+    const sp_model_config c = read(GPT2 "}");
+    assert_int_equal(c.d_model, 15);
+    assert_int_equal(c.head_dim, 5);
+    assert_int_equal(c.d_ffn, 60);
+    assert_int_equal(c.max_positions, 1024);
+    assert_int_equal(c.rotary_dim, 0);
+    assert_true(c.tie_word_embeddings && c.norm_eps == 1e-5);
+    assert_int_equal(sp_matrix_n_out(&c, SP_ROLE_Q), 45);
+    assert_int_equal(sp_matrix_n_out(&c, SP_ROLE_K), 0);
+    assert_int_equal(sp_matrix_n_out(&c, SP_ROLE_GATE), 0);
+    assert_int_equal(sp_matrix_n_out(&c, SP_ROLE_UP), 60);
+    assert_true(c.has_bias[SP_ROLE_Q] && c.has_bias[SP_ROLE_DOWN]);
+    assert_int_equal(read(GPT2 ", \"n_inner\": 33}").d_ffn, 33);
+    assert_refused(GPT2 ", \"n_head\": 4}", "heads");
+}
+
+static void windows_are_where_the_family_has_them(void **state) {
+    assert_int_equal(read("{\"sliding_window\": 7}").window, 0);
+    sp_model_config c = read("{\"model_type\": \"mistral\", \"sliding_window\": 7}");
+    assert_true(c.window == 7 && c.has_window[0] && c.has_window[2]);
+    assert_int_equal(read("{\"model_type\": \"mistral\", \"sliding_window\": null}").window, 0);
+    assert_int_equal(read("{\"model_type\": \"mistral\"}").window, 4096);
+    assert_int_equal(read("{\"model_type\": \"phi3\"}").window, 0);
+    assert_int_equal(read("{\"model_type\": \"qwen2\", \"sliding_window\": 7}").window, 0);
+    c = read("{\"model_type\": \"qwen2\", \"use_sliding_window\": true, \"sliding_window\": 7,"
+             " \"max_window_layers\": 2}");
+    assert_true(c.window == 7 && !c.has_window[1] && c.has_window[2]);
+    c = read("{\"model_type\": \"qwen2\", \"use_sliding_window\": true, \"sliding_window\": 7,"
+             " \"layer_types\": [\"sliding_attention\", \"full_attention\", \"full_attention\"]}");
+    assert_true(c.window == 7 && c.has_window[0] && !c.has_window[2]);
+}
+
+#define LISTS "\"short_factor\": [1.0, 1.5], \"long_factor\": [2.0, 4]"
+
+static void longrope_is_read_in_each_spelling(void **state) {
+    static const char *const spellings[] = {
+        "{\"model_type\": \"phi3\", \"partial_rotary_factor\": 0.5, \"rope_scaling\": {\"type\":"
+        " \"longrope\", " LISTS "}, \"original_max_position_embeddings\": 64}",
+        "{\"model_type\": \"phi3\", \"partial_rotary_factor\": 0.5, \"rope_scaling\": {\"type\":"
+        " \"su\", " LISTS "}, \"original_max_position_embeddings\": 64}",
+        "{\"model_type\": \"phi3\", \"rope_scaling\": \"absent\", \"rope_parameters\": {"
+        "\"rope_type\": \"longrope\", " LISTS ", \"partial_rotary_factor\": 0.5, \"rope_theta\": 5,"
+        " \"original_max_position_embeddings\": 64}}"};
+    for (size_t i = 0; i < sizeof spellings / sizeof spellings[0]; i++) {
+        const sp_model_config c = read(spellings[i]);
+        assert_int_equal(c.rotary_dim, 4);
+        assert_int_equal(sp_longrope_switch(&c), 64);
+        assert_true(c.rope_scaling.short_factor[1] == 1.5F && c.rope_scaling.long_factor[1] == 4);
+        assert_close(c.rope_scaling.attention_factor, sqrt(1 + log(512.0 / 64) / log(64)), 1e-12);
+    }
+    assert_refused("{\"model_type\": \"phi3\", \"rope_scaling\": {\"type\": \"longrope\", " LISTS
+                   "}}",
+                   "short_factor");
+    assert_refused("{\"rope_parameters\": {\"rope_type\": \"longrope\"}}", "short_factor");
+}
+
+static void yarn_and_linear_scaling_are_read(void **state) {
+    sp_model_config c = read("{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}}");
+    assert_true(c.rope_scaling.kind == SP_ROPE_LINEAR && c.rope_scaling.factor == 2);
+    c = read("{\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0, "
+             "\"original_max_position_embeddings\": 128}}");
+    assert_true(c.rope_scaling.kind == SP_ROPE_YARN && c.rope_scaling.beta_fast == 32);
+    assert_close(c.rope_scaling.attention_factor, 0.1 * log(4) + 1, 1e-12);
+    assert_refused("{\"rope_scaling\": {\"type\": \"linear\"}}", "factor");
+    assert_refused("{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 0.1}}", "yarn");
+}
+
 static void what_is_not_supported_is_refused_by_name(void **state) {
     assert_refused("{\"model_type\": \"opt\"}", "'opt'");
     assert_refused("{\"model_type\": \"Llama\"}", "'Llama'");
     assert_refused("{\"model_type\": \"absent\"}", "model_type");
     assert_refused("{\"model_type\": 7}", "model_type");
     assert_refused("{\"hidden_act\": \"gelu_new\"}", "'gelu_new'");
-    assert_refused("{\"attention_bias\": true}", "attention_bias");
-    assert_refused("{\"mlp_bias\": true}", "mlp_bias");
-    assert_refused("{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4.0}}", "'yarn'");
-    assert_refused("{\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2.0}}", "'linear'");
-    assert_refused("{\"rope_parameters\": {\"rope_type\": \"longrope\"}}", "'longrope'");
+    assert_refused("{\"model_type\": \"mistral\", \"attention_bias\": true}", "attention_bias");
+    assert_refused("{\"model_type\": \"qwen2\", \"mlp_bias\": true}", "mlp_bias");
+    assert_refused("{\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 4.0}}", "'dynamic'");
+    assert_refused("{\"rope_scaling\": {\"type\": \"su\"}}", "'su'");
+    assert_refused("{\"partial_rotary_factor\": 0.5}", "partial_rotary_factor");
+    assert_refused(GPT2 ", \"scale_attn_by_inverse_layer_idx\": true}",
+                   "scale_attn_by_inverse_layer_idx");
+    assert_refused(GPT2 ", \"activation_function\": \"relu\"}", "'relu'");
+    assert_refused("{\"model_type\": \"qwen2\", \"use_sliding_window\": true, \"layer_types\": "
+                   "[\"full_attention\", \"chunked_attention\", \"full_attention\"]}",
+                   "chunked_attention");
 }
 
 static void impossible_scaling_is_refused(void **state) {
@@ -226,6 +305,10 @@ int main(void) {
         cmocka_unit_test(absent_and_null_stand_for_the_default),
         cmocka_unit_test(head_dim_may_differ_from_its_share),
         cmocka_unit_test(special_tokens_are_an_id_a_list_or_none),
+        cmocka_unit_test(gpt2_has_keys_and_defaults_of_its_own),
+        cmocka_unit_test(windows_are_where_the_family_has_them),
+        cmocka_unit_test(longrope_is_read_in_each_spelling),
+        cmocka_unit_test(yarn_and_linear_scaling_are_read),
         cmocka_unit_test(what_is_not_supported_is_refused_by_name),
         cmocka_unit_test(impossible_scaling_is_refused),
         cmocka_unit_test(impossible_sizes_are_refused_by_key),
