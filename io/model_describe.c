@@ -33,14 +33,35 @@ static void add_counts(json_t *made, const sp_tensor_table *tensors) {
     json_object_set_new(made, "bytes", json_integer(n_bytes));
 }
 
-/* What of a config.json a reader wants to see. */
+/* What of a config.json a reader wants to see, GPT-2's names for it included. */
 static json_t *choose_config(const json_t *config) {
     static const char *const keys[] = {
-        "hidden_size",  "num_hidden_layers",       "num_attention_heads",
-        "head_dim",     "num_key_value_heads",     "intermediate_size",
-        "vocab_size",   "max_position_embeddings", "rope_theta",
-        "rope_scaling", "rope_parameters",         "rms_norm_eps",
-        "hidden_act",   "tie_word_embeddings",     "bos_token_id",
+        "hidden_size",
+        "n_embd",
+        "num_hidden_layers",
+        "n_layer",
+        "num_attention_heads",
+        "n_head",
+        "head_dim",
+        "num_key_value_heads",
+        "intermediate_size",
+        "n_inner",
+        "vocab_size",
+        "max_position_embeddings",
+        "n_positions",
+        "original_max_position_embeddings",
+        "use_sliding_window",
+        "sliding_window",
+        "rope_theta",
+        "partial_rotary_factor",
+        "rope_scaling",
+        "rope_parameters",
+        "rms_norm_eps",
+        "layer_norm_epsilon",
+        "hidden_act",
+        "activation_function",
+        "tie_word_embeddings",
+        "bos_token_id",
         "eos_token_id",
     };
     json_t *chosen = json_object();

@@ -3,6 +3,7 @@
 #include "io/family_tensors.h"
 #include "io/gguf.h"
 #include "io/gguf_config.h"
+#include "io/gguf_names.h"
 #include "io/gguf_tokenizer.h"
 #include "io/safetensors_folder.h"
 

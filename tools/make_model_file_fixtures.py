@@ -1,16 +1,21 @@
 #!/usr/bin/env python3
 """Writes tests/fixtures/model_files: model files by other hands, and what they say those hold.
 
-    python3 tools/make_model_file_fixtures.py     # needs torch, safetensors, gguf, tokenizers
+    python3 tools/make_model_file_fixtures.py     # needs torch, transformers, safetensors, gguf,
+                                                  # tokenizers
 
     quantised.gguf          a tensor of each type that slotpress reads; blocks are random bytes
     quantised.safetensors   the same as F32, dequantised by gguf.quants
     llama/                  a Hugging Face folder: shards with an index, F32, F16, BF16, a buffer of
                             integers, generation_config.json, tokenizer.json by tokenizers
     llama.gguf              the same model as llama.cpp's converter writes it, with rope_freqs.weight
+    gpt2/ mistral/ qwen2/ phi3/    folders of a config.json and one file, F32, F16 and BF16;
+                            gpt2's without "transformer." and with its buffers; phi3 with longrope
+    gpt2.gguf mistral.gguf qwen2.gguf phi3.gguf    the same, all F32, without a tokenizer
     pre_tokenizers.json     pre-tokenizers as tokenizers serialises them, by their names in GGUF
 """
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import gguf
@@ -20,6 +25,9 @@ from gguf import GGMLQuantizationType as Type
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from reference.to_gguf import write_gguf
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "model_files"
 
@@ -165,51 +173,87 @@ def make_folder(tensors, tokenizer):
         json.dumps({"metadata": {}, "weight_map": weight_map}, indent=1) + "\n")
 
 
-def interleave(weights, n_heads):
-    """LlamaModel.permute of llama.cpp's convert_hf_to_gguf.py."""
-    return (weights.reshape(n_heads, 2, weights.shape[0] // n_heads // 2, *weights.shape[1:])
-            .swapaxes(1, 2).reshape(weights.shape))
-
-
 def make_gguf(tensors, tokens):
-    writer = gguf.GGUFWriter(FOLDER / "llama.gguf", "llama")
-    writer.add_context_length(CONFIG["max_position_embeddings"])
-    writer.add_embedding_length(CONFIG["hidden_size"])
-    writer.add_block_count(CONFIG["num_hidden_layers"])
-    writer.add_feed_forward_length(CONFIG["intermediate_size"])
-    writer.add_head_count(CONFIG["num_attention_heads"])
-    writer.add_head_count_kv(CONFIG["num_key_value_heads"])
-    writer.add_key_length(CONFIG["head_dim"])
-    writer.add_value_length(CONFIG["head_dim"])
-    writer.add_rope_dimension_count(CONFIG["head_dim"])
-    writer.add_rope_freq_base(CONFIG["rope_theta"])
-    writer.add_layer_norm_rms_eps(CONFIG["rms_norm_eps"])
-    writer.add_vocab_size(len(tokens))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(tokens)
-    writer.add_token_types([gguf.TokenType.CONTROL if t in SPECIAL else
-                            gguf.TokenType.USER_DEFINED if t in OWN else
-                            gguf.TokenType.NORMAL for t in tokens])
-    writer.add_token_merges([" ".join(pair) for pair in MERGES])
-    writer.add_bos_token_id(CONFIG["bos_token_id"])
-    writer.add_eos_token_id(CONFIG["eos_token_id"])
-    writer.add_eot_token_id(265)
-    writer.add_add_bos_token(True)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, CONFIG["num_hidden_layers"])
-    writer.add_tensor("rope_freqs.weight", np.array([1, 1.5, 8], np.float32))
-    for name, values in tensors.items():
-        if name.endswith("q_proj.weight"):
-            values = interleave(values, CONFIG["num_attention_heads"])
-        if name.endswith("k_proj.weight"):
-            values = interleave(values, CONFIG["num_key_value_heads"])
-        is_half = name.endswith(("up_proj.weight", "q_proj.weight"))
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)),
-                          values.astype(np.float16) if is_half else values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    def add_more(writer):
+        writer.add_vocab_size(len(tokens))
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("smollm")
+        writer.add_token_list(tokens)
+        writer.add_token_types([gguf.TokenType.CONTROL if t in SPECIAL else
+                                gguf.TokenType.USER_DEFINED if t in OWN else
+                                gguf.TokenType.NORMAL for t in tokens])
+        writer.add_token_merges([" ".join(pair) for pair in MERGES])
+        writer.add_bos_token_id(CONFIG["bos_token_id"])
+        writer.add_eos_token_id(CONFIG["eos_token_id"])
+        writer.add_eot_token_id(265)
+        writer.add_add_bos_token(True)
+        writer.add_tensor("rope_freqs.weight", np.array([1, 1.5, 8], np.float32))
+
+    write_gguf(FOLDER / "llama.gguf", CONFIG, tensors,
+               lambda name: name.endswith(("up_proj.weight", "q_proj.weight")), add_more)
+
+
+ROTARY = {
+    "hidden_act": "silu", "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3,
+    "num_key_value_heads": 1, "intermediate_size": 20, "max_position_embeddings": 64,
+    "rms_norm_eps": 2.0**-17, "rope_theta": 5000.0, "vocab_size": 37, "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+FAMILIES = {
+    "gpt2": {
+        "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_embd": 12, "n_layer": 2,
+        "n_head": 3, "n_positions": 32, "n_ctx": 32, "n_inner": None, "layer_norm_epsilon": 2.0**-17,
+        "activation_function": "gelu_new", "vocab_size": 37, "bos_token_id": 36,
+        "eos_token_id": 36,
+    },
+    "mistral": ROTARY | {
+        "model_type": "mistral", "architectures": ["MistralForCausalLM"], "head_dim": 6,
+        "sliding_window": None, "tie_word_embeddings": False,
+    },
+    "qwen2": ROTARY | {
+        "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "tie_word_embeddings": True,
+        "use_sliding_window": False, "sliding_window": 32, "max_window_layers": 2,
+    },
+    "phi3": ROTARY | {  # heads of 8, of which 6 are rotated; longrope from the 17th position on
+        "model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "hidden_size": 24,
+        "original_max_position_embeddings": 16, "partial_rotary_factor": 0.75,
+        "sliding_window": 9, "tie_word_embeddings": False, "pad_token_id": 0,
+        "rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.25, 1.5],
+                         "long_factor": [1.0, 2.5, 7.0]},
+    },
+}
+
+
+def make_family_tensors(config, rng):
+    """As the family's own class names and shapes them; values as make_tensors'."""
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**deepcopy(config)))  # it edits
+    tied = set(model.all_tied_weights_keys)
+    return {name: (rng.integers(-63, 64, values.shape) / 128).astype(np.float32)
+            for name, values in model.state_dict().items() if name not in tied}
+
+
+def make_family(config, rng):
+    """A folder of one file, F32 but for every third tensor, and the same as GGUF."""
+    name, tensors = config["model_type"], make_family_tensors(config, rng)
+    folder = FOLDER / name
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    stored = {key: torch.from_numpy(values).to((torch.float32, torch.float16, torch.bfloat16)[i % 3])
+              for i, (key, values) in enumerate(tensors.items())}
+    if name == "gpt2":  # as OpenAI's, without the prefix and with the buffers of its time
+        stored = {key.removeprefix("transformer."): values for key, values in stored.items()}
+        n = config["n_positions"]
+        for i in range(config["n_layer"]):
+            stored[f"h.{i}.attn.bias"] = torch.tril(torch.ones(1, 1, n, n, dtype=torch.uint8))
+            stored[f"h.{i}.attn.masked_bias"] = torch.tensor(-1e4)
+    save_torch_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+
+    def add_tokens(writer):  # a list alone is no tokenizer, but says how many there are
+        writer.add_token_list([f"<{i}>" for i in range(config["vocab_size"])])
+        writer.add_bos_token_id(config["bos_token_id"])
+        writer.add_eos_token_id(config["eos_token_id"])
+
+    write_gguf(FOLDER / f"{name}.gguf", config, tensors, add_more=add_tokens)
 
 
 def main():
@@ -219,6 +263,8 @@ def main():
     tensors = make_tensors(np.random.default_rng(2), len(tokens))
     make_folder(tensors, make_tokenizer(tokens))
     make_gguf(tensors, tokens)
+    for config in FAMILIES.values():
+        make_family(config, np.random.default_rng(3))
     by_name = {name: json.loads(one.__getstate__()) for name, one in PRE_TOKENIZERS.items()}
     (FOLDER / "pre_tokenizers.json").write_text(json.dumps(by_name, indent=1) + "\n")
 

@@ -181,18 +181,23 @@ static void gguf_that_lacks_a_key_is_refused_by_its_name(void **state) {
 static void kinds_of_gguf_that_are_not_supported_are_refused_by_name(void **state) {
     const fixture *at = *state;
     const uint32_t heads[] = {2, 1};
-    static const char *const words[] = {"'phi3'",    "general.architecture", "experts",
-                                        "parts",     "layers that differ",   "must agree",
-                                        "must agree"};
+    static const char *const words[] = {
+        "'bloom' is not supported; supported: llama, gpt2, qwen2, phi3",
+        "general.architecture",
+        "experts",
+        "parts",
+        "layers that differ",
+        "must agree",
+        "all are rotated"};
     gguf_image image[7] = {{.n_bytes = 0}};
     gguf_header(&image[0], 3, 0, 1);
-    gguf_string_field(&image[0], "general.architecture", "phi3");
+    gguf_string_field(&image[0], "general.architecture", "bloom");
     gguf_header(&image[1], 3, 0, 0);
     for (size_t i = 2; i < 7; i++) begin_llama(&image[i], NULL, i == 6 ? 2 : 1);
     gguf_u32_field(&image[2], "llama.expert_count", 8);
     gguf_u32_field(&image[3], "split.count", 3);
     gguf_u32s_field(&image[4], "llama.attention.head_count_kv", heads, 2);
-    gguf_u32_field(&image[5], "llama.attention.value_length", 4);
+    gguf_u32_field(&image[5], "llama.attention.value_length", 6);
     gguf_u32_field(&image[6], "llama.attention.key_length", 4);
     gguf_u32_field(&image[6], "llama.rope.dimension_count", 2);
     for (size_t i = 0; i < 7; i++) {
