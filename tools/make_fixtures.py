@@ -1,33 +1,39 @@
 #!/usr/bin/env python3
 """Makes the committed parity fixtures, tests/fixtures/{models,pcc}, from the reference
-implementation: transformers, PEFT and torch in f32 on the CPU.
+implementation: transformers (5.24), PEFT and torch in f32 on the CPU.
 
     pip install torch transformers peft tokenizers safetensors gguf numpy
     python tools/make_fixtures.py             # all; from the repository's root
-    python tools/make_fixtures.py --only pcc  # or: models, smollm2
+    python tools/make_fixtures.py --only pcc  # or: models, pairs, smollm2
 
 One seed gives the same files on the same versions and CPU. SmolLM2's fixture needs the GGUF file
 that tools/bootstrap unpacks to build/models. Expectations are held against a second
-implementation (reference/llama.py: Plain; without transformers, in f64 but for SmolLM2) before they
+implementation (reference/plain.py; without transformers, in f64 but for SmolLM2) before they
 are written, and that one's gradients against finite differences.
 
 In the .safetensors files of fixtures everything is F32; ids and single numbers are in the .json
 files. n = ids, L = layers, V = vocabulary, m = slots, M = all slots of the batch.
 
-models/NAME/                    a tiny Llama as Hugging Face publishes them, with a tokenizer.json
-                                that has exactly the model's vocabulary. What each is there for is
-                                said at MODELS in reference/tiny_models.py.
+models/NAME/                    a tiny model of one of the five families as Hugging Face publishes
+                                them, with a tokenizer.json that has exactly the model's vocabulary.
+                                What each is there for: MODELS in reference/tiny_models.py.
 models/NAME.expected.json
     text, ids                   text and its ids, without special tokens added: those of the
                                 tensors below
+    loss                        mean NLL of the ids after the first
     bos_never, bos_always       {ids, logprobs}: log-probability of each id after the first;
                                 bos_always is null where the config has no BOS id
+    short                       {text, ids, logprobs}: a text shorter than any window and any
+                                original length of longrope, without BOS
     greedy                      {prompt, prompt_ids, new_ids, least_margin}: greedy continuation
                                 without BOS; least_margin is the least gap between the two largest
-                                logits on the way
+                                logits on the way. longrope's factors are those of prompt and new
+                                ids together, from the first new id on
 models/NAME.expected.safetensors
-    logits [n,V]
-    hidden_states [L+1,n,d]     0: embeddings; l: what layer l-1 put out; L: after the final norm
+    logits [16,V]               of the last rows
+    hidden_states [L+1,n,d]     0: what the first layer reads; l: what layer l-1 put out; L: after
+                                the final norm
+    input_gradient [n,d]        of the loss, by the token embeddings
 models/smollm2.json             SmolLM2-135M-Instruct from its Q4_1 GGUF, dequantised to f32:
     text, ids, logprobs         as above, without BOS
     top_ids, top_logits [n,5]   of every position, largest first
@@ -60,15 +66,25 @@ pcc/lora.safetensors, pcc/full.safetensors
                                 they are encoder_from's
     memory [M,d_enc], slots [M,d_dec]   of the batch, in its order
     constant/NAME, cosine/NAME  after ten updates (full: only constant)
+
+pcc/pairs/NAME.json             what batch.json has, lora.targets included (null: the encoder is
+                                trained in full), and of the initial state loss_reconstruction,
+                                loss_completion, grad_norm, n_targets. PAIRS in reference/pcc.py
+                                lists them: each family as LoRA encoder, full encoder and decoder
+pcc/pairs/NAME.safetensors      init/NAME, grad/NAME, memory, slots as above, except that every
+                                matrix of grad/ is [out,in]: GPT-2's own are not as its files have
+                                them
 """
 import argparse
 import pathlib
 
 import torch
 
-from reference.pcc import make_pcc
+from reference.pcc import make_pairs, make_pcc
 from reference.smollm2 import make_smollm2
 from reference.tiny_models import make_models
+
+PARTS = ["models", "pcc", "pairs", "smollm2"]
 
 
 def main():
@@ -76,8 +92,7 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("tests/fixtures"))
     parser.add_argument("--smollm2", type=pathlib.Path,
                         default=pathlib.Path("build/models/SmolLM2-135M-Instruct.Q4_1.gguf"))
-    parser.add_argument("--only", nargs="+", choices=["models", "pcc", "smollm2"],
-                        default=["models", "pcc", "smollm2"])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--seed", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)  # the order of sums does not depend on the machine's cores
@@ -86,6 +101,8 @@ def main():
         make_models(models_root, args.seed)
     if "pcc" in args.only:
         make_pcc(args.output / "pcc", models_root, args.seed)
+    if "pairs" in args.only:
+        make_pairs(args.output / "pcc" / "pairs", models_root, args.seed)
     if "smollm2" in args.only:
         make_smollm2(models_root, args.smollm2)
 

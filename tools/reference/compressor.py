@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 
-from .llama import Reference, encode_text, load_plain, load_reference
+from .language_models import Reference, encode_text, load_reference
+from .plain import load_plain
 from .tiny_models import SPECIAL_TOKENS
 
 # A segment ends early in the third, rather than inside a character.
@@ -15,7 +16,18 @@ DOCUMENTS = [
 ]
 
 LORA_RANK, LORA_ALPHA, MEMORY_TOKENS, SEGMENT_TOKENS, RATIO = 4, 8, 8, 24, 4
-LORA_TARGETS = ["q", "k", "v", "o", "gate", "up", "down"]
+
+# The module of each role of a layer, and of the embedding, as PEFT's target_modules name it. None
+# names the head: it is not in the chain, so an adapter of it would have no gradient.
+LLAMA_MODULES = {role: f"{role}_proj" for role in ("q", "k", "v", "o", "gate", "up", "down")} | {
+    "embed": "embed_tokens"}
+MODULES = {
+    "llama": LLAMA_MODULES, "mistral": LLAMA_MODULES, "qwen2": LLAMA_MODULES,
+    "phi3": LLAMA_MODULES | {role: "qkv_proj" for role in "qkv"} | {
+        role: "gate_up_proj" for role in ("gate", "up")},
+    "gpt2": {role: "attn.c_attn" for role in "qkv"} | {
+        "o": "attn.c_proj", "up": "mlp.c_fc", "down": "mlp.c_proj", "embed": "wte"},
+}
 
 
 def token_bytes(tokenizer):
@@ -77,7 +89,7 @@ def convert(trained, memory):
 
 
 def compress(trained, encoder, segment):
-    rows = torch.cat([encoder.embedding()[segment["encoder"]],
+    rows = torch.cat([encoder.embed(segment["encoder"]),
                       trained["memory_tokens"][:segment["n_slots"]]])
     memory = encoder.encode(rows)[-segment["n_slots"]:]
     return memory, convert(trained, memory)
@@ -85,7 +97,8 @@ def compress(trained, encoder, segment):
 
 def prefix_rows(trained, decoder, slots, bos):
     mem, end_mem, _ = trained["markers"]
-    return torch.cat([decoder.embedding()[[bos]], mem[None], slots, end_mem[None]])
+    first = [] if bos is None else [decoder.embed([bos])]
+    return torch.cat([*first, mem[None], slots, end_mem[None]])
 
 
 def branch_nll(decoder, rows, targets):
@@ -103,7 +116,7 @@ class Compressor:
 
     def forward(self):
         """Memory, slots, L_TR, L_TC over the whole batch."""
-        table, ae = self.decoder.embedding(), self.trained["markers"][2:]
+        embed, ae = self.decoder.embed, self.trained["markers"][2:]
         bos, eos = self.batch["bos"], self.batch["eos"]
         memories, all_slots, sums, counts = [], [], [0, 0], [0, 0]
         for segment in self.batch["segments"]:
@@ -112,11 +125,11 @@ class Compressor:
             all_slots.append(slots)
             prefix = prefix_rows(self.trained, self.decoder, slots, bos)
             x = segment["decoder"]
-            sums[0] += branch_nll(self.decoder, torch.cat([prefix, ae, table[x]]), x + [eos])
+            sums[0] += branch_nll(self.decoder, torch.cat([prefix, ae, embed(x)]), x + [eos])
             counts[0] += len(x) + 1
             if segment["next"] is not None:
                 y = self.batch["segments"][segment["next"]]["decoder"]
-                sums[1] += branch_nll(self.decoder, torch.cat([prefix, table[y]]), y + [eos])
+                sums[1] += branch_nll(self.decoder, torch.cat([prefix, embed(y)]), y + [eos])
                 counts[1] += len(y) + 1
         return (torch.cat(memories), torch.cat(all_slots), sums[0] / counts[0],
                 sums[1] / counts[1], counts)
@@ -124,6 +137,19 @@ class Compressor:
     def loss(self):
         _, _, reconstruction, completion, _ = self.forward()
         return 0.5 * reconstruction + 0.5 * completion
+
+
+def peft_encoder(model, lora):
+    """The model with adapters, none of them zero: PEFT's zeros would leave the other matrix without
+    a gradient."""
+    modules = {MODULES[model.config.model_type].get(role) for role in lora["targets"]}
+    config = LoraConfig(r=lora["rank"], lora_alpha=lora["alpha"], lora_dropout=0.0,
+                        task_type="CAUSAL_LM", target_modules=sorted(modules - {None}))
+    model = get_peft_model(model, config)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name or "lora_embedding_A" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    return model.eval()
 
 
 def reference_compressor(mode, root, batch, seed):
@@ -135,50 +161,48 @@ def reference_compressor(mode, root, batch, seed):
                               torch.Generator().manual_seed(seed))
     if mode == "full":
         encoder = Reference(encoder_lm)
-        encoder_lm.model.requires_grad_(True)
-        trained |= {f"model.{n}": p for n, p in encoder_lm.model.named_parameters()}
+        body = encoder_lm.base_model.requires_grad_(True)
+        trained |= {f"{encoder_lm.base_model_prefix}.{n}": p for n, p in body.named_parameters()}
     else:
-        config = LoraConfig(
-            r=LORA_RANK, lora_alpha=LORA_ALPHA, lora_dropout=0.0, task_type="CAUSAL_LM",
-            target_modules=[f"{role}_proj" for role in LORA_TARGETS])
-        model = get_peft_model(encoder_lm, config)
+        model = peft_encoder(encoder_lm, batch["lora"])
         encoder = Reference(model)
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:  # PEFT's zeros would leave A without a gradient
-                torch.nn.init.normal_(parameter, std=0.05)
-            if parameter.requires_grad:
-                trained[name.replace(".default.", ".")] = parameter
+        trained |= {name.replace(".default", ""): parameter
+                    for name, parameter in model.named_parameters() if parameter.requires_grad}
     for name, tensor in trained.items():
         if not isinstance(tensor, torch.nn.Parameter):
             trained[name] = torch.nn.Parameter(tensor)
     return Compressor(trained, encoder, decoder, batch)
 
 
-def plain_compressor(mode, root, batch, trained):
+class PlainEncoder:
+    """A model with what is trained in place of, or added to, its tensors."""
+
+    def __init__(self, base, trained, lora):
+        self.base, self.trained, self.lora = base, trained, lora
+
+    def current(self):
+        changed = {n: t for n, t in self.trained.items() if n in self.base.w}
+        for name, a in self.trained.items():
+            for first, second in (("lora_A", "lora_B"), ("lora_embedding_A", "lora_embedding_B")):
+                module, found, _ = name.removeprefix("base_model.model.").partition(f".{first}")
+                if not found:
+                    continue
+                change = self.lora["alpha"] / self.lora["rank"] * (
+                    self.trained[name.replace(first, second)] @ a)
+                weight = self.base.w[f"{module}.weight"]
+                is_input_first = first == "lora_embedding_A" or self.base.names["is_input_first"]
+                changed[f"{module}.weight"] = weight + (change.T if is_input_first else change)
+        return self.base.with_tensors(changed)
+
+    def embed(self, ids):
+        return self.current().embed(ids)
+
+    def encode(self, x):
+        return self.current().encode(x)
+
+
+def plain_compressor(root, batch, trained):
     """The same in f64, without transformers or PEFT: LoRA is added to the weights."""
     trained = {n: t.detach().double().requires_grad_() for n, t in trained.items()}
-    decoder = load_plain(root / batch["decoder"])
-
-    class Encoder:
-        base = load_plain(root / batch["encoder"])
-
-        def current(self):
-            if mode == "full":
-                return self.base.with_tensors(
-                    {n: t for n, t in trained.items() if n in self.base.w})
-            changed = {}
-            for name, a in trained.items():
-                if not name.endswith(".lora_A.weight"):
-                    continue
-                b = trained[name.replace("lora_A", "lora_B")]
-                weight = name.removeprefix("base_model.model.").replace(".lora_A", "")
-                changed[weight] = self.base.w[weight] + LORA_ALPHA / LORA_RANK * b @ a
-            return self.base.with_tensors(changed)
-
-        def embedding(self):
-            return self.current().embedding()
-
-        def encode(self, x):
-            return self.current().encode(x)
-
-    return Compressor(trained, Encoder(), decoder, batch)
+    encoder = PlainEncoder(load_plain(root / batch["encoder"]), trained, batch["lora"])
+    return Compressor(trained, encoder, load_plain(root / batch["decoder"]), batch)

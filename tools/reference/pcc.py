@@ -5,13 +5,30 @@ import math
 import torch
 from safetensors.torch import save_file
 
-from .compressor import (DOCUMENTS, LORA_ALPHA, LORA_RANK, LORA_TARGETS, MEMORY_TOKENS, RATIO,
-                         SEGMENT_TOKENS, compress, cut_segments, plain_compressor, prefix_rows,
+from .compressor import (DOCUMENTS, LORA_ALPHA, LORA_RANK, MEMORY_TOKENS, RATIO, SEGMENT_TOKENS,
+                         compress, cut_segments, plain_compressor, prefix_rows,
                          reference_compressor)
-from .llama import eos_ids_of, greedy, load_tokenizer
+from .language_models import eos_ids_of, greedy, load_tokenizer
 from .record import relative_difference, rounded, write_json
 
 STEPS, WARMUP_STEPS, LR, GRAD_CLIP = 10, 3, 3e-4, 0.5
+NEW_TOKENS = 24  # of the greedy reconstruction
+
+# Each family encodes by LoRA and in full, and decodes; encoder and decoder have other widths,
+# vocabularies and splits. A LoRA encoder has its targets here.
+EVERY_ROLE = ["q", "k", "v", "o", "gate", "up", "down", "embed", "head"]
+PAIRS = {
+    "gpt2-full-phi3": ("gpt2-tiny", "phi3-longrope", None),
+    "gpt2-lora-mistral": ("gpt2-bare", "mistral-window", EVERY_ROLE),
+    "llama-full-mistral": ("llama-biased", "mistral-wide", None),
+    "llama-lora-qwen2": ("llama-biased", "qwen2-window", ["o", "gate", "embed"]),
+    "mistral-full-gpt2": ("mistral-window", "gpt2-tiny", None),
+    "mistral-lora-llama": ("mistral-window", "llama-biased", ["q", "down", "embed"]),
+    "qwen2-full-phi3": ("qwen2-window", "phi3-partial", None),
+    "qwen2-lora-gpt2": ("qwen2-yarn", "gpt2-bare", EVERY_ROLE),
+    "phi3-full-llama": ("phi3-partial", "llama-tied-bf16", None),
+    "phi3-lora-qwen2": ("phi3-partial", "qwen2-tiny", ["k", "up", "embed", "head"]),
+}
 
 
 def gradients(compressor):
@@ -22,7 +39,7 @@ def gradients(compressor):
             for n, t in compressor.trained.items()}
 
 
-def check_gradients(mode, grads, plain):
+def check_gradients(name, grads, plain):
     """f32 gradients against f64's, tensor by tensor as the issue compares them, and two entries of
     each of those against finite differences."""
     exact = gradients(plain)
@@ -31,7 +48,7 @@ def check_gradients(mode, grads, plain):
                 for n, g in exact.items())
     generator, step, worst_fd = torch.Generator().manual_seed(1), 1e-5, 0.0
     with torch.no_grad():
-        for name, tensor in plain.trained.items():
+        for tensor_name, tensor in plain.trained.items():
             for i in torch.randint(tensor.numel(), (2,), generator=generator).tolist():
                 flat = tensor.view(-1)
                 value, losses = flat[i].item(), []
@@ -39,9 +56,10 @@ def check_gradients(mode, grads, plain):
                     flat[i] = value + sign * step
                     losses.append(plain.loss().item())
                 flat[i] = value
-                slope, entry = (losses[0] - losses[1]) / (2 * step), exact[name].view(-1)[i].item()
+                slope = (losses[0] - losses[1]) / (2 * step)
+                entry = exact[tensor_name].view(-1)[i].item()
                 worst_fd = max(worst_fd, abs(slope - entry) / max(abs(entry), 1e-3))
-    print(f"pcc {mode}: gradients: f32 against f64 {worst:.1e}, f64 against differences",
+    print(f"pcc {name}: gradients: f32 against f64 {worst:.1e}, f64 against differences",
           f"{worst_fd:.1e}")
     assert worst < 1e-4 and worst_fd < 1e-5
 
@@ -91,7 +109,7 @@ def train_both_ways(mode, root, compressor, schedule):
     """Trains in f32 and in f64 from the present state, which is restored; returns the f32 log and
     weights, and how far rounding alone drives the two apart, relative to what training moved."""
     before = weights_of(compressor)
-    plain = plain_compressor(mode, root, compressor.batch, compressor.trained)
+    plain = plain_compressor(root, compressor.batch, compressor.trained)
     log, exact_log = train(compressor, schedule), train(plain, schedule)
     after, exact = weights_of(compressor), weights_of(plain)
     restore(compressor, before)
@@ -113,14 +131,14 @@ def generate_reference(compressor, segment_index, eos_ids):
         prefix_rows(compressor.trained, compressor.decoder, slots, compressor.batch["bos"]),
         compressor.trained["markers"][2:]])
     return {"segment": segment_index, "prompt_rows": len(prompt),
-            **greedy(compressor.decoder, prompt, eos_ids)}
+            **greedy(compressor.decoder, prompt, eos_ids, NEW_TOKENS)}
 
 
 def make_pcc_mode(mode, root, models_root, batch, seed):
     compressor = reference_compressor(mode, models_root, batch, seed)
     memory, slots, reconstruction, completion, counts = compressor.forward()
     grads = gradients(compressor)
-    check_gradients(mode, grads, plain_compressor(mode, models_root, batch, compressor.trained))
+    check_gradients(mode, grads, plain_compressor(models_root, batch, compressor.trained))
 
     stored = {n for n in compressor.trained if mode == "lora" or not n.startswith("model.")}
     init = weights_of(compressor)
@@ -154,21 +172,57 @@ def make_pcc_mode(mode, root, models_root, batch, seed):
     save_file({n: tensors[n].contiguous() for n in sorted(tensors)}, root / f"{mode}.safetensors")
 
 
-def make_pcc(root, models_root, seed):
-    root.mkdir(parents=True, exist_ok=True)
-    encoder, decoder = "llama-tiny", "llama-tied-bf16"
+def make_batch(models_root, encoder, decoder, targets):
     config = json.loads((models_root / decoder / "config.json").read_text())
-    segments = cut_segments(load_tokenizer(models_root / encoder),
-                            load_tokenizer(models_root / decoder))
-    batch = {
+    return {
         "encoder": encoder, "decoder": decoder, "memory_tokens": MEMORY_TOKENS,
         "segment_tokens": SEGMENT_TOKENS, "ratio": RATIO, "bos": config["bos_token_id"],
         "eos": eos_ids_of(config)[0],
-        "lora": {"rank": LORA_RANK, "alpha": LORA_ALPHA, "targets": LORA_TARGETS},
-        "documents": DOCUMENTS, "segments": segments,
+        "lora": {"rank": LORA_RANK, "alpha": LORA_ALPHA, "targets": targets},
+        "documents": DOCUMENTS,
+        "segments": cut_segments(load_tokenizer(models_root / encoder),
+                                 load_tokenizer(models_root / decoder)),
     }
-    print("pcc: segments of", [len(s["encoder"]) for s in segments], "encoder and",
-          [len(s["decoder"]) for s in segments], "decoder tokens")
+
+
+def output_first(name, tensor):
+    """A matrix as [out, in]: GPT-2's own lie the other way round."""
+    is_conv1d = name.startswith("transformer.h.") and tensor.dim() == 2
+    return tensor.T if is_conv1d else tensor
+
+
+def make_pair(root, models_root, name, seed):
+    encoder, decoder, targets = PAIRS[name]
+    batch = make_batch(models_root, encoder, decoder, targets)
+    compressor = reference_compressor("full" if targets is None else "lora", models_root, batch,
+                                      seed)
+    memory, slots, reconstruction, completion, counts = compressor.forward()
+    grads = gradients(compressor)
+    check_gradients(name, grads, plain_compressor(models_root, batch, compressor.trained))
+    tensors = {f"init/{n}": t for n, t in weights_of(compressor).items()
+               if not n.startswith(("model.", "transformer."))}
+    tensors |= {f"grad/{n}": output_first(n, g) for n, g in grads.items()}
+    tensors |= {"memory": memory.detach(), "slots": slots.detach()}
+    write_json(root / f"{name}.json", {
+        **batch, "loss_reconstruction": rounded(reconstruction.item()),
+        "loss_completion": rounded(completion.item()),
+        "grad_norm": rounded(math.sqrt(sum(g.pow(2).sum().item() for g in grads.values()))),
+        "n_targets": counts})
+    save_file({n: tensors[n].contiguous() for n in sorted(tensors)}, root / f"{name}.safetensors")
+
+
+def make_pcc(root, models_root, seed):
+    root.mkdir(parents=True, exist_ok=True)
+    batch = make_batch(models_root, "llama-tiny", "llama-tied-bf16",
+                       ["q", "k", "v", "o", "gate", "up", "down"])
+    print("pcc: segments of", [len(s["encoder"]) for s in batch["segments"]], "encoder and",
+          [len(s["decoder"]) for s in batch["segments"]], "decoder tokens")
     write_json(root / "batch.json", batch)
     for mode in ("lora", "full"):
         make_pcc_mode(mode, root, models_root, batch, seed)
+
+
+def make_pairs(root, models_root, seed):
+    root.mkdir(parents=True, exist_ok=True)
+    for name in PAIRS:
+        make_pair(root, models_root, name, seed)

@@ -5,7 +5,8 @@ from gguf import GGUFReader
 from gguf.quants import dequantize
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from .llama import Plain, encode_text, load_reference, log_probs
+from .language_models import encode_text, load_reference, log_probs
+from .plain import Plain
 from .record import relative_difference, rounded, write_json
 
 SMOLLM2_TEXT = (
