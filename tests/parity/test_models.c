@@ -157,7 +157,7 @@ static void hidden_states_loss_and_input_gradient_equal_transformers(void **stat
         const size_t n_values = n * s.weights.config.d_model;
         fill_batch(&batch, ids, n);
         sp_chain *chain = &s.model.chain;
-        must(sp_transformer_reserve(s.model.transformer, n));
+        must(sp_transformer_prepare(s.model.transformer, &batch.rows[SP_DECODER]));
         must(sp_arena_reserve(&arena, sp_chain_arena_bytes(chain, 0, chain->n_blocks, &batch, true),
                               "test"));
         (void)sp_chain_forward(chain, 0, chain->n_blocks, &batch, NULL, true, &arena);
