@@ -46,7 +46,8 @@ static sp_status run_model(scoring *s) {
     s->nll = nll;
     s->batch.target_nll = s->nll;
     if (rows->n_rows < 2) return SP_OK;
-    SP_TRY(sp_transformer_prepare(s->model.transformer, rows));
+    const sp_status status = sp_transformer_prepare(s->model.transformer, rows);
+    if (status != SP_OK) return sp_fail(status, "'%s': %s", s->source.path, sp_message());
     SP_TRY(sp_arena_reserve(&s->arena,
                             sp_chain_arena_bytes(chain, 0, chain->n_blocks, &s->batch, false),
                             "activations"));
