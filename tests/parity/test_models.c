@@ -16,7 +16,11 @@
 
 static const double TOLERANCE = 1e-4, GRADIENT_TOLERANCE = 1e-3; /* architecture.md §5, f32 */
 
-static const char *const tiny[] = {"llama-tiny", "llama-tied-bf16", "llama-f16-sharded"};
+static const char *const tiny[] = {
+    "llama-tiny",   "llama-tied-bf16", "llama-f16-sharded", "llama-biased",       "gpt2-tiny",
+    "gpt2-bare",    "mistral-window",  "mistral-wide",      "mistral-unwindowed", "qwen2-tiny",
+    "qwen2-window", "qwen2-yarn",      "phi3-tiny",         "phi3-longrope",      "phi3-partial",
+};
 enum { N_TINY = sizeof tiny / sizeof tiny[0] };
 
 typedef struct subject {
