@@ -14,9 +14,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static const double TOLERANCE = 1e-4, GRADIENT_TOLERANCE = 1e-3; /* architecture.md §5, f32 */
+/* architecture.md §5 */
+static const double TOLERANCE = 1e-4, GRADIENT_TOLERANCE = 1e-3, BF16_TOLERANCE = 2e-2;
 
-static const char *const tiny[] = {"llama-tiny", "llama-tied-bf16", "llama-f16-sharded"};
+static const char *const tiny[] = {
+    "llama-tiny",   "llama-tied-bf16", "llama-f16-sharded", "llama-biased",       "gpt2-tiny",
+    "gpt2-bare",    "mistral-window",  "mistral-wide",      "mistral-unwindowed", "qwen2-tiny",
+    "qwen2-window", "qwen2-yarn",      "phi3-tiny",         "phi3-longrope",      "phi3-partial",
+};
 enum { N_TINY = sizeof tiny / sizeof tiny[0] };
 
 typedef struct subject {
@@ -29,10 +34,10 @@ static void must(sp_status status) {
     if (status != SP_OK) fail_msg("%s", sp_message());
 }
 
-static void open_subject(subject *s, const char *path) {
+static void open_subject(subject *s, const char *path, sp_precision precision) {
     *s = (subject){0};
     must(sp_model_source_open(&s->source, path));
-    must(sp_weights_load(&s->weights, &s->source.tensors, s->source.config, SP_PRECISION_F32,
+    must(sp_weights_load(&s->weights, &s->source.tensors, s->source.config, precision,
                          SP_WEIGHTS_ALL, path));
     must(sp_language_model_create(&s->model, &s->weights));
 }
@@ -76,20 +81,20 @@ static float *logits_of(subject *s, const int32_t *ids, size_t n, size_t piece) 
     return logits;
 }
 
-static void open_expected(fixture *expected, subject *s, const char *name) {
+static void open_expected(fixture *expected, subject *s, const char *name, sp_precision precision) {
     char path[128], json_name[128], tensors_name[128];
     snprintf(path, sizeof path, "tests/fixtures/models/%s", name);
     snprintf(json_name, sizeof json_name, "models/%s.expected.json", name);
     snprintf(tensors_name, sizeof tensors_name, "models/%s.expected.safetensors", name);
     fixture_open(expected, json_name, tensors_name);
-    open_subject(s, path);
+    open_subject(s, path, precision);
 }
 
 static void logits_equal_transformers_whole_and_in_pieces(void **state) {
     for (size_t i = 0; i < N_TINY; i++) {
         fixture expected;
         subject s;
-        open_expected(&expected, &s, tiny[i]);
+        open_expected(&expected, &s, tiny[i], SP_PRECISION_F32);
         int32_t ids[256];
         const size_t n = read_ids(ids, json_object_get(expected.json, "ids"));
         size_t n_values = 0; /* of the last rows */
@@ -104,6 +109,31 @@ static void logits_equal_transformers_whole_and_in_pieces(void **state) {
                          difference);
             free(logits);
         }
+        free(wanted);
+        close_subject(&s);
+        fixture_close(&expected);
+    }
+}
+
+static void check(const char *name, const char *what, const float *values, const float *expected,
+                  size_t n, double tolerance) {
+    const double difference = relative_difference(values, expected, n, 0);
+    if (!(difference <= tolerance)) fail_msg("%s: %s differs by %g", name, what, difference);
+}
+
+static void logits_in_bf16_are_near(void **state) {
+    for (size_t i = 0; i < N_TINY; i++) {
+        fixture expected;
+        subject s;
+        open_expected(&expected, &s, tiny[i], SP_PRECISION_BF16);
+        int32_t ids[256];
+        const size_t n = read_ids(ids, json_object_get(expected.json, "ids"));
+        size_t n_values = 0;
+        float *wanted = fixture_tensor(&expected, "logits", &n_values);
+        float *logits = logits_of(&s, ids, n, n);
+        check(tiny[i], "bf16 logits", logits + n * s.weights.config.vocab_size - n_values, wanted,
+              n_values, BF16_TOLERANCE);
+        free(logits);
         free(wanted);
         close_subject(&s);
         fixture_close(&expected);
@@ -139,12 +169,6 @@ static float *input_gradient_of(sp_chain *chain, sp_batch *batch, size_t n_value
     return dy;
 }
 
-static void check(const char *name, const char *what, const float *values, const float *expected,
-                  size_t n, double tolerance) {
-    const double difference = relative_difference(values, expected, n, 0);
-    if (!(difference <= tolerance)) fail_msg("%s: %s differs by %g", name, what, difference);
-}
-
 static void hidden_states_loss_and_input_gradient_equal_transformers(void **state) {
     for (size_t i = 0; i < N_TINY; i++) {
         fixture expected;
@@ -152,7 +176,7 @@ static void hidden_states_loss_and_input_gradient_equal_transformers(void **stat
         sp_batch batch;
         sp_arena arena = {0};
         int32_t ids[256];
-        open_expected(&expected, &s, tiny[i]);
+        open_expected(&expected, &s, tiny[i], SP_PRECISION_F32);
         const size_t n = read_ids(ids, json_object_get(expected.json, "ids"));
         const size_t n_values = n * s.weights.config.d_model;
         fill_batch(&batch, ids, n);
@@ -235,7 +259,7 @@ static void greedy_continuation_equals_transformers(void **state) {
         snprintf(path, sizeof path, "tests/fixtures/models/%s", tiny[i]);
         snprintf(json_path, sizeof json_path, "%s.expected.json", path);
         must(sp_json_load_file(&expected, json_path));
-        open_subject(&s, path);
+        open_subject(&s, path, SP_PRECISION_F32);
         const json_t *greedy = json_object_get(expected, "greedy");
         int32_t prompt[64], wanted[64], seq = 0;
         const size_t n_prompt = read_ids(prompt, json_object_get(greedy, "prompt_ids"));
@@ -276,7 +300,7 @@ static void quantised_smollm2_equals_transformers(void **state) {
     must(sp_json_load_file(&expected, "tests/fixtures/models/smollm2.json"));
     check_score(path, expected, json_string_value(json_object_get(expected, "text")), SP_BOS_AUTO);
 
-    open_subject(&s, path);
+    open_subject(&s, path, SP_PRECISION_F32);
     int32_t ids[256];
     const size_t n = read_ids(ids, json_object_get(expected, "ids"));
     const size_t vocab_size = s.weights.config.vocab_size;
@@ -298,6 +322,7 @@ static void quantised_smollm2_equals_transformers(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_equal_transformers_whole_and_in_pieces),
+        cmocka_unit_test(logits_in_bf16_are_near),
         cmocka_unit_test(hidden_states_loss_and_input_gradient_equal_transformers),
         cmocka_unit_test(scores_equal_transformers_with_and_without_bos),
         cmocka_unit_test(greedy_continuation_equals_transformers),

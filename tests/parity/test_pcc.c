@@ -1,5 +1,6 @@
 /* The whole compressor against transformers and PEFT: memory, slots, losses, every gradient, ten
-   updates of AdamW with clipping, and a greedy reconstruction. */
+   updates of AdamW with clipping, and a greedy reconstruction; and gradients with each family of
+   models as encoder and as decoder. */
 #include "tests/check.h"
 #include "tests/parity/fixture.h"
 
@@ -96,13 +97,24 @@ static void fill_batch(subject *s) {
             0.5F / (float)json_integer_value(json_array_get(n_targets, loss));
 }
 
-static void open_subject(subject *s, const char *name, sp_training training) {
-    char json_name[64], tensors_name[64];
+static void set_targets(sp_lora_options *options, const json_t *targets) {
+    for (size_t i = 0; i < json_array_size(targets); i++) {
+        const char *target = json_string_value(json_array_get(targets, i));
+        for (int role = 0; role < SP_N_ROLES; role++)
+            if (strcmp(target, sp_role_names[role]) == 0) options->targets[role] = true;
+        if (strcmp(target, "embed") == 0) options->targets_embedding = true;
+    }
+}
+
+/* A compressor of pcc/NAME.*, over the segments of pcc/BATCH.json. */
+static void open_subject(subject *s, const char *name, const char *batch, sp_training training) {
+    char json_name[64], tensors_name[64], batch_name[64];
     snprintf(json_name, sizeof json_name, "pcc/%s.json", name);
     snprintf(tensors_name, sizeof tensors_name, "pcc/%s.safetensors", name);
+    snprintf(batch_name, sizeof batch_name, "pcc/%s.json", batch);
     *s = (subject){0};
     fixture_open(&s->pcc, json_name, tensors_name);
-    fixture_open(&s->batch_file, "pcc/batch.json", tensors_name);
+    fixture_open(&s->batch_file, batch_name, tensors_name);
     const json_t *names = s->batch_file.json;
     open_model(&s->encoder_source, &s->encoder, names, "encoder",
                training == SP_TRAIN_FULL ? SP_WEIGHTS_FRAME : SP_WEIGHTS_BODY);
@@ -119,12 +131,15 @@ static void open_subject(subject *s, const char *name, sp_training training) {
                  .alpha = fixture_number(lora, "alpha")},
         .memory_tokens = (size_t)fixture_number(names, "memory_tokens"),
     };
-    for (int role = 0; role < SP_N_ROLES; role++) options.lora.targets[role] = true;
+    set_targets(&options.lora, json_object_get(lora, "targets"));
     must(sp_compressor_create(&s->compressor, &options));
-    s->layout = (sp_layout){.segment_tokens = (size_t)fixture_number(names, "segment_tokens"),
-                            .ratio = (size_t)fixture_number(names, "ratio"),
-                            .bos = (int32_t)fixture_number(names, "bos"),
-                            .eos = (int32_t)fixture_number(names, "eos")};
+    const json_t *bos = json_object_get(names, "bos");
+    s->layout =
+        (sp_layout){.segment_tokens = (size_t)fixture_number(names, "segment_tokens"),
+                    .ratio = (size_t)fixture_number(names, "ratio"),
+                    .bos = json_is_null(bos) ? SP_NO_TOKEN : (int32_t)fixture_number(names, "bos"),
+                    .eos = (int32_t)fixture_number(names, "eos"),
+                    .longrope_switch = sp_longrope_switch(&s->decoder.config)};
     load_initial(s);
     fill_batch(s);
 }
@@ -194,6 +209,10 @@ static void check_losses_and_gradients(subject *s) {
         snprintf(name, sizeof name, "grad/%s", fixture_name(params->entries[i]));
         check_tensor(s, name, params->entries[i]->grad, GRADIENT_TOLERANCE, floor);
     }
+    size_t n_trained = 0;
+    for (size_t i = 0; i < s->pcc.tensors.n_entries; i++)
+        n_trained += strncmp(s->pcc.tensors.entries[i].name, "grad/", strlen("grad/")) == 0;
+    assert_int_equal(params->n_entries, n_trained);
 }
 
 /* Ten updates with the learning rates of `schedule`. The fixture says what rounding alone does to
@@ -227,7 +246,7 @@ static void check_updates(subject *s, const char *schedule) {
 
 static void lora_compressor_equals_the_reference(void **state) {
     subject s;
-    open_subject(&s, "lora", SP_TRAIN_LORA);
+    open_subject(&s, "lora", "batch", SP_TRAIN_LORA);
     check_memory_and_slots(&s);
     check_losses_and_gradients(&s);
     close_subject(&s);
@@ -235,7 +254,7 @@ static void lora_compressor_equals_the_reference(void **state) {
 
 static void lora_updates_equal_torch(void **state) {
     subject s;
-    open_subject(&s, "lora", SP_TRAIN_LORA);
+    open_subject(&s, "lora", "batch", SP_TRAIN_LORA);
     check_updates(&s, "constant");
     check_updates(&s, "cosine");
     close_subject(&s);
@@ -243,7 +262,7 @@ static void lora_updates_equal_torch(void **state) {
 
 static void full_compressor_equals_the_reference(void **state) {
     subject s;
-    open_subject(&s, "full", SP_TRAIN_FULL);
+    open_subject(&s, "full", "batch", SP_TRAIN_FULL);
     check_memory_and_slots(&s);
     check_losses_and_gradients(&s);
     check_updates(&s, "constant");
@@ -252,7 +271,7 @@ static void full_compressor_equals_the_reference(void **state) {
 
 static void greedy_reconstruction_equals_the_reference(void **state) {
     subject s;
-    open_subject(&s, "lora", SP_TRAIN_LORA);
+    open_subject(&s, "lora", "batch", SP_TRAIN_LORA);
     const json_t *expected = json_object_get(s.pcc.json, "generate");
     const json_t *new_ids = json_object_get(expected, "new_ids");
     const size_t n_new = json_array_size(new_ids), d = s.decoder.config.d_model;
@@ -283,12 +302,35 @@ static void greedy_reconstruction_equals_the_reference(void **state) {
     close_subject(&s);
 }
 
+/* *state is the pair's fixture. */
+static void pair_equals_the_reference(void **state) {
+    const char *name = *state;
+    subject s;
+    open_subject(&s, name, name, strstr(name, "-full-") != NULL ? SP_TRAIN_FULL : SP_TRAIN_LORA);
+    check_memory_and_slots(&s);
+    check_losses_and_gradients(&s);
+    close_subject(&s);
+}
+
+#define PAIR(name) \
+    { name, pair_equals_the_reference, NULL, NULL, "pairs/" name }
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lora_compressor_equals_the_reference),
         cmocka_unit_test(lora_updates_equal_torch),
         cmocka_unit_test(full_compressor_equals_the_reference),
         cmocka_unit_test(greedy_reconstruction_equals_the_reference),
+        PAIR("gpt2-full-phi3"),
+        PAIR("gpt2-lora-mistral"),
+        PAIR("llama-full-mistral"),
+        PAIR("llama-lora-qwen2"),
+        PAIR("mistral-full-gpt2"),
+        PAIR("mistral-lora-llama"),
+        PAIR("phi3-full-llama"),
+        PAIR("phi3-lora-qwen2"),
+        PAIR("qwen2-full-phi3"),
+        PAIR("qwen2-lora-gpt2"),
     };
     return cmocka_run_group_tests_name("pcc", tests, NULL, NULL);
 }
