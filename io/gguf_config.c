@@ -21,7 +21,6 @@ static const key rotary_keys[] = {
     {"context_length", "max_position_embeddings", false},
     {"attention.layer_norm_rms_epsilon", "rms_norm_eps", true},
     {"rope.freq_base", "rope_theta", false},
-    {"rope.scaling.original_context_length", "original_max_position_embeddings", false},
     {NULL, NULL, false},
 };
 static const key gpt2_keys[] = {
@@ -34,11 +33,16 @@ static const key gpt2_keys[] = {
     {NULL, NULL, false},
 };
 
-/* Members of rope_scaling. longrope's and YaRN's attention factors have names of their own. */
+/* Members of rope_scaling: of longrope, and of all others as llama.cpp's converter takes them from
+   there. */
+static const key longrope_keys[] = {
+    {"rope.scaling.original_context_length", "original_max_position_embeddings", false},
+    {"rope.scaling.attn_factor", "attention_factor", false},
+    {NULL, NULL, false},
+};
 static const key scaling_keys[] = {
     {"rope.scaling.factor", "factor", false},
     {"rope.scaling.original_context_length", "original_max_position_embeddings", false},
-    {"rope.scaling.attn_factor", "attention_factor", false},
     {"rope.scaling.yarn_attn_factor", "attention_factor", false},
     {"rope.scaling.yarn_ext_factor", "extrapolation_factor", false},
     {"rope.scaling.yarn_beta_fast", "beta_fast", false},
@@ -202,11 +206,12 @@ static sp_status set_head_dim(json_t *config, size_t *n_rotated, const source *f
     return set_size(config, "head_dim", head_dim, from);
 }
 
-/* 0 stands for no window. */
+/* 0 stands for no window; null, so that no default takes its place. */
 static sp_status set_window(json_t *config, const source *from) {
     size_t n = 0;
     SP_TRY(get_size(&n, from, "attention.sliding_window"));
-    return n == 0 ? SP_OK : set_size(config, "sliding_window", n, from);
+    return n == 0 ? set_new(config, "sliding_window", json_null(), from)
+                  : set_size(config, "sliding_window", n, from);
 }
 
 /* n may be 0, which no dimension of a GGUF file's tensor is. */
@@ -255,8 +260,8 @@ static sp_status set_rope_scaling(json_t *config, size_t n_rotated, const source
     json_t *scaling = json_pack("{s:s}", "rope_type", type);
     SP_TRY(set_new(config, "rope_scaling", scaling, from)); /* which owns it from here on */
     if (linear_factor != 1) SP_TRY(set_new(scaling, "factor", json_real(linear_factor), from));
-    SP_TRY(copy_keys(scaling, scaling_keys, from));
-    if (!has_factors) return SP_OK;
+    if (!has_factors) return copy_keys(scaling, scaling_keys, from);
+    SP_TRY(copy_keys(scaling, longrope_keys, from));
     SP_TRY(set_factors(scaling, "short_factor", short_name, n_rotated / 2, from));
     return set_factors(scaling, "long_factor", long_name, n_rotated / 2, from);
 }

@@ -106,18 +106,21 @@ static bool make_name(char name[NAME_SIZE], const char *gguf_name, const family 
     return whole != NULL || module != NULL;
 }
 
-/* Of a head, the rows of q and k are interleaved; a bias would have to be turned back likewise. */
+/* Of a head, the rows of q and k are interleaved, and likewise the values of their biases. */
 static sp_status set_heads(sp_tensor *tensor, const char *name, size_t n_heads, size_t n_kv_heads,
                            const char *path) {
     const bool is_q = strstr(name, ".attn_q.") != NULL, is_k = strstr(name, ".attn_k.") != NULL;
     if (!is_q && !is_k) return SP_OK;
-    if (strstr(name, ".bias") != NULL)
-        return sp_fail(SP_BAD_DATA, "'%s': tensor '%s', an interleaved bias, is not supported",
-                       path, name);
     const size_t n = is_q ? n_heads : n_kv_heads;
-    if (tensor->n_dims != 2 || n == 0 || tensor->shape[0] % n != 0 || tensor->shape[0] / n % 2 != 0)
+    const size_t n_rows = tensor->shape[0]; /* 0 without dimensions */
+    if (tensor->n_dims > 2 || n == 0 || n_rows == 0 || n_rows % n != 0 || n_rows / n % 2 != 0)
         return sp_fail(SP_BAD_DATA, "'%s': the rows of tensor '%s' are not %zu even heads", path,
                        name, n);
+    if (tensor->n_dims == 1 && sp_dtypes[tensor->dtype].block_values > 1)
+        return sp_fail(SP_BAD_DATA,
+                       "'%s': tensor '%s' is a vector of type %s, whose values cannot "
+                       "be reordered",
+                       path, name, sp_dtypes[tensor->dtype].name);
     tensor->n_interleaved_heads = n;
     return SP_OK;
 }

@@ -9,9 +9,10 @@
     llama/                  a Hugging Face folder: shards with an index, F32, F16, BF16, a buffer of
                             integers, generation_config.json, tokenizer.json by tokenizers
     llama.gguf              the same model as llama.cpp's converter writes it, with rope_freqs.weight
-    gpt2/ mistral/ qwen2/ phi3/    folders of a config.json and one file, F32, F16 and BF16;
-                            gpt2's without "transformer." and with its buffers; phi3 with longrope
-    gpt2.gguf mistral.gguf qwen2.gguf phi3.gguf    the same, all F32, without a tokenizer
+    gpt2/ llama-biased/ mistral/ qwen2/ phi3/    folders of a config.json and one file, F32, F16
+                            and BF16; gpt2's without "transformer." and with its buffers; rope
+                            scalings linear (llama-biased), yarn (qwen2) and longrope (phi3)
+    gpt2.gguf …             the same five, all F32, without a tokenizer
     pre_tokenizers.json     pre-tokenizers as tokenizers serialises them, by their names in GGUF
 """
 import json
@@ -206,6 +207,11 @@ FAMILIES = {
         "activation_function": "gelu_new", "vocab_size": 37, "bos_token_id": 36,
         "eos_token_id": 36,
     },
+    "llama-biased": ROTARY | {
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "attention_bias": True,
+        "mlp_bias": True, "tie_word_embeddings": False,
+        "rope_scaling": {"type": "linear", "factor": 2.0},
+    },
     "mistral": ROTARY | {
         "model_type": "mistral", "architectures": ["MistralForCausalLM"], "head_dim": 6,
         "sliding_window": None, "tie_word_embeddings": False,
@@ -213,6 +219,8 @@ FAMILIES = {
     "qwen2": ROTARY | {
         "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "tie_word_embeddings": True,
         "use_sliding_window": False, "sliding_window": 32, "max_window_layers": 2,
+        "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16,
+                         "beta_fast": 16.0},
     },
     "phi3": ROTARY | {  # heads of 8, of which 6 are rotated; longrope from the 17th position on
         "model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "hidden_size": 24,
@@ -232,9 +240,9 @@ def make_family_tensors(config, rng):
             for name, values in model.state_dict().items() if name not in tied}
 
 
-def make_family(config, rng):
-    """A folder of one file, F32 but for every third tensor, and the same as GGUF."""
-    name, tensors = config["model_type"], make_family_tensors(config, rng)
+def make_family(name, config, rng):
+    """A folder of one file in F32, F16 and BF16, and the same as GGUF."""
+    tensors = make_family_tensors(config, rng)
     folder = FOLDER / name
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
@@ -263,8 +271,8 @@ def main():
     tensors = make_tensors(np.random.default_rng(2), len(tokens))
     make_folder(tensors, make_tokenizer(tokens))
     make_gguf(tensors, tokens)
-    for config in FAMILIES.values():
-        make_family(config, np.random.default_rng(3))
+    for name, config in FAMILIES.items():
+        make_family(name, config, np.random.default_rng(3))
     by_name = {name: json.loads(one.__getstate__()) for name, one in PRE_TOKENIZERS.items()}
     (FOLDER / "pre_tokenizers.json").write_text(json.dumps(by_name, indent=1) + "\n")
 

@@ -61,7 +61,7 @@ static void (*const convert[SP_N_DTYPES])(float *restrict, const uint8_t *restri
     [SP_Q6_K] = sp_dequantize_q6_k,
 };
 
-/* Where row `r` of a matrix [n_rows, …] is stored: (h, j, i) at (h, i, j). */
+/* Where row `r` of a matrix, or value `r` of a vector, is stored: (h, j, i) at (h, i, j). */
 static size_t stored_row(const sp_tensor *tensor, size_t r) {
     if (tensor->n_interleaved_heads == 0) return r;
     const size_t head_dim = tensor->shape[0] / tensor->n_interleaved_heads;
@@ -112,9 +112,20 @@ static void read_stored(const sp_tensor *tensor, float *out, size_t begin, size_
                                n_blocks);
 }
 
+/* Its values lie as a matrix's rows do. */
+static void read_interleaved_vector(const sp_tensor *tensor, float *out) {
+    const size_t value_bytes = sp_dtypes[tensor->dtype].block_bytes;
+    assert(sp_dtypes[tensor->dtype].block_values == 1);
+    for (size_t i = 0; i < tensor->shape[0]; i++)
+        convert[tensor->dtype](
+            out + i, (const uint8_t *)tensor->data + stored_row(tensor, i) * value_bytes, 1);
+}
+
 void sp_tensor_read_rows(const sp_tensor *tensor, float *out, size_t begin, size_t n_rows) {
     if (tensor->is_transposed)
         read_transposed(tensor, out, begin, n_rows);
+    else if (tensor->n_interleaved_heads > 0 && tensor->n_dims == 1 && n_rows > 0)
+        read_interleaved_vector(tensor, out);
     else
         read_stored(tensor, out, begin, n_rows);
 }

@@ -44,7 +44,8 @@ typedef struct sp_tensor {
     size_t n_interleaved_heads; /* GGUF stores Llama's q and k with each head's rows interleaved for
                                    rotation by adjacent pairs; > 0 asks the reader to put them back
                                    into halves. Row (h, j, i) is then stored row (h, i, j), with
-                                   j in {0, 1} and i < head_dim / 2. */
+                                   j in {0, 1} and i < head_dim / 2; so is value (h, j, i) of a
+                                   bias, a vector of a plain type. */
     bool
         is_transposed; /* GPT-2's Conv1D: a matrix of shape [out, in] of a plain type that is stored
                            [in, out] */

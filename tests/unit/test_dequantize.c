@@ -91,6 +91,16 @@ static void interleaved_heads_come_back_as_halves(void **state) {
     for (size_t k = 0; k < ROWS * COLS; k++) assert_true((&rows[0][0])[k] == (float)k);
     sp_tensor_read_rows(&tensor, rows[0], 17, 1);
     assert_true(rows[0][0] == 17 * COLS);
+
+    float stored_bias[ROWS], bias[ROWS];
+    for (size_t r = 0; r < ROWS; r++) stored_bias[r] = stored[r][0];
+    const sp_tensor vector = {.dtype = SP_F32,
+                              .n_dims = 1,
+                              .shape = {ROWS},
+                              .data = stored_bias,
+                              .n_interleaved_heads = HEADS};
+    sp_tensor_read_rows(&vector, bias, 0, 1);
+    for (size_t r = 0; r < ROWS; r++) assert_true(bias[r] == (float)(r * COLS));
 }
 
 static void a_matrix_worth_threads_is_read_as_its_rows_are(void **state) {

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char *const families[] = {"gpt2", "mistral", "qwen2", "phi3"};
+static const char *const families[] = {"gpt2", "llama-biased", "mistral", "qwen2", "phi3"};
 enum { N_FAMILIES = sizeof families / sizeof families[0] };
 
 typedef struct fixture {
@@ -95,7 +95,6 @@ static void every_familys_config_is_the_same(void **state) {
                                        "num_key_value_heads",
                                        "intermediate_size",
                                        "max_position_embeddings",
-                                       "original_max_position_embeddings",
                                        "partial_rotary_factor",
                                        "rms_norm_eps",
                                        "rope_theta",
@@ -112,7 +111,8 @@ static void every_familys_config_is_the_same(void **state) {
                 fail_msg("%s: '%s' differs", families[f], keys[k]);
         }
         assert_string_equal(json_string_value(member(&gguf, "model_type")),
-                            is_mistral ? "llama" : families[f]);
+                            is_mistral ? "llama"
+                                       : json_string_value(member(&folder, "model_type")));
         assert_int_equal(json_is_true(member(&gguf, "tie_word_embeddings")),
                          sp_tensor_table_find(&folder.tensors, "lm_head.weight") == NULL);
         assert_int_equal(folder.n_stop_ids, gguf.n_stop_ids);
@@ -136,8 +136,40 @@ static void what_config_json_leaves_to_a_default_is_said(void **state) {
     open_both(&folder, &gguf, "qwen2");
     assert_int_equal(json_integer_value(member(&gguf, "head_dim")), 4);
     assert_null(member(&gguf, "attention_bias")); /* it always has some */
+    assert_null(member(&gguf, "sliding_window"));
     sp_model_source_close(&gguf);
     sp_model_source_close(&folder);
+}
+
+static void linear_and_yarn_scalings_go_on(void **state) {
+    static const char *const scaled[] = {"llama-biased", "qwen2"};
+    for (size_t f = 0; f < 2; f++) {
+        sp_model_source folder, gguf;
+        open_both(&folder, &gguf, scaled[f]);
+        const json_t *scaling = member(&gguf, "rope_scaling");
+        const char *key;
+        json_t *value;
+        json_object_foreach(json_object_get(folder.config, "rope_scaling"), key, value)
+            assert_true(json_equal(
+                json_object_get(scaling, strcmp(key, "type") == 0 ? "rope_type" : key), value));
+        sp_model_source_close(&gguf);
+        sp_model_source_close(&folder);
+    }
+}
+
+static void biases_are_said_where_they_may_lack(void **state) {
+    static const char *const keys[] = {"attention_bias", "mlp_bias"};
+    sp_model_source biased, other, gguf;
+    for (size_t k = 0; k < 2; k++) {
+        open_both(&biased, &gguf, "llama-biased");
+        assert_true(json_is_true(member(&biased, keys[k])) && json_is_true(member(&gguf, keys[k])));
+        sp_model_source_close(&gguf);
+        sp_model_source_close(&biased);
+        open_both(&other, &gguf, "phi3");
+        assert_true(json_is_false(member(&gguf, keys[k])));
+        sp_model_source_close(&gguf);
+        sp_model_source_close(&other);
+    }
 }
 
 static void longrope_becomes_part_of_the_config(void **state) {
@@ -152,6 +184,8 @@ static void longrope_becomes_part_of_the_config(void **state) {
         json_equal(json_object_get(scaling, "long_factor"), json_object_get(same, "long_factor")));
     assert_close(json_real_value(json_object_get(scaling, "attention_factor")),
                  sqrt(1 + log(64.0 / 16) / log(16)), rounding);
+    assert_true(json_equal(json_object_get(scaling, "original_max_position_embeddings"),
+                           member(&folder, "original_max_position_embeddings")));
     assert_true(json_equal(member(&gguf, "sliding_window"), member(&folder, "sliding_window")));
     sp_model_source_close(&gguf);
     sp_model_source_close(&folder);
@@ -232,14 +266,6 @@ static void factors_that_do_not_fit_the_heads_are_refused(void **state) {
     free(bytes);
 }
 
-static void bias_of_interleaved_heads_is_refused(void **state) {
-    size_t n_bytes = 0, n_header = 0;
-    char *bytes = read_gguf("qwen2", &n_bytes, &n_header), *name = NULL;
-    while ((name = memmem(bytes, n_header, "qwen2", 5)) != NULL) memcpy(name, "llama", 5);
-    assert_refused(*state, bytes, n_bytes, "attn_k.bias', an interleaved bias");
-    free(bytes);
-}
-
 static void file_of_any_family_cut_anywhere_is_refused(void **state) {
     const fixture *at = *state;
     for (size_t f = 0; f < N_FAMILIES; f++) {
@@ -274,7 +300,8 @@ static void file_of_any_family_with_any_byte_changed_does_no_harm(void **state) 
 }
 
 static void every_family_is_described_in_its_own_words(void **state) {
-    static const char *const keys[] = {"n_embd", "hidden_size", "hidden_size", "rope_scaling"};
+    static const char *const keys[] = {"n_embd", "hidden_size", "hidden_size", "rope_scaling",
+                                       "sliding_window"};
     for (size_t f = 0; f < N_FAMILIES; f++)
         for (size_t is_gguf = 0; is_gguf < 2; is_gguf++) {
             char path[TEMP_PATH_SIZE];
@@ -293,10 +320,11 @@ int main(void) {
         cmocka_unit_test(every_familys_tensors_are_the_same),
         cmocka_unit_test(every_familys_config_is_the_same),
         cmocka_unit_test(what_config_json_leaves_to_a_default_is_said),
+        cmocka_unit_test(linear_and_yarn_scalings_go_on),
+        cmocka_unit_test(biases_are_said_where_they_may_lack),
         cmocka_unit_test(longrope_becomes_part_of_the_config),
         WITH_FOLDER(heads_that_are_not_rotated_as_far_as_they_go_are_refused),
         WITH_FOLDER(factors_that_do_not_fit_the_heads_are_refused),
-        WITH_FOLDER(bias_of_interleaved_heads_is_refused),
         WITH_FOLDER(file_of_any_family_cut_anywhere_is_refused),
         WITH_FOLDER(file_of_any_family_with_any_byte_changed_does_no_harm),
         cmocka_unit_test(every_family_is_described_in_its_own_words)};

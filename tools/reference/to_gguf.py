@@ -35,6 +35,13 @@ def add_rotary(writer, config):
         writer.add_rope_dimension_count(head_dim)
     writer.add_rope_freq_base(config["rope_theta"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    scaling = config.get("rope_scaling")
+    if scaling:
+        writer.add_rope_scaling_type(gguf.RopeScalingType(scaling["type"]))
+        writer.add_rope_scaling_factor(scaling["factor"])
+        if scaling["type"] == "yarn":
+            writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+            writer.add_rope_scaling_yarn_beta_fast(scaling["beta_fast"])
 
 
 def add_phi3(writer, config):
@@ -72,9 +79,9 @@ def as_stored(name, values, config):
     if config["model_type"] == "gpt2" and name.endswith(CONV1D):
         return np.ascontiguousarray(values.T)
     if config["model_type"] in ("llama", "mistral"):
-        if name.endswith("q_proj.weight"):
+        if name.endswith(("q_proj.weight", "q_proj.bias")):
             return interleave(values, config["num_attention_heads"])
-        if name.endswith("k_proj.weight"):
+        if name.endswith(("k_proj.weight", "k_proj.bias")):
             return interleave(values, config["num_key_value_heads"])
     return values
 
