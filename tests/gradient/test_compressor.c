@@ -23,6 +23,30 @@ static const tiny_shape decoder_shape = {.d_model = 7,
                                          .head_dim = 4,
                                          .d_ffn = 11,
                                          .vocab_size = 17};
+static const tiny_shape gpt2_shape = {.family = "gpt2",
+                                      .d_model = 9,
+                                      .n_layers = 2,
+                                      .n_heads = 3,
+                                      .n_kv_heads = 3,
+                                      .head_dim = 3,
+                                      .d_ffn = 10,
+                                      .vocab_size = 17,
+                                      .is_tied = true,
+                                      .options = "{\"n_positions\": 12}"};
+/* One branch of the first sample below is longer than the original length, the other is not. */
+static const tiny_shape phi3_shape = {
+    .family = "phi3",
+    .d_model = 8,
+    .n_layers = 2,
+    .n_heads = 2,
+    .n_kv_heads = 1,
+    .head_dim = 6,
+    .d_ffn = 7,
+    .vocab_size = 17,
+    .options = "{\"sliding_window\": 6, \"partial_rotary_factor\": 0.7,"
+               " \"max_position_embeddings\": 32, \"original_max_position_embeddings\": 8,"
+               " \"rope_scaling\": {\"type\": \"longrope\", \"short_factor\": [1.0, 1.2],"
+               " \"long_factor\": [1.5, 3.0]}}"};
 
 enum { SEGMENT = 6, N_SAMPLES = 3 };
 
@@ -39,6 +63,7 @@ typedef struct setting {
     sp_training training;
     double dropout;
     bool is_shared, markers_are_frozen;
+    const tiny_shape *encoder, *decoder; /* NULL: those above */
 } setting;
 
 static void must(sp_status status) {
@@ -72,20 +97,23 @@ static void set_up(subject *s, setting how) {
     const bool is_full = how.training == SP_TRAIN_FULL;
     *s = (subject){.layout = {.segment_tokens = SEGMENT, .ratio = 4, .bos = 1, .eos = 2}};
     if (!how.is_shared)
-        tiny_model_create(&s->encoder, &encoder_shape, 1,
+        tiny_model_create(&s->encoder, how.encoder != NULL ? how.encoder : &encoder_shape, 1,
                           is_full ? SP_WEIGHTS_FRAME : SP_WEIGHTS_BODY);
-    tiny_model_create(&s->decoder, &decoder_shape, 2, SP_WEIGHTS_ALL);
+    tiny_model_create(&s->decoder, how.decoder != NULL ? how.decoder : &decoder_shape, 2,
+                      SP_WEIGHTS_ALL);
+    s->layout.longrope_switch = sp_longrope_switch(&s->decoder.weights.config);
     const tiny_model *encoder = how.is_shared ? &s->decoder : &s->encoder;
-    sp_compressor_options options = {.encoder = &encoder->weights,
-                                     .decoder = &s->decoder.weights,
-                                     .d_encoder = encoder->weights.config.d_model,
-                                     .d_decoder = s->decoder.weights.config.d_model,
-                                     .encoder_tensors = &encoder->tensors,
-                                     .training = how.training,
-                                     .lora = {.rank = 2, .alpha = 3, .dropout = how.dropout},
-                                     .memory_tokens = 2,
-                                     .markers_are_frozen = how.markers_are_frozen,
-                                     .seed = 5};
+    sp_compressor_options options = {
+        .encoder = &encoder->weights,
+        .decoder = &s->decoder.weights,
+        .d_encoder = encoder->weights.config.d_model,
+        .d_decoder = s->decoder.weights.config.d_model,
+        .encoder_tensors = &encoder->tensors,
+        .training = how.training,
+        .lora = {.rank = 2, .alpha = 3, .dropout = how.dropout, .targets_embedding = true},
+        .memory_tokens = 2,
+        .markers_are_frozen = how.markers_are_frozen,
+        .seed = 5};
     for (sp_role role = 0; role < SP_N_ROLES; role++) options.lora.targets[role] = true;
     must(sp_compressor_create(&s->compressor, &options));
     fill_params(&s->compressor->params, 31);
@@ -150,6 +178,14 @@ static void one_frozen_model_on_both_sides(void **state) {
 }
 
 static void the_whole_encoder(void **state) { check((setting){.training = SP_TRAIN_FULL}); }
+
+static void other_families_on_both_sides(void **state) {
+    check((setting){.training = SP_TRAIN_LORA,
+                    .dropout = 0.25,
+                    .encoder = &gpt2_shape,
+                    .decoder = &phi3_shape});
+    check((setting){.training = SP_TRAIN_FULL, .encoder = &phi3_shape, .decoder = &gpt2_shape});
+}
 
 static void converter_and_memory_tokens_over_a_frozen_encoder(void **state) {
     check((setting){.training = SP_TRAIN_NONE, .markers_are_frozen = true});
@@ -249,6 +285,7 @@ int main(void) {
         cmocka_unit_test(lora_with_dropout_and_both_objectives),
         cmocka_unit_test(one_frozen_model_on_both_sides),
         cmocka_unit_test(the_whole_encoder),
+        cmocka_unit_test(other_families_on_both_sides),
         cmocka_unit_test(converter_and_memory_tokens_over_a_frozen_encoder),
         cmocka_unit_test(gradients_of_a_batch_are_the_sum_of_its_samples),
         cmocka_unit_test(without_training_dropout_is_off_and_nothing_is_kept),
