@@ -44,7 +44,8 @@ typedef struct sp_family {
         const char *d_model, *n_layers, *n_heads, *d_ffn, *max_positions, *norm_eps, *activation;
     } keys;
     const char *activations[3]; /* names of the one that it has, NULL after the last */
-    /* What transformers takes where config.json is silent; 0: n_heads, none. */
+    /* What transformers takes where config.json is silent; 0: n_heads, none. A null for kv heads is
+       not silence: n_heads. */
     size_t default_kv_heads, default_max_positions, default_window;
     double default_norm_eps;
     bool default_tie_word_embeddings;

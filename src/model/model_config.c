@@ -60,7 +60,9 @@ static sp_status require_size(size_t *out, const json_t *json, const char *key, 
 static sp_status read_heads(sp_model_config *config, const json_t *json, const char *where) {
     const sp_family *family = config->family;
     SP_TRY(require_size(&config->n_heads, json, family->keys.n_heads, MOST_SIZE, where));
-    config->n_kv_heads = family->default_kv_heads > 0 ? family->default_kv_heads : config->n_heads;
+    const json_t *kv_heads = json_object_get(json, "num_key_value_heads");
+    const bool is_as_many = family->default_kv_heads == 0 || json_is_null(kv_heads);
+    config->n_kv_heads = is_as_many ? config->n_heads : family->default_kv_heads;
     SP_TRY(sp_json_get_size(&config->n_kv_heads, json, "num_key_value_heads", where));
     if (config->n_kv_heads < 1 || config->n_heads % config->n_kv_heads != 0)
         return sp_fail(SP_BAD_DATA, "'%s': %zu attention heads cannot share %zu key-value heads",

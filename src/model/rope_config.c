@@ -12,11 +12,11 @@ typedef struct rope_reading {
     const char *where;
 } rope_reading;
 
-/* A scaling may be null, or lie under either name. */
+/* A scaling may be null, or lie under either name; the older one wins, as in transformers. */
 static sp_status find_scaling(rope_reading *reading) {
-    const json_t *scaling = json_object_get(reading->json, "rope_parameters");
+    const json_t *scaling = json_object_get(reading->json, "rope_scaling");
     if (scaling == NULL || json_is_null(scaling))
-        scaling = json_object_get(reading->json, "rope_scaling");
+        scaling = json_object_get(reading->json, "rope_parameters");
     if (scaling == NULL || json_is_null(scaling)) return SP_OK;
     if (!json_is_object(scaling))
         return sp_fail(SP_BAD_DATA, "'%s': the rope parameters are not an object", reading->where);

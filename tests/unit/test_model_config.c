@@ -126,6 +126,21 @@ static void absent_and_null_stand_for_the_default(void **state) {
     }
 }
 
+static void kv_heads_of_null_are_as_many_as_heads(void **state) {
+    sp_model_config c = read("{\"model_type\": \"qwen2\", \"num_key_value_heads\": null}");
+    assert_int_equal(c.n_kv_heads, 6);
+    c = read("{\"model_type\": \"qwen2\", \"num_attention_heads\": 32, \"hidden_size\": 64,"
+             " \"num_key_value_heads\": \"absent\"}");
+    assert_int_equal(c.n_kv_heads, 32);
+}
+
+static void of_two_scalings_the_older_wins(void **state) {
+    const sp_model_config c =
+        read("{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0},"
+             " \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 5.0}}");
+    assert_true(c.rope_scaling.kind == SP_ROPE_LINEAR && c.rope_theta == 20000);
+}
+
 static void head_dim_may_differ_from_its_share(void **state) {
     const sp_model_config c = read("{\"head_dim\": 10}");
     assert_int_equal(c.head_dim, 10);
@@ -303,6 +318,8 @@ int main(void) {
         cmocka_unit_test(the_newer_dialect_is_read),
         cmocka_unit_test(llama3_scaling_is_read_in_each_spelling),
         cmocka_unit_test(absent_and_null_stand_for_the_default),
+        cmocka_unit_test(kv_heads_of_null_are_as_many_as_heads),
+        cmocka_unit_test(of_two_scalings_the_older_wins),
         cmocka_unit_test(head_dim_may_differ_from_its_share),
         cmocka_unit_test(special_tokens_are_an_id_a_list_or_none),
         cmocka_unit_test(gpt2_has_keys_and_defaults_of_its_own),
