@@ -121,6 +121,33 @@ static void check(const char *name, const char *what, const float *values, const
     if (!(difference <= tolerance)) fail_msg("%s: %s differs by %g", name, what, difference);
 }
 
+static double log_probability(const float *logits, size_t n, size_t id) {
+    double max = -INFINITY, sum = 0;
+    for (size_t i = 0; i < n; i++) max = fmax(max, (double)logits[i]);
+    for (size_t i = 0; i < n; i++) sum += exp((double)logits[i] - max);
+    return (double)logits[id] - max - log(sum);
+}
+
+/* Through the cache, longrope's first list of factors. */
+static void a_short_text_in_pieces_scores_as_in_transformers(void **state) {
+    for (size_t i = 0; i < N_TINY; i++) {
+        fixture expected;
+        subject s;
+        open_expected(&expected, &s, tiny[i], SP_PRECISION_F32);
+        const json_t *brief = json_object_get(expected.json, "short");
+        const size_t vocab_size = s.weights.config.vocab_size;
+        int32_t ids[64];
+        const size_t n = read_ids(ids, json_object_get(brief, "ids"));
+        float *logits = logits_of(&s, ids, n, 2);
+        for (size_t r = 0; r + 1 < n; r++)
+            assert_close(log_probability(logits + r * vocab_size, vocab_size, (size_t)ids[r + 1]),
+                         fixture_number_at(brief, "logprobs", r), TOLERANCE);
+        free(logits);
+        close_subject(&s);
+        fixture_close(&expected);
+    }
+}
+
 static void logits_in_bf16_are_near(void **state) {
     for (size_t i = 0; i < N_TINY; i++) {
         fixture expected;
@@ -282,6 +309,44 @@ static void greedy_continuation_equals_transformers(void **state) {
     }
 }
 
+static void decode(sp_decoded *decoded, subject *s, const json_t *const *prompts,
+                   size_t n_prompts) {
+    sp_batch batch = {0};
+    for (size_t i = 0; i < n_prompts; i++) {
+        int32_t ids[256], seq = 0;
+        const size_t n = read_ids(ids, prompts[i]);
+        must(sp_batch_add_seq(&batch, SP_DECODER, SP_NO_PARENT, 0, &seq));
+        for (size_t k = 0; k < n; k++) must(sp_batch_add_row(&batch, SP_DECODER, ids[k]));
+    }
+    const sp_decoding_limits limits = {.max_new_tokens = 8, .eos = SP_NO_TOKEN};
+    must(sp_decode_greedily(decoded, s->model.transformer, &batch.rows[SP_DECODER], NULL, &limits));
+    sp_batch_free(&batch);
+}
+
+/* A window that some have filled, and longrope's factors, which differ from one to the other. */
+static void sequences_that_go_on_together_are_as_alone(void **state) {
+    for (size_t i = 0; i < N_TINY; i++) {
+        fixture expected;
+        subject s;
+        open_expected(&expected, &s, tiny[i], SP_PRECISION_F32);
+        const json_t *brief = json_object_get(expected.json, "short");
+        const json_t *prompts[] = {json_object_get(brief, "ids"),
+                                   json_object_get(expected.json, "ids")};
+        sp_decoded together = {0};
+        decode(&together, &s, prompts, 2);
+        for (size_t k = 0; k < 2; k++) {
+            sp_decoded alone = {0};
+            decode(&alone, &s, &prompts[k], 1);
+            assert_int_equal(together.lens[k], 8);
+            assert_memory_equal(together.ids[k], alone.ids[0], 8 * sizeof(int32_t));
+            sp_decoded_free(&alone);
+        }
+        sp_decoded_free(&together);
+        close_subject(&s);
+        fixture_close(&expected);
+    }
+}
+
 static const char *smollm2_path(void) {
     static char path[256];
     const char *build = getenv("BUILD");
@@ -322,10 +387,12 @@ static void quantised_smollm2_equals_transformers(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_equal_transformers_whole_and_in_pieces),
+        cmocka_unit_test(a_short_text_in_pieces_scores_as_in_transformers),
         cmocka_unit_test(logits_in_bf16_are_near),
         cmocka_unit_test(hidden_states_loss_and_input_gradient_equal_transformers),
         cmocka_unit_test(scores_equal_transformers_with_and_without_bos),
         cmocka_unit_test(greedy_continuation_equals_transformers),
+        cmocka_unit_test(sequences_that_go_on_together_are_as_alone),
         cmocka_unit_test(quantised_smollm2_equals_transformers),
     };
     return cmocka_run_group_tests_name("models", tests, NULL, NULL);
