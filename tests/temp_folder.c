@@ -30,6 +30,22 @@ const char *temp_path(char path[TEMP_PATH_SIZE], const char *dir, const char *na
     return path;
 }
 
+int temp_file_set_up(void **state, const char *name) {
+    temp_file *made = calloc(1, sizeof *made);
+    if (made == NULL) return -1;
+    temp_folder_create(made->dir);
+    temp_path(made->path, made->dir, name);
+    *state = made;
+    return 0;
+}
+
+int temp_file_tear_down(void **state) {
+    temp_file *made = *state;
+    temp_folder_remove(made->dir);
+    free(made);
+    return 0;
+}
+
 size_t temp_count(const char *dir) {
     DIR *folder = opendir(dir);
     assert_non_null(folder);

@@ -15,6 +15,15 @@ void temp_folder_remove(const char *dir);
 /* Writes "dir/name" to path and returns it. */
 const char *temp_path(char path[TEMP_PATH_SIZE], const char *dir, const char *name);
 
+/* A folder, and the path of a file in it that is still to be written. */
+typedef struct temp_file {
+    char dir[TEMP_PATH_SIZE], path[TEMP_PATH_SIZE];
+} temp_file;
+
+/* For a test's set-up and tear-down: *state becomes a temp_file whose file has that name. */
+int temp_file_set_up(void **state, const char *name);
+int temp_file_tear_down(void **state);
+
 /* Names in the folder, "." and ".." apart. */
 size_t temp_count(const char *dir);
 

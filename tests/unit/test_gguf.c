@@ -10,33 +10,15 @@
 static const char *const llama = "tests/fixtures/model_files/llama.gguf";
 static const char *const quantised = "tests/fixtures/model_files/quantised.gguf";
 
-typedef struct fixture {
-    char dir[TEMP_PATH_SIZE], path[TEMP_PATH_SIZE];
-} fixture;
+static int set_up(void **state) { return temp_file_set_up(state, "a.gguf"); }
 
-static int set_up(void **state) {
-    fixture *made = calloc(1, sizeof *made);
-    if (made == NULL) return -1;
-    temp_folder_create(made->dir);
-    temp_path(made->path, made->dir, "a.gguf");
-    *state = made;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    fixture *made = *state;
-    temp_folder_remove(made->dir);
-    free(made);
-    return 0;
-}
-
-static sp_status open_image(sp_gguf *gguf, const gguf_image *image, const fixture *at) {
+static sp_status open_image(sp_gguf *gguf, const gguf_image *image, const temp_file *at) {
     temp_write(at->path, image->bytes, image->n_bytes);
     return sp_gguf_open(gguf, at->path);
 }
 
 /* Whether an image is refused as data, with a message that holds `word`. */
-static void assert_refused(const gguf_image *image, const fixture *at, const char *word) {
+static void assert_refused(const gguf_image *image, const temp_file *at, const char *word) {
     sp_gguf gguf = {0};
     const sp_status status = open_image(&gguf, image, at);
     if (status != SP_BAD_DATA || strstr(sp_message(), word) == NULL)
@@ -142,7 +124,7 @@ static void data_follow_the_files_own_alignment(void **state) {
 }
 
 /* The padding behind the last tensor may be missing. */
-static void cut_everywhere(const char *source, const fixture *at, size_t step) {
+static void cut_everywhere(const char *source, const temp_file *at, size_t step) {
     size_t n_bytes = 0, end = 0;
     char *bytes = temp_read(source, &n_bytes);
     sp_gguf gguf = {0};
@@ -369,7 +351,7 @@ static void tensors_that_overlap_or_share_a_name_are_refused(void **state) {
 }
 
 static void other_files_are_refused_by_what_they_lack(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     sp_gguf gguf = {0};
     char missing[TEMP_PATH_SIZE];
     temp_write(at->path, "GGML\3\0\0\0 and so on", 18);
@@ -383,7 +365,7 @@ static void other_files_are_refused_by_what_they_lack(void **state) {
 /* A file with any one byte changed is read or refused, but never read beyond its end: the
    sanitizers and the kernel watch. */
 static void file_with_any_byte_changed_does_no_harm(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     size_t n_bytes = 0;
     char *bytes = temp_read(quantised, &n_bytes);
     for (size_t i = 0; i < n_bytes && i < 1200; i++) { /* the header ends before */
@@ -406,7 +388,7 @@ static void file_with_any_byte_changed_does_no_harm(void **state) {
     free(bytes);
 }
 
-#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, temp_file_tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

@@ -10,27 +10,9 @@
 static const char *const folder_path = "tests/fixtures/model_files/llama";
 static const char *const gguf_path = "tests/fixtures/model_files/llama.gguf";
 
-typedef struct fixture {
-    char dir[TEMP_PATH_SIZE], path[TEMP_PATH_SIZE];
-} fixture;
+static int set_up(void **state) { return temp_file_set_up(state, "a.gguf"); }
 
-static int set_up(void **state) {
-    fixture *made = calloc(1, sizeof *made);
-    if (made == NULL) return -1;
-    temp_folder_create(made->dir);
-    temp_path(made->path, made->dir, "a.gguf");
-    *state = made;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    fixture *made = *state;
-    temp_folder_remove(made->dir);
-    free(made);
-    return 0;
-}
-
-static void copy_file(const fixture *at, const char *name, const char *new_name) {
+static void copy_file(const temp_file *at, const char *name, const char *new_name) {
     char from[TEMP_PATH_SIZE], to[TEMP_PATH_SIZE];
     size_t n_bytes = 0;
     char *bytes = temp_read(temp_path(from, folder_path, name), &n_bytes);
@@ -86,7 +68,7 @@ static void ggufs_tokenizer_is_the_folders(void **state) {
 }
 
 static void tokenizer_json_alone_is_enough(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     char path[TEMP_PATH_SIZE];
     copy_file(at, "tokenizer.json", "tokenizer.json");
     json_t *of_folder = load_tokenizer(at->dir);
@@ -97,7 +79,7 @@ static void tokenizer_json_alone_is_enough(void **state) {
 }
 
 /* A file of a tokenizer only; NULL leaves a field out. */
-static void write_tokenizer(const fixture *at, const char *model, const char *pre) {
+static void write_tokenizer(const temp_file *at, const char *model, const char *pre) {
     static const char *const tokens[] = {"a", "b", "ab", "<s>"}, *const merges[] = {"a b"};
     gguf_image image = {0};
     gguf_header(&image, 3, 0, 2u + (model != NULL) + (pre != NULL));
@@ -109,7 +91,7 @@ static void write_tokenizer(const fixture *at, const char *model, const char *pr
 }
 
 static void pre_tokenizers_are_those_of_tokenizers(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     json_t *expected = NULL, *pre_tokenizer;
     const char *name;
     assert_int_equal(sp_json_load_file(&expected, "tests/fixtures/model_files/pre_tokenizers.json"),
@@ -138,7 +120,7 @@ static void unknown_tokenizers_are_refused_by_name(void **state) {
                {"gpt2", "falcon", "'falcon'"},
                {"gpt2", "", "''"},
                {NULL, "smollm", "tokenizer.ggml.model"}};
-    const fixture *at = *state;
+    const temp_file *at = *state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         json_t *tokenizer = NULL;
         write_tokenizer(at, bad[i].model, bad[i].pre);
@@ -151,7 +133,7 @@ static void unknown_tokenizers_are_refused_by_name(void **state) {
 static void tokenizer_lists_that_do_not_fit_are_refused(void **state) {
     static const char *const tokens[] = {"a", "b", "a"}, *const bytes[] = {"a", "\xff"};
     static const uint32_t numbers[] = {1, 1};
-    const fixture *at = *state;
+    const temp_file *at = *state;
     gguf_image image[5] = {{.n_bytes = 0}};
     for (size_t i = 0; i < 5; i++) {
         gguf_header(&image[i], 3, 0, i == 0 ? 2 : i == 2 ? 4 : 3);
@@ -176,7 +158,7 @@ static void tokenizer_lists_that_do_not_fit_are_refused(void **state) {
     }
 }
 
-#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, temp_file_tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(ggufs_tokenizer_is_the_folders),

@@ -11,25 +11,7 @@
 static const char *const families[] = {"gpt2", "llama-biased", "mistral", "qwen2", "phi3"};
 enum { N_FAMILIES = sizeof families / sizeof families[0] };
 
-typedef struct fixture {
-    char dir[TEMP_PATH_SIZE], path[TEMP_PATH_SIZE];
-} fixture;
-
-static int set_up(void **state) {
-    fixture *made = calloc(1, sizeof *made);
-    if (made == NULL) return -1;
-    temp_folder_create(made->dir);
-    temp_path(made->path, made->dir, "a.gguf");
-    *state = made;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    fixture *made = *state;
-    temp_folder_remove(made->dir);
-    free(made);
-    return 0;
-}
+static int set_up(void **state) { return temp_file_set_up(state, "a.gguf"); }
 
 static const char *path_of(char path[TEMP_PATH_SIZE], const char *family, const char *ending) {
     snprintf(path, TEMP_PATH_SIZE, "tests/fixtures/model_files/%s%s", family, ending);
@@ -206,7 +188,8 @@ static char *read_gguf(const char *family, size_t *n_bytes, size_t *n_header) {
     return temp_read(path, n_bytes);
 }
 
-static void assert_refused(const fixture *at, const char *bytes, size_t n_bytes, const char *word) {
+static void assert_refused(const temp_file *at, const char *bytes, size_t n_bytes,
+                           const char *word) {
     sp_model_source source = {0};
     temp_write(at->path, bytes, n_bytes);
     const sp_status status = sp_model_source_open(&source, at->path);
@@ -267,7 +250,7 @@ static void factors_that_do_not_fit_the_heads_are_refused(void **state) {
 }
 
 static void file_of_any_family_cut_anywhere_is_refused(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     for (size_t f = 0; f < N_FAMILIES; f++) {
         size_t n_bytes = 0, n_header = 0;
         char *bytes = read_gguf(families[f], &n_bytes, &n_header);
@@ -278,7 +261,7 @@ static void file_of_any_family_cut_anywhere_is_refused(void **state) {
 }
 
 static void file_of_any_family_with_any_byte_changed_does_no_harm(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     for (size_t f = 0; f < N_FAMILIES; f++) {
         size_t n_bytes = 0, n_header = 0;
         char *bytes = read_gguf(families[f], &n_bytes, &n_header);
@@ -313,7 +296,7 @@ static void every_family_is_described_in_its_own_words(void **state) {
         }
 }
 
-#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, temp_file_tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

@@ -10,32 +10,14 @@
 static const char *const folder_path = "tests/fixtures/model_files/llama";
 static const char *const gguf_path = "tests/fixtures/model_files/llama.gguf";
 
-typedef struct fixture {
-    char dir[TEMP_PATH_SIZE], path[TEMP_PATH_SIZE];
-} fixture;
+static int set_up(void **state) { return temp_file_set_up(state, "a.gguf"); }
 
-static int set_up(void **state) {
-    fixture *made = calloc(1, sizeof *made);
-    if (made == NULL) return -1;
-    temp_folder_create(made->dir);
-    temp_path(made->path, made->dir, "a.gguf");
-    *state = made;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    fixture *made = *state;
-    temp_folder_remove(made->dir);
-    free(made);
-    return 0;
-}
-
-static void write_text(const fixture *at, const char *name, const char *text) {
+static void write_text(const temp_file *at, const char *name, const char *text) {
     char path[TEMP_PATH_SIZE];
     temp_write(temp_path(path, at->dir, name), text, strlen(text));
 }
 
-static void copy_file(const fixture *at, const char *name, const char *new_name) {
+static void copy_file(const temp_file *at, const char *name, const char *new_name) {
     char from[TEMP_PATH_SIZE], to[TEMP_PATH_SIZE];
     size_t n_bytes = 0;
     char *bytes = temp_read(temp_path(from, folder_path, name), &n_bytes);
@@ -44,7 +26,7 @@ static void copy_file(const fixture *at, const char *name, const char *new_name)
 }
 
 /* Writes a file of tensors without values; `header` without its braces. */
-static void write_tensors(const fixture *at, const char *file, const char *header) {
+static void write_tensors(const temp_file *at, const char *file, const char *header) {
     char path[TEMP_PATH_SIZE];
     unsigned char bytes[1024];
     const uint64_t n = strlen(header) + 2;
@@ -54,7 +36,7 @@ static void write_tensors(const fixture *at, const char *file, const char *heade
     temp_write(temp_path(path, at->dir, file), bytes, 8 + n);
 }
 
-static void write_shard(const fixture *at, const char *file, const char *tensor) {
+static void write_shard(const temp_file *at, const char *file, const char *tensor) {
     char header[256];
     snprintf(header, sizeof header,
              "\"%s\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}", tensor);
@@ -169,7 +151,7 @@ static void gguf_that_lacks_a_key_is_refused_by_its_name(void **state) {
     static const char *const keys[] = {"llama.embedding_length", "llama.block_count",
                                        "llama.attention.head_count", "llama.feed_forward_length",
                                        "llama.attention.layer_norm_rms_epsilon"};
-    const fixture *at = *state;
+    const temp_file *at = *state;
     for (size_t i = 0; i < 5; i++) {
         gguf_image image = {0};
         begin_llama(&image, keys[i], 0);
@@ -179,7 +161,7 @@ static void gguf_that_lacks_a_key_is_refused_by_its_name(void **state) {
 }
 
 static void kinds_of_gguf_that_are_not_supported_are_refused_by_name(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     const uint32_t heads[] = {2, 1};
     static const char *const words[] = {
         "'bloom' is not supported; supported: llama, gpt2, qwen2, phi3",
@@ -207,7 +189,7 @@ static void kinds_of_gguf_that_are_not_supported_are_refused_by_name(void **stat
 }
 
 static void rope_scaling_of_a_gguf_goes_on_under_its_name(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     gguf_image image = {0};
     sp_model_source source = {0};
     begin_llama(&image, NULL, 2);
@@ -224,7 +206,7 @@ static void rope_scaling_of_a_gguf_goes_on_under_its_name(void **state) {
 
 static void heads_that_do_not_divide_a_ggufs_rows_are_refused(void **state) {
     static const uint64_t dims[] = {8, 7};
-    const fixture *at = *state;
+    const temp_file *at = *state;
     gguf_image fields = {0}, image = {0};
     begin_llama(&fields, NULL, 0);
     gguf_header(&image, 3, 1, 7);
@@ -236,7 +218,7 @@ static void heads_that_do_not_divide_a_ggufs_rows_are_refused(void **state) {
 }
 
 static void base_models_names_get_their_prefix(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     sp_model_source source = {0};
     write_text(at, "config.json", "{\"eos_token_id\": 7}");
     write_shard(at, "1.safetensors", "embed_tokens.weight");
@@ -267,7 +249,7 @@ static void gpt2s_matrices_are_marked_and_its_buffers_left_out(void **state) {
             "h.0.attn.c_attn.bias", "F16", "[0]") "," EMPTY("h.0.mlp.c_fc.weight", "F32", "[0,16]"),
         EMPTY("h.0.attn.bias", "F32", "[1,1,0,8]") "," EMPTY("h.0.attn.masked_bias", "F32", "[0]"),
         EMPTY("h.1.attn.bias", "U8", "[1,1,0,8]") "," EMPTY("h.2.attn.bias", "BOOL", "[0,8]")};
-    const fixture *at = *state;
+    const temp_file *at = *state;
     sp_model_source source = {0};
     char header[1024];
     snprintf(header, sizeof header, "%s,%s,%s,%s", headers[0], headers[1], headers[2], headers[3]);
@@ -294,7 +276,7 @@ static void gpt2s_matrices_are_marked_and_its_buffers_left_out(void **state) {
 }
 
 static void llamas_frequencies_are_left_out(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     sp_model_source source = {0};
     write_text(at, "config.json", "{\"model_type\": \"llama\"}");
     write_tensors(at, "model.safetensors",
@@ -328,7 +310,7 @@ static void index_that_contradicts_its_folder_is_refused(void **state) {
         {"{\"weight_map\": {\"x\": \"1.safetensors\", \"y\": \"4.safetensors\"}}", "stands twice",
          SP_BAD_DATA},
     };
-    const fixture *at = *state;
+    const temp_file *at = *state;
     write_text(at, "config.json", "{}");
     write_shard(at, "1.safetensors", "x");
     write_shard(at, "2.safetensors", "y");
@@ -340,7 +322,7 @@ static void index_that_contradicts_its_folder_is_refused(void **state) {
 }
 
 static void folder_without_what_a_model_needs_is_refused(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     char path[TEMP_PATH_SIZE];
     assert_not_opened(at->dir, SP_IO, "config.json");
     write_text(at, "config.json", "[]");
@@ -373,7 +355,7 @@ static json_int_t number_of(const json_t *object, const char *key) {
 }
 
 static void every_kind_is_described(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     copy_file(at, "tokenizer.json", "tokenizer.json");
     copy_file(at, "model-00002-of-00002.safetensors", "a.safetensors");
     char path[TEMP_PATH_SIZE];
@@ -402,7 +384,7 @@ static void every_kind_is_described(void **state) {
 }
 
 static void model_whose_tokenizer_is_unknown_is_described_all_the_same(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     gguf_image image = {0};
     begin_llama(&image, NULL, 1);
     gguf_string_field(&image, "tokenizer.ggml.model", "llama");
@@ -413,7 +395,7 @@ static void model_whose_tokenizer_is_unknown_is_described_all_the_same(void **st
     json_decref(description);
 }
 
-#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, temp_file_tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

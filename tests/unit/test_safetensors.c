@@ -7,25 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-typedef struct fixture {
-    char dir[TEMP_PATH_SIZE], path[TEMP_PATH_SIZE];
-} fixture;
-
-static int set_up(void **state) {
-    fixture *made = calloc(1, sizeof *made);
-    if (made == NULL) return -1;
-    temp_folder_create(made->dir);
-    temp_path(made->path, made->dir, "a.safetensors");
-    *state = made;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    fixture *made = *state;
-    temp_folder_remove(made->dir);
-    free(made);
-    return 0;
-}
+static int set_up(void **state) { return temp_file_set_up(state, "a.safetensors"); }
 
 /* A file whose tensors are left out of view again: what reading it says. */
 static sp_status try_read(const char *path, size_t *n_tensors, size_t *n_left_out) {
@@ -78,7 +60,7 @@ static void file_by_another_writer_gives_its_tensors(void **state) {
 }
 
 static void file_cut_anywhere_is_refused(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     size_t n_tensors = 0, n_left_out = 0, n_bytes = write_image(at->path, valid, strlen(valid));
     assert_int_equal(try_read(at->path, &n_tensors, &n_left_out), SP_OK);
     assert_int_equal(n_tensors, 2);
@@ -92,7 +74,7 @@ static void file_cut_anywhere_is_refused(void **state) {
 }
 
 static void false_header_length_is_refused(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     const size_t len = strlen(valid);
     const uint64_t bad[] = {0,          1,        len - 4,        len + 1,    len + 24,  len + 25,
                             100000001U, 1U << 31, UINT64_MAX - 7, UINT64_MAX, 1ULL << 63};
@@ -145,7 +127,7 @@ static void header_that_contradicts_the_file_or_itself_is_refused(void **state) 
         "\"y\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[20,24]}}", /* a gap */
         "{\"x\\u0000y\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,24]}}",
     };
-    const fixture *at = *state;
+    const temp_file *at = *state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         size_t n_tensors = 0, n_left_out = 0;
         write_image(at->path, bad[i], strlen(bad[i]));
@@ -168,7 +150,7 @@ static void shapes_of_any_rank_and_size_are_read(void **state) {
          "\"z\":{\"dtype\":\"F16\",\"shape\":[10],\"data_offsets\":[4,24]}}",
          3, 0},
     };
-    const fixture *at = *state;
+    const temp_file *at = *state;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         size_t n_tensors = 0, n_left_out = 0;
         write_image(at->path, good[i].header, strlen(good[i].header));
@@ -191,7 +173,7 @@ static void make_entries(sp_safetensors_entry entries[N_ENTRIES]) {
 }
 
 static void written_file_reads_back_with_aligned_values(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     sp_safetensors_entry entries[N_ENTRIES];
     sp_mapping mapping = {0};
     sp_tensor_table tensors = {0};
@@ -218,7 +200,7 @@ static void written_file_reads_back_with_aligned_values(void **state) {
 }
 
 static void bytes_depend_on_names_values_and_metadata_only(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     sp_safetensors_entry entries[N_ENTRIES], turned[N_ENTRIES];
     make_entries(entries);
     for (size_t i = 0; i < N_ENTRIES; i++) turned[i] = entries[N_ENTRIES - 1 - i];
@@ -243,7 +225,7 @@ static void bytes_depend_on_names_values_and_metadata_only(void **state) {
 }
 
 static void failed_write_leaves_what_was_there(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     sp_safetensors_entry entries[N_ENTRIES];
     char missing[TEMP_PATH_SIZE];
     make_entries(entries);
@@ -269,14 +251,14 @@ static void failed_write_leaves_what_was_there(void **state) {
 }
 
 static void file_without_tensors_can_be_written_and_read(void **state) {
-    const fixture *at = *state;
+    const temp_file *at = *state;
     size_t n_tensors = 1, n_left_out = 0;
     assert_int_equal(sp_safetensors_write(at->path, NULL, 0, NULL), SP_OK);
     assert_int_equal(try_read(at->path, &n_tensors, &n_left_out), SP_OK);
     assert_int_equal(n_tensors, 0);
 }
 
-#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, temp_file_tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
