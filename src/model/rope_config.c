@@ -36,7 +36,8 @@ static sp_status read_original_length(sp_model_config *config, const rope_readin
     SP_TRY(sp_json_get_double(&length, reading->json, "original_max_position_embeddings",
                               reading->where));
     if (!(length >= 1 && length <= UINT32_MAX))
-        return sp_fail(SP_BAD_DATA, "'%s': 'original_max_position_embeddings' must be above 0",
+        return sp_fail(SP_BAD_DATA,
+                       "'%s': rope's 'original_max_position_embeddings' must be above 0",
                        reading->where);
     config->rope_scaling.original_max_position_embeddings = (size_t)length;
     return SP_OK;
@@ -53,20 +54,17 @@ static sp_status read_linear(sp_model_config *config, const rope_reading *readin
 
 static sp_status read_llama3(sp_model_config *config, const rope_reading *reading) {
     sp_rope_scaling *scaling = &config->rope_scaling;
-    double original = 0;
+    SP_TRY(read_original_length(config, reading));
     SP_TRY(get_double(&scaling->factor, reading, "factor"));
     SP_TRY(get_double(&scaling->low_freq_factor, reading, "low_freq_factor"));
     SP_TRY(get_double(&scaling->high_freq_factor, reading, "high_freq_factor"));
-    SP_TRY(get_double(&original, reading, "original_max_position_embeddings"));
     if (!(scaling->factor >= 1 && scaling->low_freq_factor > 0 &&
-          scaling->high_freq_factor > scaling->low_freq_factor && original >= 1 &&
-          original <= UINT32_MAX))
+          scaling->high_freq_factor > scaling->low_freq_factor))
         return sp_fail(
             SP_BAD_DATA,
-            "'%s': llama3 rope scaling needs factor, low_freq_factor, high_freq_factor and "
-            "original_max_position_embeddings",
+            "'%s': llama3 rope scaling needs a factor from 1, and high_freq_factor above "
+            "low_freq_factor above 0",
             reading->where);
-    scaling->original_max_position_embeddings = (size_t)original;
     return SP_OK;
 }
 
