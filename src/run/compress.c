@@ -104,7 +104,7 @@ static sp_status next_document(compression *c, bool *is_end) {
         SP_TRY(sp_text_reader_open(&c->reader, c->job->paths[c->n_paths_done++]));
     }
     SP_TRY(sp_tokenizer_encode(c->tokenizer, &c->encoding, c->document.text, c->document.n_bytes,
-                               false));
+                               (sp_encode_options){.specials_are_plain = true}));
     c->next_token = c->next_byte = 0;
     return note_document(c);
 }

@@ -138,6 +138,14 @@ static sp_status force_group(evaluation *e, const uint32_t *segments, size_t n) 
     return sp_compressor_convert(c, e->slots, e->memory, e->batch.n_taken, &e->arena);
 }
 
+/* Only the first segment of a document in the stream that cut it does not go on from another. */
+static sp_decode_options decode_options(const evaluation *e, size_t segment) {
+    const bool is_documents_first = segment == 0 || sp_tokens_document(e->tokens, segment - 1) !=
+                                                        sp_tokens_document(e->tokens, segment);
+    return (sp_decode_options){.is_continuation =
+                                   e->samples.decoder_stream > 0 || !is_documents_first};
+}
+
 static sp_status read_reference(evaluation *e, size_t segment, char **text, size_t *n_bytes) {
     const size_t stream = e->samples.decoder_stream;
     const size_t n = sp_tokens_length(e->tokens, stream, segment);
@@ -148,7 +156,7 @@ static sp_status read_reference(evaluation *e, size_t segment, char **text, size
         e->ids_capacity = n;
     }
     SP_TRY(sp_tokens_read(e->tokens, stream, segment, e->ids));
-    return sp_tokenizer_decode(e->tokenizer, text, n_bytes, e->ids, n, false);
+    return sp_tokenizer_decode(e->tokenizer, text, n_bytes, e->ids, n, decode_options(e, segment));
 }
 
 static sp_status compare(evaluation *e, size_t segment, const char *made, size_t made_len,
@@ -179,7 +187,8 @@ static sp_status compare(evaluation *e, size_t segment, const char *made, size_t
 static sp_status compare_segment(evaluation *e, size_t segment, const int32_t *ids, size_t n_ids) {
     char *made = NULL, *wanted = NULL;
     size_t made_len = 0, wanted_len = 0;
-    sp_status status = sp_tokenizer_decode(e->tokenizer, &made, &made_len, ids, n_ids, false);
+    sp_status status =
+        sp_tokenizer_decode(e->tokenizer, &made, &made_len, ids, n_ids, decode_options(e, segment));
     if (status == SP_OK) status = read_reference(e, segment, &wanted, &wanted_len);
     if (status == SP_OK) status = compare(e, segment, made, made_len, wanted, wanted_len);
     free(made);

@@ -117,10 +117,12 @@ static sp_status add_prompt(generation *g, const sp_encoding *encoding) {
     return status;
 }
 
+/* The prompt goes on from the text in the slots. */
 static sp_status answer(generation *g) {
     sp_encoding encoding = {0};
     sp_status status =
-        sp_tokenizer_encode(g->tokenizer, &encoding, g->job->prompt, strlen(g->job->prompt), true);
+        sp_tokenizer_encode(g->tokenizer, &encoding, g->job->prompt, strlen(g->job->prompt),
+                            (sp_encode_options){.is_continuation = true});
     const size_t vocab_size = g->trained.models.decoder_weights->config.vocab_size;
     for (size_t i = 0; status == SP_OK && i < encoding.n; i++)
         if ((size_t)encoding.ids[i] >= vocab_size)
@@ -130,6 +132,14 @@ static sp_status answer(generation *g) {
     if (status == SP_OK) status = add_prompt(g, &encoding);
     sp_encoding_free(&encoding);
     return status == SP_OK ? decode_prompts(g) : status;
+}
+
+/* Whether what is generated goes on from another text: a document's reconstruction begins one where
+   the decoder has learnt from the stream of whole documents, the one that the encoder cuts. */
+static bool is_continuation(const generation *g) {
+    const sp_run_config *config = &g->trained.config;
+    return g->job->prompt != NULL ||
+           strcmp(config->data.encoder_stream, config->data.decoder_stream) != 0;
 }
 
 static sp_status generate(generation *g, json_t **result, char **text, size_t *n_bytes) {
@@ -142,7 +152,9 @@ static sp_status generate(generation *g, json_t **result, char **text, size_t *n
     SP_TRY(open_slots(g));
     SP_TRY(read_slots(g));
     SP_TRY(job->prompt != NULL ? answer(g) : reconstruct(g));
-    SP_TRY(sp_tokenizer_decode(g->tokenizer, text, n_bytes, g->ids, g->n_ids, true));
+    SP_TRY(sp_tokenizer_decode(
+        g->tokenizer, text, n_bytes, g->ids, g->n_ids,
+        (sp_decode_options){.skips_special = true, .is_continuation = is_continuation(g)}));
     json_t *ids = json_array();
     for (size_t i = 0; i < g->n_ids; i++) json_array_append_new(ids, json_integer(g->ids[i]));
     *result = json_pack("{s:s, s:o, s:o}", "document", job->document, "text",

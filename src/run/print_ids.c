@@ -63,7 +63,9 @@ sp_status sp_print_ids(const sp_print_ids_job *job, FILE *in, FILE *out) {
         status = read_affixes(&affixes, tokenizer_json, job->tokenizer);
     if (status == SP_OK) status = sp_read_all(&text, &n_bytes, in, "standard input");
     if (status == SP_OK)
-        status = sp_tokenizer_encode(tokenizer, &encoding, text, n_bytes, !job->specials_are_plain);
+        status =
+            sp_tokenizer_encode(tokenizer, &encoding, text, n_bytes,
+                                (sp_encode_options){.specials_are_plain = job->specials_are_plain});
     if (status == SP_OK) status = print(job, &affixes, &encoding, out);
     free(text);
     sp_encoding_free(&encoding);

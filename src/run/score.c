@@ -86,7 +86,7 @@ static sp_status score(scoring *s, json_t **result, const char *path, const char
     SP_TRY(sp_weights_load(&s->weights, &s->source.tensors, s->source.config, precision,
                            SP_WEIGHTS_ALL, path));
     SP_TRY(sp_language_model_create(&s->model, &s->weights));
-    SP_TRY(sp_tokenizer_encode(s->tokenizer, &s->encoding, text, n_bytes, true));
+    SP_TRY(sp_tokenizer_encode(s->tokenizer, &s->encoding, text, n_bytes, (sp_encode_options){0}));
     sp_affixes affixes;
     SP_TRY(sp_affixes_read(&affixes, s->tokenizer_json, path));
     const bool is_wanted = bos == SP_BOS_ALWAYS || (bos == SP_BOS_AUTO && affixes.n_before > 0);

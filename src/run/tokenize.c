@@ -83,8 +83,9 @@ static sp_status put_segment(tokenizing *t, const sp_document *document, size_t 
     SP_TRY(put_ids(t, 0, cut->ids + token_begin, token_end - token_begin));
     for (size_t s = 1; s < t->job->n_streams; s++) {
         sp_encoding *other = &t->encodings[s];
-        SP_TRY(sp_tokenizer_encode(t->job->streams[s].tokenizer, other, document->text + byte_begin,
-                                   byte_end - byte_begin, false));
+        SP_TRY(sp_tokenizer_encode(
+            t->job->streams[s].tokenizer, other, document->text + byte_begin, byte_end - byte_begin,
+            (sp_encode_options){.specials_are_plain = true, .is_continuation = true}));
         SP_TRY(put_ids(t, s, other->ids, other->n));
     }
     t->summary.n_segments++;
@@ -94,7 +95,7 @@ static sp_status put_segment(tokenizing *t, const sp_document *document, size_t 
 static sp_status put_document(tokenizing *t, const sp_document *document) {
     sp_encoding *cut = &t->encodings[0];
     SP_TRY(sp_tokenizer_encode(t->job->streams[0].tokenizer, cut, document->text, document->n_bytes,
-                               false));
+                               (sp_encode_options){.specials_are_plain = true}));
     for (size_t token = 0, byte = 0; token < cut->n;) {
         const size_t end =
             sp_segment_end(cut, document->text, document->n_bytes, token, t->job->segment_tokens);

@@ -1,7 +1,6 @@
 #include "text/added_tokens.h"
 
 #include "base/memory.h"
-#include "text/nfc.h"
 #include "text/unicode.h"
 
 #include <stdlib.h>
@@ -112,27 +111,39 @@ static sp_status add_token(sp_added_tokens *added, sp_added_token token,
     return trie_add(&added->spellings, token.content, token.content_len, (int32_t)added->n - 1);
 }
 
-static sp_status index_tokens(sp_added_tokens *added, bool has_nfc) {
-    sp_nfc nfc = {0};
+/* Gives a token its normalized spelling, where that is another one. */
+static sp_status normalize(sp_added_token *token, const sp_normalizer *normalizer,
+                           sp_normalized *scratch) {
+    SP_TRY(sp_normalizer_run(normalizer, scratch, token->content, token->content_len, false));
+    if (scratch->n_bytes == token->content_len &&
+        memcmp(scratch->bytes, token->content, token->content_len) == 0)
+        return SP_OK;
+    token->normalized_len = scratch->n_bytes;
+    token->normalized_content = strndup(scratch->bytes, scratch->n_bytes);
+    return token->normalized_content != NULL ? SP_OK
+                                             : sp_fail(SP_FAILURE, "no memory for an added token");
+}
+
+static sp_status index_tokens(sp_added_tokens *added, const sp_normalizer *normalizer) {
+    sp_normalized scratch = {0};
     sp_status status = SP_OK;
     for (size_t i = 0; status == SP_OK && i < added->n; i++) {
-        const sp_added_token *token = &added->tokens[i];
-        if (!token->normalized) {
-            status = trie_add(&added->raw, token->content, token->content_len, (int32_t)i);
-        } else if (!has_nfc) {
-            status = trie_add(&added->normalized, token->content, token->content_len, (int32_t)i);
-        } else {
-            status = sp_nfc_normalize(&nfc, token->content, token->content_len);
-            if (status == SP_OK)
-                status = trie_add(&added->normalized, nfc.bytes, nfc.n_bytes, (int32_t)i);
-        }
+        sp_added_token *token = &added->tokens[i];
+        if (token->normalized) status = normalize(token, normalizer, &scratch);
+        if (status != SP_OK) break;
+        const char *spelling = sp_added_token_spelling(token);
+        const size_t len = sp_added_token_spelling_len(token);
+        if (len > 0)
+            status = trie_add(token->normalized ? &added->normalized : &added->raw, spelling, len,
+                              (int32_t)i);
     }
-    sp_nfc_free(&nfc);
+    sp_normalized_free(&scratch);
     return status;
 }
 
 sp_status sp_added_tokens_read(sp_added_tokens *added, const json_t *list,
-                               const sp_vocabulary *vocabulary, bool has_nfc, const char *name) {
+                               const sp_vocabulary *vocabulary, const sp_normalizer *normalizer,
+                               const char *name) {
     if (list != NULL && !json_is_null(list) && !json_is_array(list))
         return sp_fail(SP_BAD_DATA, "'%s': added_tokens is not an array", name);
     const size_t n = json_array_size(list);
@@ -145,7 +156,7 @@ sp_status sp_added_tokens_read(sp_added_tokens *added, const json_t *list,
         status = read_token(&token, json_array_get(list, i), name);
         if (status == SP_OK) status = add_token(&result, token, vocabulary, &next_id, name);
     }
-    if (status == SP_OK) status = index_tokens(&result, has_nfc);
+    if (status == SP_OK) status = index_tokens(&result, normalizer);
     if (status == SP_OK)
         *added = result;
     else
@@ -154,7 +165,10 @@ sp_status sp_added_tokens_read(sp_added_tokens *added, const json_t *list,
 }
 
 void sp_added_tokens_free(sp_added_tokens *added) {
-    for (size_t i = 0; i < added->n; i++) free(added->tokens[i].content);
+    for (size_t i = 0; i < added->n; i++) {
+        free(added->tokens[i].content);
+        free(added->tokens[i].normalized_content);
+    }
     free(added->tokens);
     free(added->spellings.nodes);
     free(added->raw.nodes);

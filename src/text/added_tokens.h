@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/status.h"
+#include "text/normalizer.h"
 #include "text/vocabulary.h"
 
 #include <stdbool.h>
@@ -17,9 +18,19 @@
 typedef struct sp_added_token {
     char *content; /* owned */
     size_t content_len;
+    char *normalized_content; /* owned: what it is found by and decoded to; NULL: its content */
+    size_t normalized_len;
     int32_t id;
     bool lstrip, rstrip, single_word, normalized, special;
 } sp_added_token;
+
+/* What the token is found by in the text, and decoded to. */
+static inline const char *sp_added_token_spelling(const sp_added_token *token) {
+    return token->normalized_content != NULL ? token->normalized_content : token->content;
+}
+static inline size_t sp_added_token_spelling_len(const sp_added_token *token) {
+    return token->normalized_content != NULL ? token->normalized_len : token->content_len;
+}
 
 /* A node of a trie over spellings; children are a list in no order. */
 typedef struct sp_trie_node {
@@ -43,11 +54,11 @@ typedef struct sp_added_tokens {
 
 /* Reads a tokenizer.json's "added_tokens". As Hugging Face does: one whose spelling is in the
    vocabulary has its id there, others take the ids from the vocabulary's end on, in order; the
-   file's own `id` is not used. `has_nfc` tells how normalized tokens are spelled. SP_BAD_DATA: not
-   such a list. */
+   file's own `id` is not used. The normalizer tells how normalized tokens are spelled. SP_BAD_DATA:
+   not such a list. */
 SP_NODISCARD sp_status sp_added_tokens_read(sp_added_tokens *added, const json_t *list,
-                                            const sp_vocabulary *vocabulary, bool has_nfc,
-                                            const char *name);
+                                            const sp_vocabulary *vocabulary,
+                                            const sp_normalizer *normalizer, const char *name);
 
 void sp_added_tokens_free(sp_added_tokens *added);
 

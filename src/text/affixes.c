@@ -3,18 +3,24 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* The TemplateProcessing, by itself or in a Sequence; NULL: none. */
-static const json_t *find_template(const json_t *tokenizer_json) {
-    const json_t *processor = json_object_get(tokenizer_json, "post_processor");
+/* Finds the TemplateProcessing, by itself or in a Sequence; *template stays NULL without one. The
+   ByteLevel that often stands there changes offsets only. */
+static sp_status find_template(const json_t **template, const json_t *processor, const char *name) {
+    const char *type = "without a type";
+    if (processor == NULL || json_is_null(processor)) return SP_OK;
+    SP_TRY(sp_json_get_string(&type, processor, "type", name));
+    if (strcmp(type, "ByteLevel") == 0) return SP_OK;
+    if (strcmp(type, "TemplateProcessing") == 0 && *template == NULL) {
+        *template = processor;
+        return SP_OK;
+    }
+    if (strcmp(type, "Sequence") != 0)
+        return sp_fail(SP_BAD_DATA, "'%s': post_processor '%s' is not supported%s", name, type,
+                       *template != NULL ? " twice" : "");
     const json_t *list = json_object_get(processor, "processors"), *one;
     size_t i;
-    const char *type = json_string_value(json_object_get(processor, "type"));
-    if (type != NULL && strcmp(type, "TemplateProcessing") == 0) return processor;
-    json_array_foreach(list, i, one) {
-        type = json_string_value(json_object_get(one, "type"));
-        if (type != NULL && strcmp(type, "TemplateProcessing") == 0) return one;
-    }
-    return NULL;
+    json_array_foreach(list, i, one) SP_TRY(find_template(template, one, name));
+    return SP_OK;
 }
 
 static sp_status add_ids(int32_t *ids, size_t *n, const json_t *template, const char *token,
@@ -37,9 +43,10 @@ static sp_status add_ids(int32_t *ids, size_t *n, const json_t *template, const 
 
 sp_status sp_affixes_read(sp_affixes *affixes, const json_t *tokenizer_json, const char *name) {
     sp_affixes made = {0};
-    const json_t *template = find_template(tokenizer_json), *item;
+    const json_t *template = NULL, *item;
     bool is_after = false;
     size_t i;
+    SP_TRY(find_template(&template, json_object_get(tokenizer_json, "post_processor"), name));
     json_array_foreach(json_object_get(template, "single"), i, item) {
         const json_t *special = json_object_get(item, "SpecialToken");
         const char *token = json_string_value(json_object_get(special, "id"));

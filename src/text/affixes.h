@@ -16,6 +16,7 @@ typedef struct sp_affixes {
 } sp_affixes;
 
 /* Reads them from a tokenizer.json object: none where it has no TemplateProcessing. `name` stands for
-   the file in messages. SP_BAD_DATA: a template that contradicts itself. */
+   the file in messages. SP_BAD_DATA: a post-processor other than TemplateProcessing, ByteLevel or a
+   Sequence of them, which is named, or a template that contradicts itself. */
 SP_NODISCARD sp_status sp_affixes_read(sp_affixes *affixes, const json_t *tokenizer_json,
                                        const char *name);

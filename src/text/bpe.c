@@ -1,8 +1,10 @@
 #include "text/bpe.h"
 
 #include "base/memory.h"
+#include "text/unicode.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,94 +28,8 @@ enum { SHORT_WORD = 64 };
 
 static const uint32_t NONE = UINT32_MAX;
 
-static sp_merge *find_merge(const sp_bpe *bpe, int32_t left, int32_t right) {
-    const uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    const uint64_t hash = pair * 0x9E3779B97F4A7C15u;
-    size_t slot = (hash >> 32 ^ hash >> 13) & bpe->slot_mask;
-    while (bpe->slots[slot].rank != SP_BPE_NO_RANK &&
-           (bpe->slots[slot].left != (uint32_t)left || bpe->slots[slot].right != (uint32_t)right))
-        slot = (slot + 1) & bpe->slot_mask;
-    return &bpe->slots[slot];
-}
-
-/* One entry of the list of merges, "left right" or ["left", "right"], as two borrowed spans. */
-typedef struct spelled_pair {
-    const char *left, *right;
-    size_t left_len, right_len;
-} spelled_pair;
-
-static bool split_pair(spelled_pair *pair, const json_t *entry) {
-    if (json_is_array(entry)) {
-        const json_t *left = json_array_get(entry, 0), *right = json_array_get(entry, 1);
-        if (json_array_size(entry) != 2 || !json_is_string(left) || !json_is_string(right))
-            return false;
-        *pair = (spelled_pair){json_string_value(left), json_string_value(right),
-                               json_string_length(left), json_string_length(right)};
-        return true;
-    }
-    const char *line = json_string_value(entry);
-    const char *space = line != NULL ? strchr(line, ' ') : NULL;
-    if (space == NULL || strchr(space + 1, ' ') != NULL) return false;
-    *pair = (spelled_pair){line, space + 1, (size_t)(space - line), strlen(space + 1)};
-    return true;
-}
-
-/* The token that left and right become. Only those of bytes can: others never occur in a word. */
-static int32_t merged_id(const sp_vocabulary *vocabulary, int32_t left, int32_t right) {
-    const sp_token *a = &vocabulary->tokens[left], *b = &vocabulary->tokens[right];
-    char bytes[2 * SP_SPELLING_MAX];
-    memcpy(bytes, a->bytes, a->n_bytes);
-    memcpy(bytes + a->n_bytes, b->bytes, b->n_bytes);
-    return sp_vocabulary_find_bytes(vocabulary, bytes, (size_t)a->n_bytes + b->n_bytes);
-}
-
-static sp_status add_merge(sp_bpe *bpe, const sp_vocabulary *vocabulary, const json_t *entry,
-                           uint32_t rank, const char *name) {
-    spelled_pair pair;
-    if (!split_pair(&pair, entry))
-        return sp_fail(SP_BAD_DATA, "'%s': merges[%u] is neither \"LEFT RIGHT\" nor a pair", name,
-                       rank);
-    const int32_t left = sp_vocabulary_find(vocabulary, pair.left, pair.left_len);
-    const int32_t right = sp_vocabulary_find(vocabulary, pair.right, pair.right_len);
-    if (left < 0 || right < 0)
-        return sp_fail(SP_BAD_DATA, "'%s': merges[%u]: '%.*s' is not in the vocabulary", name, rank,
-                       (int)(left < 0 ? pair.left_len : pair.right_len),
-                       left < 0 ? pair.left : pair.right);
-    if (vocabulary->tokens[left].kind != SP_TOKEN_BYTES ||
-        vocabulary->tokens[right].kind != SP_TOKEN_BYTES)
-        return SP_OK;
-    const int32_t id = merged_id(vocabulary, left, right);
-    if (id < 0)
-        return sp_fail(SP_BAD_DATA, "'%s': merges[%u]: '%.*s%.*s' is not in the vocabulary", name,
-                       rank, (int)pair.left_len, pair.left, (int)pair.right_len, pair.right);
-    /* of two entries for one pair the later one counts */
-    *find_merge(bpe, left, right) = (sp_merge){(uint32_t)left, (uint32_t)right, rank, id};
-    return SP_OK;
-}
-
-static sp_status read_merges(sp_bpe *bpe, const json_t *merges, const sp_vocabulary *vocabulary,
-                             const char *name) {
-    if (!json_is_array(merges))
-        return sp_fail(SP_BAD_DATA, "'%s': model has no array 'merges'", name);
-    const size_t n = json_array_size(merges);
-    size_t n_slots = 16;
-    while (n_slots - n_slots / 4 < n) n_slots *= 2;
-    SP_TRY(sp_alloc_array((void **)&bpe->slots, n_slots, sizeof *bpe->slots, "a table of merges"));
-    bpe->slot_mask = n_slots - 1;
-    for (size_t slot = 0; slot < n_slots; slot++) bpe->slots[slot].rank = SP_BPE_NO_RANK;
-
-    uint32_t rank = 0;
-    for (size_t i = 0; i < n; i++) {
-        const json_t *entry = json_array_get(merges, i);
-        const char *line = json_string_value(entry);
-        if (line != NULL && strncmp(line, "#version", 8) == 0) continue; /* of a merges.txt */
-        SP_TRY(add_merge(bpe, vocabulary, entry, rank++, name));
-    }
-    return SP_OK;
-}
-
-/* The options would change the merging, and are off in every byte-level model. */
-sp_status sp_bpe_check_options(const json_t *model, const char *name) {
+/* The options would change the merging, and are off in every model of the kind. */
+sp_status sp_bpe_check_options(const json_t *model, bool is_byte_level, const char *name) {
     const char *type = "BPE", *prefix = "", *suffix = "";
     bool byte_fallback = false;
     double dropout = 0;
@@ -124,11 +40,11 @@ sp_status sp_bpe_check_options(const json_t *model, const char *name) {
     SP_TRY(sp_json_get_double(&dropout, model, "dropout", name));
     if (strcmp(type, "BPE") != 0)
         return sp_fail(SP_BAD_DATA, "'%s': model '%s' is not supported: BPE is", name, type);
-    const char *unsupported = prefix[0] != '\0'   ? "continuing_subword_prefix"
-                              : suffix[0] != '\0' ? "end_of_word_suffix"
-                              : byte_fallback     ? "byte_fallback"
-                              : dropout != 0      ? "dropout"
-                                                  : NULL;
+    const char *unsupported = prefix[0] != '\0'                ? "continuing_subword_prefix"
+                              : suffix[0] != '\0'              ? "end_of_word_suffix"
+                              : dropout != 0                   ? "dropout"
+                              : byte_fallback && is_byte_level ? "byte_fallback with ByteLevel"
+                                                               : NULL;
     if (unsupported != NULL)
         return sp_fail(SP_BAD_DATA, "'%s': model option '%s' is not supported", name, unsupported);
     return SP_OK;
@@ -146,25 +62,44 @@ static sp_status read_unknown(sp_bpe *bpe, const json_t *model, const sp_vocabul
     return SP_OK;
 }
 
+/* Of words of bytes, the tokens that they start from; else those that they may fall back to. */
+static void find_byte_ids(sp_bpe *bpe, const sp_vocabulary *vocabulary) {
+    for (int byte = 0; byte < 256; byte++) {
+        char spelling[8] = {(char)byte};
+        size_t len = 1;
+        if (!bpe->is_byte_level)
+            len = (size_t)snprintf(spelling, sizeof spelling, "<0x%02X>", (unsigned)byte);
+        bpe->byte_ids[byte] = bpe->is_byte_level || bpe->byte_fallback
+                                  ? sp_vocabulary_find_bytes(vocabulary, spelling, len)
+                                  : -1;
+    }
+}
+
+static sp_status read_members(sp_bpe *bpe, const json_t *model, const sp_vocabulary *vocabulary,
+                              const char *name) {
+    bpe->is_byte_level = vocabulary->is_byte_level;
+    SP_TRY(read_unknown(bpe, model, vocabulary, name));
+    SP_TRY(sp_json_get_bool(&bpe->ignore_merges, model, "ignore_merges", name));
+    SP_TRY(sp_json_get_bool(&bpe->byte_fallback, model, "byte_fallback", name));
+    find_byte_ids(bpe, vocabulary);
+    SP_TRY(sp_merges_read(&bpe->merges, json_object_get(model, "merges"), vocabulary, name));
+    if (bpe->is_byte_level) return SP_OK;
+    SP_TRY(sp_character_ids_fill(&bpe->character_ids, vocabulary));
+    return sp_seams_fill(&bpe->seams, &bpe->merges, vocabulary);
+}
+
 sp_status sp_bpe_read(sp_bpe *bpe, const json_t *model, const sp_vocabulary *vocabulary,
                       const char *name) {
-    sp_bpe result = {0};
-    SP_TRY(read_unknown(&result, model, vocabulary, name));
-    SP_TRY(sp_json_get_bool(&result.ignore_merges, model, "ignore_merges", name));
-    for (int byte = 0; byte < 256; byte++)
-        result.byte_ids[byte] = sp_vocabulary_find_bytes(vocabulary, &(char){(char)byte}, 1);
-    const sp_status status =
-        read_merges(&result, json_object_get(model, "merges"), vocabulary, name);
-    if (status == SP_OK)
-        *bpe = result;
-    else
-        sp_bpe_free(&result);
+    assert(bpe->merges.slots == NULL);
+    const sp_status status = read_members(bpe, model, vocabulary, name);
+    if (status != SP_OK) sp_bpe_free(bpe);
     return status;
 }
 
 void sp_bpe_free(sp_bpe *bpe) {
-    free(bpe->slots);
-    *bpe = (sp_bpe){0};
+    sp_merges_free(&bpe->merges);
+    sp_character_ids_free(&bpe->character_ids);
+    sp_seams_free(&bpe->seams);
 }
 
 static sp_status reserve(sp_bpe_word *word, size_t n_bytes) {
@@ -202,7 +137,7 @@ void sp_bpe_word_free(sp_bpe_word *word) {
 
 /* The tokens of the word's single bytes. A byte that is dropped lengthens the next token, or the
    last one. */
-static void begin_word(sp_bpe_word *word, const sp_bpe *bpe, const char *bytes, size_t n_bytes) {
+static void begin_bytes(sp_bpe_word *word, const sp_bpe *bpe, const char *bytes, size_t n_bytes) {
     uint32_t dropped = 0;
     bool after_unknown = false;
     size_t n = 0;
@@ -224,17 +159,72 @@ static void begin_word(sp_bpe_word *word, const sp_bpe *bpe, const char *bytes, 
     word->n = n;
 }
 
+/* The tokens of the word's characters as they come, and what waits for its place among them. */
+typedef struct character_tokens {
+    sp_bpe_word *word;
+    uint32_t unknown; /* bytes of an unknown_id that is not added yet; 0: none */
+    uint32_t dropped; /* bytes that lengthen the next token */
+} character_tokens;
+
+static void add_token(character_tokens *tokens, int32_t id, uint32_t n_bytes) {
+    sp_bpe_word *word = tokens->word;
+    word->ids[word->n] = id;
+    word->lens[word->n++] = n_bytes + tokens->dropped;
+    tokens->dropped = 0;
+}
+
+static void add_waiting_unknown(character_tokens *tokens, const sp_bpe *bpe) {
+    if (tokens->unknown > 0) add_token(tokens, bpe->unknown_id, tokens->unknown);
+    tokens->unknown = 0;
+}
+
+/* The bytes of a character that has no token, if each has one. An unknown_id that waits is added
+   after them, as the reference does it. */
+static bool fall_back_to_bytes(character_tokens *tokens, const sp_bpe *bpe, const char *character,
+                               size_t len) {
+    for (size_t i = 0; i < len; i++)
+        if (bpe->byte_ids[(unsigned char)character[i]] < 0) return false;
+    for (size_t i = 0; i < len; i++)
+        add_token(tokens, bpe->byte_ids[(unsigned char)character[i]], 1);
+    return true;
+}
+
+static void begin_characters(sp_bpe_word *word, const sp_bpe *bpe, const char *bytes,
+                             size_t n_bytes) {
+    character_tokens tokens = {.word = word};
+    word->n = 0;
+    for (size_t i = 0, len; i < n_bytes; i += len) {
+        uint32_t character;
+        len = sp_utf8_decode(&character, bytes + i, n_bytes - i);
+        const int32_t id = len > 0 ? sp_character_id(&bpe->character_ids, character) : -1;
+        if (len == 0) len = 1;
+        if (id >= 0) {
+            add_waiting_unknown(&tokens, bpe);
+            add_token(&tokens, id, (uint32_t)len);
+        } else if (fall_back_to_bytes(&tokens, bpe, bytes + i, len)) {
+            continue;
+        } else if (bpe->unknown_id >= 0) {
+            if (!bpe->fuse_unknown) add_waiting_unknown(&tokens, bpe);
+            tokens.unknown += (uint32_t)len;
+        } else {
+            tokens.dropped += (uint32_t)len;
+        }
+    }
+    add_waiting_unknown(&tokens, bpe);
+    if (word->n > 0) word->lens[word->n - 1] += tokens.dropped;
+}
+
 static void merge_short(sp_bpe_word *word, const sp_bpe *bpe) {
     int32_t *ids = word->ids;
     uint32_t *lens = word->lens;
     size_t n = word->n;
     const sp_merge *merges[SHORT_WORD]; /* of token i and the next */
-    for (size_t i = 0; i + 1 < n; i++) merges[i] = find_merge(bpe, ids[i], ids[i + 1]);
+    for (size_t i = 0; i + 1 < n; i++) merges[i] = sp_merges_find(&bpe->merges, ids[i], ids[i + 1]);
     while (n > 1) {
         size_t best = 0;
         for (size_t i = 1; i + 1 < n; i++)
             if (merges[i]->rank < merges[best]->rank) best = i;
-        if (merges[best]->rank == SP_BPE_NO_RANK) break;
+        if (merges[best]->rank == SP_NO_RANK) break;
 
         ids[best] = merges[best]->id;
         lens[best] += lens[best + 1];
@@ -244,8 +234,8 @@ static void merge_short(sp_bpe_word *word, const sp_bpe *bpe) {
             lens[i] = lens[i + 1];
             merges[i - 1] = merges[i];
         }
-        if (best + 1 < n) merges[best] = find_merge(bpe, ids[best], ids[best + 1]);
-        if (best > 0) merges[best - 1] = find_merge(bpe, ids[best - 1], ids[best]);
+        if (best + 1 < n) merges[best] = sp_merges_find(&bpe->merges, ids[best], ids[best + 1]);
+        if (best > 0) merges[best - 1] = sp_merges_find(&bpe->merges, ids[best - 1], ids[best]);
     }
     word->n = n;
 }
@@ -274,8 +264,9 @@ static void sift_up(sp_candidate *heap, size_t i) {
 static size_t append_candidate(sp_bpe_word *word, size_t n_heap, const sp_bpe *bpe, uint32_t left) {
     const sp_symbol *symbols = word->symbols;
     if (left == NONE || symbols[left].next == NONE) return n_heap;
-    const sp_merge *merge = find_merge(bpe, symbols[left].id, symbols[symbols[left].next].id);
-    if (merge->rank == SP_BPE_NO_RANK) return n_heap;
+    const sp_merge *merge =
+        sp_merges_find(&bpe->merges, symbols[left].id, symbols[symbols[left].next].id);
+    if (merge->rank == SP_NO_RANK) return n_heap;
     word->heap[n_heap] = (sp_candidate){(uint64_t)merge->rank << 32 | left, merge->id};
     return n_heap + 1;
 }
@@ -291,8 +282,8 @@ static size_t push_candidate(sp_bpe_word *word, size_t n_heap, const sp_bpe *bpe
 static bool still_stands(const sp_bpe_word *word, const sp_bpe *bpe, sp_candidate candidate) {
     const sp_symbol *left = &word->symbols[(uint32_t)candidate.order];
     if (left->n_bytes == 0 || left->next == NONE) return false;
-    const sp_merge *merge = find_merge(bpe, left->id, word->symbols[left->next].id);
-    return merge->rank != SP_BPE_NO_RANK && merge->id == candidate.id;
+    const sp_merge *merge = sp_merges_find(&bpe->merges, left->id, word->symbols[left->next].id);
+    return merge->rank != SP_NO_RANK && merge->id == candidate.id;
 }
 
 static void merge_symbols(sp_symbol *symbols, uint32_t at, int32_t id) {
@@ -357,7 +348,10 @@ sp_status sp_bpe_encode(const sp_bpe *bpe, const sp_vocabulary *vocabulary, sp_b
             return SP_OK;
         }
     }
-    begin_word(word, bpe, bytes, n_bytes);
+    if (bpe->is_byte_level)
+        begin_bytes(word, bpe, bytes, n_bytes);
+    else
+        begin_characters(word, bpe, bytes, n_bytes);
     if (word->n <= SHORT_WORD)
         merge_short(word, bpe);
     else

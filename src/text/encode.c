@@ -1,8 +1,8 @@
 #include "base/memory.h"
-#include "text/nfc.h"
 #include "text/tokenizer_parts.h"
 #include "text/unicode.h"
 #include "text/word_cache.h"
+#include "text/word_walk.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,13 +11,13 @@ struct sp_tokenizer_scratch {
     sp_word_walk *walk;
     sp_bpe_word word;
     sp_word_cache cache;
-    sp_nfc nfc;
+    sp_normalized normalized;
     char digest[SP_TOKENIZER_DIGEST_SIZE]; /* of the tokenizer that filled the cache */
 };
 
 static void destroy_scratch(struct sp_tokenizer_scratch *scratch) {
     if (scratch == NULL) return;
-    sp_nfc_free(&scratch->nfc);
+    sp_normalized_free(&scratch->normalized);
     sp_word_cache_release(&scratch->cache);
     sp_bpe_word_free(&scratch->word);
     sp_word_walk_destroy(scratch->walk);
@@ -72,23 +72,22 @@ static sp_status reserve(sp_encoding *encoding, size_t n) {
     return SP_OK;
 }
 
-static sp_status append_word(sp_encoding *encoding, const sp_bpe_word *word, ptrdiff_t offset) {
+static sp_status append_word(sp_encoding *encoding, const sp_bpe_word *word, size_t offset) {
     SP_TRY(reserve(encoding, word->n));
     for (size_t i = 0; i < word->n; i++) {
         offset += word->lens[i];
         encoding->ids[encoding->n] = word->ids[i];
-        encoding->ends[encoding->n++] = (size_t)offset; /* a space put in front is one byte long */
+        encoding->ends[encoding->n++] = offset;
     }
     return SP_OK;
 }
 
-static sp_status append_cached(sp_encoding *encoding, const sp_cached_word *word,
-                               ptrdiff_t offset) {
+static sp_status append_cached(sp_encoding *encoding, const sp_cached_word *word, size_t offset) {
     SP_TRY(reserve(encoding, SP_WORD_CACHE_TOKENS));
     for (size_t i = 0; i < word->n_tokens; i++) {
         offset += word->lens[i];
         encoding->ids[encoding->n] = word->ids[i];
-        encoding->ends[encoding->n++] = (size_t)offset;
+        encoding->ends[encoding->n++] = offset;
     }
     return SP_OK;
 }
@@ -107,7 +106,7 @@ static void keep(sp_cached_word *place, const sp_bpe_word *word) {
 
 /* Appends the tokens of one word that begins at `offset` of the text. */
 static sp_status encode_word(const sp_tokenizer *tokenizer, sp_encoding *encoding,
-                             const char *bytes, size_t n_bytes, ptrdiff_t offset) {
+                             const char *bytes, size_t n_bytes, size_t offset) {
     struct sp_tokenizer_scratch *scratch = encoding->scratch;
     sp_cached_word *place = NULL;
     if (n_bytes <= SP_WORD_CACHE_BYTES) {
@@ -125,56 +124,79 @@ static sp_status encode_word(const sp_tokenizer *tokenizer, sp_encoding *encodin
     return append_word(encoding, &scratch->word, offset);
 }
 
+/* Appends the tokens of a word of the pre-tokenizer, cut at its seams where that is the same. */
+static sp_status encode_at_seams(const sp_tokenizer *tokenizer, sp_encoding *encoding,
+                                 const char *bytes, size_t n_bytes, size_t offset) {
+    const sp_bpe *bpe = &tokenizer->bpe;
+    if (!sp_bpe_has_seams(bpe)) return encode_word(tokenizer, encoding, bytes, n_bytes, offset);
+    for (size_t begin = 0, end; begin < n_bytes; begin = end) {
+        end = begin +
+              sp_seams_first(&bpe->seams, &bpe->character_ids, bytes + begin, n_bytes - begin);
+        SP_TRY(encode_word(tokenizer, encoding, bytes + begin, end - begin, offset + begin));
+    }
+    return SP_OK;
+}
+
+/* Valid UTF-8, at `offset`. */
 static sp_status encode_words(const sp_tokenizer *tokenizer, sp_encoding *encoding,
-                              const char *text, size_t n_bytes, size_t offset) {
+                              const char *text, size_t n_bytes, size_t offset,
+                              sp_text_place place) {
     sp_word_walk *walk = encoding->scratch->walk;
-    sp_word_walk_begin(walk, text, n_bytes);
+    sp_word_walk_begin(walk, text, n_bytes, place);
     for (;;) {
-        sp_piece word = {0};
+        sp_word word = {0};
         bool found = false;
         SP_TRY(sp_word_walk_next(&tokenizer->pretokenizer, walk, &word, &found));
         if (!found) return SP_OK;
-        SP_TRY(encode_word(tokenizer, encoding, word.bytes, word.n_bytes,
-                           (ptrdiff_t)offset + word.offset));
+        if (!tokenizer->pretokenizer.rewrites) {
+            SP_TRY(encode_at_seams(tokenizer, encoding, word.bytes, word.n_bytes,
+                                   offset + word.offset));
+            continue;
+        }
+        const size_t first = encoding->n;
+        SP_TRY(encode_at_seams(tokenizer, encoding, word.bytes, word.n_bytes, word.offset));
+        for (size_t i = first; i < encoding->n; i++)
+            encoding->ends[i] = offset + sp_word_walk_text_offset(walk, encoding->ends[i]);
     }
 }
 
 /* Text without added tokens, at `offset`: valid UTF-8 goes through the pre-tokenizer, the bytes
    between are words of their own. */
 static sp_status encode_plain(const sp_tokenizer *tokenizer, sp_encoding *encoding,
-                              const char *text, size_t n_bytes, size_t offset) {
+                              const char *text, size_t n_bytes, size_t offset,
+                              sp_text_place place) {
     for (size_t at = 0; at < n_bytes;) {
         const size_t valid = sp_utf8_valid_prefix(text + at, n_bytes - at);
-        SP_TRY(encode_words(tokenizer, encoding, text + at, valid, offset + at));
+        SP_TRY(encode_words(tokenizer, encoding, text + at, valid, offset + at,
+                            at == 0 ? place : SP_PLACE_WITHIN));
         at += valid;
         const size_t invalid = sp_utf8_invalid_prefix(text + at, n_bytes - at);
-        if (invalid > 0)
-            SP_TRY(encode_word(tokenizer, encoding, text + at, invalid, (ptrdiff_t)(offset + at)));
+        if (invalid > 0) SP_TRY(encode_word(tokenizer, encoding, text + at, invalid, offset + at));
         at += invalid;
     }
     return SP_OK;
 }
 
-static sp_status append_added(sp_encoding *encoding, const sp_added_match *match, size_t offset) {
+static sp_status append_added(sp_encoding *encoding, const sp_added_match *match) {
     SP_TRY(reserve(encoding, 1));
     encoding->ids[encoding->n] = match->token->id;
-    encoding->ends[encoding->n++] = offset + match->end;
+    encoding->ends[encoding->n++] = match->end;
     return SP_OK;
 }
 
-/* Normalized text, at `offset`. */
+/* Normalized text between two added tokens; ends are counted in it. */
 static sp_status encode_normalized(const sp_tokenizer *tokenizer, sp_encoding *encoding,
-                                   const char *text, size_t n_bytes, size_t offset,
-                                   bool parse_special) {
-    const sp_trie *trie = &tokenizer->added.normalized;
+                                   const char *text, size_t n_bytes, sp_text_place place,
+                                   sp_encode_options options) {
+    const sp_added_tokens *added = &tokenizer->added;
     sp_added_walk walk = {0};
     for (size_t begin = 0;;) {
-        const sp_added_match match =
-            sp_added_walk_next(&tokenizer->added, trie, &walk, text, n_bytes, parse_special);
-        SP_TRY(
-            encode_plain(tokenizer, encoding, text + begin, match.begin - begin, offset + begin));
+        const sp_added_match match = sp_added_walk_next(added, &added->normalized, &walk, text,
+                                                        n_bytes, !options.specials_are_plain);
+        SP_TRY(encode_plain(tokenizer, encoding, text + begin, match.begin - begin, begin,
+                            begin == 0 ? place : SP_PLACE_WITHIN));
         if (match.token == NULL) return SP_OK;
-        SP_TRY(append_added(encoding, &match, offset));
+        SP_TRY(append_added(encoding, &match));
         begin = match.end;
     }
 }
@@ -182,30 +204,33 @@ static sp_status encode_normalized(const sp_tokenizer *tokenizer, sp_encoding *e
 /* Text between two added tokens, at `offset`. */
 static sp_status encode_section(const sp_tokenizer *tokenizer, sp_encoding *encoding,
                                 const char *text, size_t n_bytes, size_t offset,
-                                bool parse_special) {
-    if (!tokenizer->has_nfc)
-        return encode_normalized(tokenizer, encoding, text, n_bytes, offset, parse_special);
-    sp_nfc *nfc = &encoding->scratch->nfc;
+                                sp_encode_options options) {
+    sp_normalized *normalized = &encoding->scratch->normalized;
+    const bool is_continuation = offset == 0 && options.is_continuation;
+    const sp_text_place place = offset > 0        ? SP_PLACE_WITHIN
+                                : is_continuation ? SP_PLACE_CONTINUATION
+                                                  : SP_PLACE_START;
     const size_t first = encoding->n;
-    SP_TRY(sp_nfc_normalize(nfc, text, n_bytes));
-    SP_TRY(encode_normalized(tokenizer, encoding, nfc->bytes, nfc->n_bytes, 0, parse_special));
-    size_t change = 0;
+    SP_TRY(sp_normalizer_run(&tokenizer->normalizer, normalized, text, n_bytes, is_continuation));
+    SP_TRY(encode_normalized(tokenizer, encoding, normalized->bytes, normalized->n_bytes, place,
+                             options));
+    if (normalized->n_steps == 0 && offset == 0) return SP_OK;
     for (size_t i = first; i < encoding->n; i++)
-        encoding->ends[i] = offset + sp_nfc_text_offset(nfc, encoding->ends[i], &change);
+        encoding->ends[i] = offset + sp_normalized_text_offset(normalized, encoding->ends[i]);
     return SP_OK;
 }
 
 static sp_status encode_text(const sp_tokenizer *tokenizer, sp_encoding *encoding, const char *text,
-                             size_t n_bytes, bool parse_special) {
-    const sp_trie *trie = &tokenizer->added.raw;
+                             size_t n_bytes, sp_encode_options options) {
+    const sp_added_tokens *added = &tokenizer->added;
     sp_added_walk walk = {0};
     for (size_t begin = 0;;) {
-        const sp_added_match match =
-            sp_added_walk_next(&tokenizer->added, trie, &walk, text, n_bytes, parse_special);
-        SP_TRY(encode_section(tokenizer, encoding, text + begin, match.begin - begin, begin,
-                              parse_special));
+        const sp_added_match match = sp_added_walk_next(added, &added->raw, &walk, text, n_bytes,
+                                                        !options.specials_are_plain);
+        SP_TRY(
+            encode_section(tokenizer, encoding, text + begin, match.begin - begin, begin, options));
         if (match.token == NULL) return SP_OK;
-        SP_TRY(append_added(encoding, &match, 0));
+        SP_TRY(append_added(encoding, &match));
         begin = match.end;
     }
 }
@@ -219,11 +244,11 @@ static void finish_ends(sp_encoding *encoding, size_t n_bytes) {
 }
 
 sp_status sp_tokenizer_encode(const sp_tokenizer *tokenizer, sp_encoding *encoding,
-                              const char *text, size_t n_bytes, bool parse_special) {
+                              const char *text, size_t n_bytes, sp_encode_options options) {
     SP_TRY(prepare(encoding, tokenizer));
     if (n_bytes > INT32_MAX)
         return sp_fail(SP_BAD_DATA, "a text of %zu bytes; %d are allowed", n_bytes, INT32_MAX);
-    const sp_status status = encode_text(tokenizer, encoding, text, n_bytes, parse_special);
+    const sp_status status = encode_text(tokenizer, encoding, text, n_bytes, options);
     if (status != SP_OK) encoding->n = 0;
     finish_ends(encoding, n_bytes);
     return status;

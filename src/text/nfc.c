@@ -86,21 +86,21 @@ static sp_status reserve(void **block, size_t *capacity, size_t n, size_t item_b
     return SP_OK;
 }
 
-/* Normalizes a cluster of more than one character, or one that is not stable, to the end of the
-   buffer, which has room. */
-static sp_status compose_cluster(sp_nfc *nfc, const char *cluster, size_t n_bytes,
+/* Normalizes a cluster of more than one character, or one that is not stable, into
+   scratch->bytes. */
+static sp_status compose_cluster(sp_nfc_scratch *scratch, const char *cluster, size_t n_bytes,
                                  size_t *n_written) {
     const size_t room = MAX_DECOMPOSITION * n_bytes;
-    SP_TRY(reserve((void **)&nfc->characters, &nfc->characters_capacity, 2 * room,
-                   sizeof *nfc->characters));
-    size_t n = decompose(nfc->characters, cluster, n_bytes);
-    order_canonically(nfc->characters, nfc->characters + room, n);
-    n = (size_t)utf8proc_normalize_utf32(nfc->characters, (utf8proc_ssize_t)n,
+    SP_TRY(reserve((void **)&scratch->characters, &scratch->characters_capacity, 2 * room,
+                   sizeof *scratch->characters));
+    SP_TRY(reserve((void **)&scratch->bytes, &scratch->bytes_capacity, MAX_GROWTH * n_bytes, 1));
+    size_t n = decompose(scratch->characters, cluster, n_bytes);
+    order_canonically(scratch->characters, scratch->characters + room, n);
+    n = (size_t)utf8proc_normalize_utf32(scratch->characters, (utf8proc_ssize_t)n,
                                          UTF8PROC_COMPOSE | UTF8PROC_STABLE);
     *n_written = 0;
     for (size_t i = 0; i < n; i++)
-        *n_written +=
-            sp_utf8_encode(nfc->buffer + nfc->n_bytes + *n_written, (uint32_t)nfc->characters[i]);
+        *n_written += sp_utf8_encode(scratch->bytes + *n_written, (uint32_t)scratch->characters[i]);
     return SP_OK;
 }
 
@@ -130,66 +130,25 @@ static size_t plain_prefix(const char *text, size_t n_bytes) {
     return i > 0 && ((unsigned char)text[i] & 0xC0) == 0x80 ? i - 1 : i;
 }
 
-static void append(sp_nfc *nfc, const char *bytes, size_t n_bytes) {
-    memcpy(nfc->buffer + nfc->n_bytes, bytes, n_bytes);
-    nfc->n_bytes += n_bytes;
-}
-
-/* Notes that the text's [begin, end) became n_written bytes at the end of the buffer. */
-static sp_status add_change(sp_nfc *nfc, size_t begin, size_t end, size_t n_written) {
-    SP_TRY(reserve((void **)&nfc->changes, &nfc->changes_capacity, nfc->n_changes + 1,
-                   sizeof *nfc->changes));
-    nfc->changes[nfc->n_changes++] =
-        (sp_nfc_change){begin, end, nfc->n_bytes, nfc->n_bytes + n_written};
-    nfc->n_bytes += n_written;
-    return SP_OK;
-}
-
-sp_status sp_nfc_normalize(sp_nfc *nfc, const char *text, size_t n_bytes) {
-    nfc->n_bytes = nfc->n_changes = 0;
-    size_t copied_to = 0; /* text up to here is in the buffer, or stands unchanged from its start */
+sp_status sp_nfc_normalize(sp_aligned_text *normalized, sp_nfc_scratch *scratch, const char *text,
+                           size_t n_bytes) {
+    sp_aligned_begin(normalized, text, n_bytes);
     for (size_t begin = plain_prefix(text, n_bytes), end; begin < n_bytes;
          begin = end + plain_prefix(text + end, n_bytes - end)) {
         bool may_change;
         end = begin + cluster_length(text + begin, n_bytes - begin, &may_change);
         if (!may_change) continue;
-        const size_t before = begin - copied_to; /* unchanged text that goes first */
-        SP_TRY(reserve((void **)&nfc->buffer, &nfc->buffer_capacity,
-                       nfc->n_bytes + before + MAX_GROWTH * (end - begin), 1));
-        append(nfc, text + copied_to, before);
-        copied_to = begin;
         size_t n_written = 0;
-        SP_TRY(compose_cluster(nfc, text + begin, end - begin, &n_written));
-        if (n_written == end - begin &&
-            memcmp(nfc->buffer + nfc->n_bytes, text + begin, n_written) == 0)
+        SP_TRY(compose_cluster(scratch, text + begin, end - begin, &n_written));
+        if (n_written == end - begin && memcmp(scratch->bytes, text + begin, n_written) == 0)
             continue;
-        SP_TRY(add_change(nfc, begin, end, n_written));
-        copied_to = end;
+        SP_TRY(sp_aligned_replace(normalized, begin, end, scratch->bytes, n_written));
     }
-    nfc->bytes = text;
-    if (nfc->n_changes > 0) {
-        SP_TRY(reserve((void **)&nfc->buffer, &nfc->buffer_capacity,
-                       nfc->n_bytes + n_bytes - copied_to, 1));
-        append(nfc, text + copied_to, n_bytes - copied_to);
-        nfc->bytes = nfc->buffer;
-    } else {
-        nfc->n_bytes = n_bytes;
-    }
-    return SP_OK;
+    return sp_aligned_end(normalized);
 }
 
-void sp_nfc_free(sp_nfc *nfc) {
-    free(nfc->characters);
-    free(nfc->buffer);
-    free(nfc->changes);
-    *nfc = (sp_nfc){0};
-}
-
-size_t sp_nfc_text_offset(const sp_nfc *nfc, size_t offset, size_t *change) {
-    while (*change < nfc->n_changes && nfc->changes[*change].result_end <= offset) ++*change;
-    if (*change < nfc->n_changes && offset > nfc->changes[*change].result_begin)
-        return nfc->changes[*change].text_end - 1;
-    if (*change == 0) return offset;
-    const sp_nfc_change *last = &nfc->changes[*change - 1];
-    return last->text_end + (offset - last->result_end);
+void sp_nfc_scratch_free(sp_nfc_scratch *scratch) {
+    free(scratch->characters);
+    free(scratch->bytes);
+    *scratch = (sp_nfc_scratch){0};
 }

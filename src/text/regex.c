@@ -3,6 +3,7 @@
 #include "text/regex.h"
 
 #include "text/regex_dialect.h"
+#include "text/unicode.h"
 
 #include <pcre2.h>
 #include <stdint.h>
@@ -149,5 +150,26 @@ sp_status sp_regex_find(const sp_regex *regex, sp_regex_search *search, const ch
     *found = true;
     *begin = bounds[0];
     *end = bounds[1];
+    return SP_OK;
+}
+
+sp_status sp_regex_walk_next(const sp_regex *regex, sp_regex_search *search, sp_regex_walk *walk,
+                             const char *text, size_t n_bytes, bool *found, size_t *begin,
+                             size_t *end) {
+    while (walk->search_from <= n_bytes) {
+        SP_TRY(sp_regex_find(regex, search, text, n_bytes, walk->search_from, found, begin, end));
+        if (!*found) break;
+        if (*begin == *end && walk->has_last && *end == walk->last_end) {
+            uint32_t character;
+            const size_t len = sp_utf8_decode(&character, text + *end, n_bytes - *end);
+            walk->search_from = *end + (len > 0 ? len : 1);
+            continue;
+        }
+        walk->search_from = walk->last_end = *end;
+        walk->has_last = true;
+        return SP_OK;
+    }
+    walk->search_from = n_bytes + 1;
+    *found = false;
     return SP_OK;
 }

@@ -32,3 +32,16 @@ void sp_regex_search_destroy(sp_regex_search *search);
 SP_NODISCARD sp_status sp_regex_find(const sp_regex *regex, sp_regex_search *search,
                                      const char *text, size_t n_bytes, size_t from, bool *found,
                                      size_t *begin, size_t *end);
+
+/* Where a walk over a text's matches stands. All zero: at its start. */
+typedef struct sp_regex_walk {
+    size_t search_from; /* beyond the text's length: no more matches */
+    size_t last_end;    /* of the last match */
+    bool has_last;
+} sp_regex_walk;
+
+/* The next match in n_bytes of text, or *found false. An empty match at the end of the one before
+   is passed over, as Rust's iterators over matches do. */
+SP_NODISCARD sp_status sp_regex_walk_next(const sp_regex *regex, sp_regex_search *search,
+                                          sp_regex_walk *walk, const char *text, size_t n_bytes,
+                                          bool *found, size_t *begin, size_t *end);

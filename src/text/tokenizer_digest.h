@@ -1,6 +1,6 @@
 /* The digest of a tokenizer: XXH3-128 over everything that decides which ids a text gets, in an
    order that does not depend on the file's: the vocabulary by id, merges by rank, added tokens by
-   id, the pre-tokenizer's steps, the options. */
+   id, the steps of normalizer and pre-tokenizer, the options. */
 #pragma once
 
 #include "base/status.h"

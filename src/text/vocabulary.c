@@ -40,7 +40,9 @@ static sp_status fill_tokens(sp_vocabulary *vocabulary, const json_t *object, co
         size_t n_bytes = strlen(spelling);
         token->bytes = next;
         token->kind = SP_TOKEN_BYTES;
-        if (!sp_byte_level_decode(next, &n_bytes, spelling, n_bytes)) {
+        if (!vocabulary->is_byte_level) {
+            memcpy(next, spelling, n_bytes);
+        } else if (!sp_byte_level_decode(next, &n_bytes, spelling, n_bytes)) {
             token->kind = SP_TOKEN_LITERAL;
             memcpy(next, spelling, n_bytes);
         }
@@ -79,10 +81,11 @@ static sp_status hash_tokens(sp_vocabulary *vocabulary) {
     return SP_OK;
 }
 
-sp_status sp_vocabulary_read(sp_vocabulary *vocabulary, const json_t *object, const char *name) {
+sp_status sp_vocabulary_read(sp_vocabulary *vocabulary, const json_t *object, bool is_byte_level,
+                             const char *name) {
     if (!json_is_object(object))
         return sp_fail(SP_BAD_DATA, "'%s': model has no object 'vocab'", name);
-    sp_vocabulary result = {0};
+    sp_vocabulary result = {.is_byte_level = is_byte_level};
     size_t n_bytes = 0;
     sp_status status = measure(&result.n, &n_bytes, object, name);
     if (status != SP_OK) goto cleanup;
@@ -131,6 +134,8 @@ int32_t sp_vocabulary_find(const sp_vocabulary *vocabulary, const char *spelling
     char bytes[SP_SPELLING_MAX];
     size_t n_bytes = 0;
     if (n_spelling > sizeof bytes) return -1;
+    if (!vocabulary->is_byte_level)
+        return sp_vocabulary_find_bytes(vocabulary, spelling, n_spelling);
     return sp_byte_level_decode(bytes, &n_bytes, spelling, n_spelling)
                ? sp_vocabulary_find_bytes(vocabulary, bytes, n_bytes)
                : find_literal(vocabulary, spelling, n_spelling);

@@ -1,8 +1,9 @@
 /* Vocabulary: token ids, the bytes that each stands for, and the id of given bytes.
 
-   Ids may have gaps. A token of the model's vocabulary is kept as the bytes that its byte-level
-   spelling stands for; one whose spelling is outside the byte-level alphabet, and every added
-   token, as the bytes of the spelling itself. */
+   Ids may have gaps. In a byte-level vocabulary a token is kept as the bytes that its spelling
+   stands for, and one whose spelling is outside the byte-level alphabet as the bytes of the
+   spelling itself; in a vocabulary of characters (SentencePiece's kind) every token is kept as it
+   is spelled. */
 #pragma once
 
 #include "base/json.h"
@@ -19,8 +20,8 @@ enum {
 
 typedef enum sp_token_kind {
     SP_TOKEN_ABSENT = 0, /* a gap: no token has this id */
-    SP_TOKEN_BYTES,      /* of the model, spelled in the byte-level alphabet */
-    SP_TOKEN_LITERAL,    /* of the model, spelled otherwise: text never becomes this token */
+    SP_TOKEN_BYTES,      /* stands for its bytes in a word */
+    SP_TOKEN_LITERAL,    /* outside the byte-level alphabet: no word's bytes become this token */
 } sp_token_kind;
 
 typedef struct sp_token {
@@ -36,12 +37,13 @@ typedef struct sp_vocabulary {
     char *bytes;      /* what the tokens stand for, one after the other, owned */
     uint32_t *slots;  /* [slot_mask + 1], owned: hash table of ids + 1 of SP_TOKEN_BYTES, 0 free */
     size_t slot_mask;
+    bool is_byte_level;
 } sp_vocabulary; /* all zero: empty */
 
-/* Reads {"spelling": id, ...}. SP_BAD_DATA: not such an object, an id that is no integer, out of
+/* Reads {"spelling": id, ...}; is_byte_level says how it is spelled. SP_BAD_DATA: not such an object, an id that is no integer, out of
    range or given twice, a spelling that is too long. */
 SP_NODISCARD sp_status sp_vocabulary_read(sp_vocabulary *vocabulary, const json_t *object,
-                                          const char *name);
+                                          bool is_byte_level, const char *name);
 
 void sp_vocabulary_free(sp_vocabulary *vocabulary);
 

@@ -50,11 +50,23 @@ static void a_template_is_found_inside_a_sequence(void **state) {
 }
 
 static void without_a_template_there_are_none(void **state) {
-    assert_affixes("null", NULL, 0, NULL, 0);
-    assert_affixes("{\"type\": \"ByteLevel\", \"trim_offsets\": true}", NULL, 0, NULL, 0);
-    assert_affixes("{\"type\": \"Sequence\", \"processors\": []}", NULL, 0, NULL, 0);
-    assert_affixes("[]", NULL, 0, NULL, 0);
-    assert_affixes("{\"type\": 3}", NULL, 0, NULL, 0);
+    static const char *const without[] = {
+        "null", "{\"type\": \"ByteLevel\"}",
+        "{\"type\": \"Sequence\", \"processors\": [{\"type\": \"ByteLevel\"}]}"};
+    for (size_t i = 0; i < sizeof without / sizeof *without; i++)
+        assert_affixes(without[i], NULL, 0, NULL, 0);
+}
+
+static void another_processor_is_refused_by_name(void **state) {
+    sp_affixes affixes = {.n_before = 5};
+    assert_int_equal(read(&affixes, "{\"type\": \"RobertaProcessing\"}"), SP_BAD_DATA);
+    assert_non_null(strstr(sp_message(), "'RobertaProcessing'"));
+    assert_int_equal(read(&affixes, "{\"type\": \"Sequence\", \"processors\": [{\"type\": "
+                                    "\"BertProcessing\"}]}"),
+                     SP_BAD_DATA);
+    assert_non_null(strstr(sp_message(), "'BertProcessing'"));
+    assert_int_equal(read(&affixes, "[]"), SP_BAD_DATA);
+    assert_int_equal(affixes.n_before, 5);
 }
 
 static void templates_that_contradict_themselves_are_refused(void **state) {
@@ -95,6 +107,7 @@ int main(void) {
         cmocka_unit_test(tokens_stand_before_and_after_the_text),
         cmocka_unit_test(a_template_is_found_inside_a_sequence),
         cmocka_unit_test(without_a_template_there_are_none),
+        cmocka_unit_test(another_processor_is_refused_by_name),
         cmocka_unit_test(templates_that_contradict_themselves_are_refused),
         cmocka_unit_test(as_many_as_there_is_room_for_are_read),
     };

@@ -68,7 +68,8 @@ static void check_case(const json_t *test_case, sp_encoding *encoding) {
     json_array_foreach(json_object_get(test_case, "encodings"), i, entry) {
         size_t n_bytes = 0;
         char *text = text_of(entry, &n_bytes);
-        if (sp_tokenizer_encode(tokenizer, encoding, text, n_bytes, parse_special) != SP_OK)
+        if (sp_tokenizer_encode(tokenizer, encoding, text, n_bytes,
+                                (sp_encode_options){.specials_are_plain = !parse_special}) != SP_OK)
             fail_msg("%s", sp_message());
         check_ids(encoding, json_object_get(entry, "ids"), name, i);
         free(text);
