@@ -17,24 +17,58 @@ enum { FIRST_OF_INTEREST = 0x300 };
    when the text's characters are written anew: 2 bytes to 3 times 3 at most (U+1D160: 4 to 12). */
 enum { MAX_DECOMPOSITION = 4, MAX_GROWTH = 4 };
 
+/* Marks that Unicode got after version 9, whose tables the reference has: to it they are characters
+   like any other, which stay where they are. (U+11930 is there since it composes; up to Unicode
+   15.) */
+/* clang-format off */
+static const struct {
+    uint32_t first, last;
+} later_marks[] = {
+    {0x7FD, 0x7FD}, {0x898, 0x89F}, {0x8CA, 0x8D3}, {0x9FE, 0x9FE}, {0xC3C, 0xC3C}, {0xD3B, 0xD3C},
+    {0xEBA, 0xEBA}, {0x1715, 0x1715}, {0x1ABF, 0x1ACE}, {0x1DF6, 0x1DFA}, {0xA82C, 0xA82C},
+    {0x10D24, 0x10D27}, {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50},
+    {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E},
+    {0x11839, 0x1183A}, {0x11930, 0x11930}, {0x1193D, 0x1193E}, {0x11943, 0x11943},
+    {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99},
+    {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42},
+    {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE},
+    {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF},
+};
+/* clang-format on */
+enum { N_LATER_MARKS = sizeof later_marks / sizeof *later_marks, LATER_COMPOSITION = 0x11938 };
+
+static bool is_later_mark(uint32_t character) {
+    size_t low = 0, high = N_LATER_MARKS;
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        if (later_marks[middle].last < character)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < N_LATER_MARKS && later_marks[low].first <= character;
+}
+
 /* Whether a character may change, or move across, the one before it: marks, and the Hangul vowels
    and finals. (All others have combining class 0 and compose with nothing to their left.) */
 static bool joins_previous(uint32_t character) {
     if (character < FIRST_OF_INTEREST) return false;
     if (character >= 0x1160 && character <= 0x11FF) return true;
     const utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)character);
-    return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC ||
-           category == UTF8PROC_CATEGORY_ME;
+    return (category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC ||
+            category == UTF8PROC_CATEGORY_ME) &&
+           !is_later_mark(character);
 }
 
 /* Whether a character alone, as the whole cluster, is in form C. */
 static bool is_stable(uint32_t character) {
-    return character < FIRST_OF_INTEREST ||
+    return character < FIRST_OF_INTEREST || character == LATER_COMPOSITION ||
            utf8proc_get_property((utf8proc_int32_t)character)->decomp_seqindex == UINT16_MAX;
 }
 
 static int combining_class(utf8proc_int32_t character) {
-    return utf8proc_get_property(character)->combining_class;
+    const int class = utf8proc_get_property(character)->combining_class;
+    return class != 0 && is_later_mark((uint32_t)character) ? 0 : class;
 }
 
 /* Sorts runs of marks by their class, equal ones in order: n characters at `marks`, with as much

@@ -1,4 +1,6 @@
-/* Unicode normalization form C of text that may hold bytes that are no UTF-8 (kept as they are).
+/* Unicode normalization form C of text that may hold bytes that are no UTF-8 (kept as they are), by
+   the tables of Unicode 9, as Hugging Face's tokenizers has them: marks of later versions stay where
+   they are.
 
    Text is normalized cluster by cluster: a character and those after it that might compose with it
    or be reordered with it. Nearly all text is in this form already, and is then not copied. */

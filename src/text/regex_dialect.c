@@ -1,5 +1,7 @@
 #include "text/regex_dialect.h"
 
+#include "text/later_characters.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -122,13 +124,33 @@ static bool is_script(const char *name, size_t len) {
     return false;
 }
 
-/* \p{..}, \x{..}: copied with what is in the braces. */
-static sp_status copy_braced_escape(translation *t) {
-    const size_t begin = peek(t, 3) == '^' ? 4 : 3;
+/* Puts a general category, joined with the characters that PCRE2 does not know to be of it. */
+static void put_category(translation *t, const char *name, size_t len, bool in_set, bool negated) {
+    if (!in_set) put(t, negated ? "[^" : "[");
+    put(t, "\\p{");
+    memcpy(t->out + t->n_out, name, len);
+    t->n_out += len;
+    put(t, "}");
+    t->n_out += sp_later_characters(t->out + t->n_out, name, len);
+    if (!in_set) put(t, "]");
+}
+
+/* \p{..}, \x{..}: copied with what is in the braces. (A negated category in a set stays PCRE2's.) */
+static sp_status copy_braced_escape(translation *t, bool in_set) {
+    const bool has_caret = peek(t, 3) == '^';
+    const size_t begin = has_caret ? 4 : 3;
     size_t end = begin;
     while (t->at + end < t->n_in && peek(t, end) != '}') end++;
     if (t->at + end == t->n_in) return refuse(t, "'{' without '}'");
-    const bool of_script = is_script(t->in + t->at + begin, end - begin);
+    const char *name = t->in + t->at + begin;
+    const bool of_script = is_script(name, end - begin);
+    const bool negated = has_caret != (peek(t, 1) == 'P');
+    if (peek(t, 1) != 'x' && !(in_set && negated) &&
+        sp_later_characters(NULL, name, end - begin) > 0) {
+        put_category(t, name, end - begin, in_set, negated);
+        t->at += end + 1;
+        return SP_OK;
+    }
     copy(t, begin);
     if (of_script) put(t, "sc:");
     copy(t, end + 1 - begin);
@@ -136,10 +158,10 @@ static sp_status copy_braced_escape(translation *t) {
 }
 
 /* An escape that is the same in both dialects, with what belongs to it. */
-static sp_status copy_escape(translation *t) {
+static sp_status copy_escape(translation *t, bool in_set) {
     const char letter = peek(t, 1);
     size_t n = 2;
-    if (strchr("pPx", letter) != NULL && peek(t, 2) == '{') return copy_braced_escape(t);
+    if (strchr("pPx", letter) != NULL && peek(t, 2) == '{') return copy_braced_escape(t, in_set);
     while (letter == 'x' && n < 4 && is_hex(peek(t, n))) n++;
     copy(t, n);
     return SP_OK;
@@ -170,7 +192,7 @@ static sp_status translate_escape(translation *t, bool in_set) {
     if (letter == 'u') return put_code_point(t);
     const bool is_letter = (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z');
     if (is_letter && strchr(same_escapes, letter) == NULL) return refuse(t, "an unknown escape");
-    return copy_escape(t);
+    return copy_escape(t, in_set);
 }
 
 /* At "[:" within a set. */

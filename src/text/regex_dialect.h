@@ -10,6 +10,7 @@
        [a[bc]]                     nested sets are joined
        [[:alpha:]] and the like    by Unicode property
        \p{Han} and the like        the script without its extensions
+       \p{L} and the like          with the characters of Unicode 15 and 16 (later_characters.h)
 
    What has no counterpart (set intersection, negated nested sets, callouts) is refused. */
 #pragma once
