@@ -1,8 +1,9 @@
 /* A GGUF file's own tokenizer, written as the tokenizer.json that it was made from.
 
-   Byte-level BPE only (tokenizer.ggml.model "gpt2"). The file names its pre-tokenizer
-   (tokenizer.ggml.pre) rather than describe it; llama.cpp's src/llama-vocab.cpp says what each name
-   stands for. Whether BOS belongs in front of a text (tokenizer.ggml.add_bos_token) is told as
+   Byte-level BPE (tokenizer.ggml.model "gpt2") and SentencePiece's BPE ("llama"). Of the former the
+   file names the pre-tokenizer (tokenizer.ggml.pre) rather than describe it; llama.cpp's
+   src/llama-vocab.cpp says what each name stands for. The latter merges by scores, which become a
+   list of merges (score_merges.h). Whether BOS belongs in front of a text (tokenizer.ggml.add_bos_token) is told as
    tokenizer.json tells it, by a "post_processor" template. */
 #pragma once
 

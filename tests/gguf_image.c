@@ -65,6 +65,11 @@ void gguf_u32s_field(gguf_image *image, const char *key, const uint32_t *items, 
     for (size_t i = 0; i < n; i++) gguf_u32(image, items[i]);
 }
 
+void gguf_f32s_field(gguf_image *image, const char *key, const float *items, size_t n) {
+    begin_array(image, key, GGUF_F32, n);
+    gguf_bytes(image, items, n * sizeof *items);
+}
+
 void gguf_tensor(gguf_image *image, const char *name, uint32_t n_dims, const uint64_t *dims,
                  uint32_t type, uint64_t offset) {
     gguf_string(image, name);

@@ -28,6 +28,7 @@ void gguf_f32_field(gguf_image *image, const char *key, float value);
 void gguf_bool_field(gguf_image *image, const char *key, uint8_t value);
 void gguf_strings_field(gguf_image *image, const char *key, const char *const *items, size_t n);
 void gguf_u32s_field(gguf_image *image, const char *key, const uint32_t *items, size_t n);
+void gguf_f32s_field(gguf_image *image, const char *key, const float *items, size_t n);
 
 /* A tensor's description; dims are innermost first. */
 void gguf_tensor(gguf_image *image, const char *name, uint32_t n_dims, const uint64_t *dims,

@@ -121,9 +121,12 @@ def split_then_bytes(pattern):
         pre_tokenizers.Split(Regex(pattern), "isolated", invert=False), byte_level(False)])
 
 
-# The patterns of the tokenizer.json that Meta and Qwen publish.
+# The patterns of the tokenizer.json that Meta, Qwen and Mistral publish.
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
           r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+TEKKEN = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+          r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+          r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 PRE_TOKENIZERS = {
     "default": byte_level(True),
     "gpt-2": byte_level(True),
@@ -131,6 +134,7 @@ PRE_TOKENIZERS = {
                                        byte_level(True)]),
     "llama-bpe": split_then_bytes(LLAMA3),
     "qwen2": split_then_bytes(LLAMA3.replace("{1,3}", "")),
+    "tekken": split_then_bytes(TEKKEN),
 }
 
 

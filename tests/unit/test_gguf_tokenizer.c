@@ -3,9 +3,12 @@
 #include "io/model_source.h"
 #include "tests/gguf_image.h"
 #include "tests/temp_folder.h"
+#include "text/tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+#define SPACE "\xE2\x96\x81"
 
 static const char *const folder_path = "tests/fixtures/model_files/llama";
 static const char *const gguf_path = "tests/fixtures/model_files/llama.gguf";
@@ -106,7 +109,7 @@ static void pre_tokenizers_are_those_of_tokenizers(void **state) {
         assert_int_equal(normalizer != NULL, strcmp(name, "qwen2") == 0);
         const json_t *model = json_object_get(made, "model");
         assert_int_equal(json_is_true(json_object_get(model, "ignore_merges")),
-                         strcmp(name, "llama-bpe") == 0);
+                         strcmp(name, "llama-bpe") == 0 || strcmp(name, "tekken") == 0);
         json_decref(made);
     }
     json_decref(expected);
@@ -115,7 +118,7 @@ static void pre_tokenizers_are_those_of_tokenizers(void **state) {
 static void unknown_tokenizers_are_refused_by_name(void **state) {
     static const struct {
         const char *model, *pre, *word;
-    } bad[] = {{"llama", NULL, "'llama'"},
+    } bad[] = {{"t5", NULL, "'t5'"},
                {"bert", "smollm", "'bert'"},
                {"gpt2", "falcon", "'falcon'"},
                {"gpt2", "", "''"},
@@ -158,6 +161,100 @@ static void tokenizer_lists_that_do_not_fit_are_refused(void **state) {
     }
 }
 
+/* SentencePiece's kind: scores, and token types 2 unknown, 3 control, 6 byte. */
+static void write_sentencepiece(const temp_file *at, const char *architecture, uint8_t adds_prefix,
+                                const float *scores, size_t n_scores) {
+    static const char *const tokens[] = {
+        "<unk>", "<s>", "</s>",    "<0x0A>", SPACE,           "a",       "b", "c",
+        "ab",    "bc",  SPACE "a", "abc",    "<|endoftext|>", "\xC3\xA9"};
+    static const uint32_t types[] = {2, 3, 3, 6, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1};
+    gguf_image image = {0};
+    gguf_header(&image, 3, 0, 6);
+    gguf_string_field(&image, "general.architecture", architecture);
+    gguf_string_field(&image, "tokenizer.ggml.model", "llama");
+    gguf_bool_field(&image, "tokenizer.ggml.add_space_prefix", adds_prefix);
+    gguf_strings_field(&image, "tokenizer.ggml.tokens", tokens, sizeof tokens / sizeof *tokens);
+    gguf_u32s_field(&image, "tokenizer.ggml.token_type", types, sizeof types / sizeof *types);
+    gguf_f32s_field(&image, "tokenizer.ggml.scores", scores, n_scores);
+    temp_write(at->path, image.bytes, image.n_bytes);
+}
+
+static const float scores[] = {0, 0, 0, 0, -9, -9, -9, -9, -2, -1, -3, -4, 0, -9};
+enum { N_SCORES = sizeof scores / sizeof *scores };
+
+static void scores_become_merges(void **state) {
+    const temp_file *at = *state;
+    write_sentencepiece(at, "llama", 1, scores, N_SCORES);
+    json_t *tokenizer = load_tokenizer(at->path);
+    json_t *expected = json_pack("[[s, s], [s, s], [s, s], [s, s], [s, s]]", "b", "c", "a", "b",
+                                 SPACE, "a", "ab", "c", "a", "bc");
+    const json_t *model = json_object_get(tokenizer, "model");
+    assert_true(json_equal(json_object_get(model, "merges"), expected));
+    assert_true(json_is_true(json_object_get(model, "byte_fallback")));
+    assert_string_equal(json_string_value(json_object_get(model, "unk_token")), "<unk>");
+    assert_int_equal(json_array_size(json_object_get(tokenizer, "added_tokens")), 4);
+    json_decref(expected);
+    json_decref(tokenizer);
+}
+
+static void sentencepiece_is_read_as_the_llama_2_kind(void **state) {
+    const temp_file *at = *state;
+    static const char text[] = "abc \n\xC3\xA9";
+    for (uint8_t adds_prefix = 0; adds_prefix < 2; adds_prefix++) {
+        const int32_t with[] = {10, 9, 4, 3, 13}, without[] = {11, 4, 3, 13};
+        write_sentencepiece(at, "llama", adds_prefix, scores, N_SCORES);
+        json_t *json = load_tokenizer(at->path);
+        sp_tokenizer *tokenizer = NULL;
+        sp_encoding encoding = {0};
+        char *decoded = NULL;
+        size_t n_bytes = 0;
+        assert_int_equal(sp_tokenizer_create(&tokenizer, json, at->path), SP_OK);
+        assert_int_equal(sp_tokenizer_encode(tokenizer, &encoding, text, sizeof text - 1,
+                                             (sp_encode_options){0}),
+                         SP_OK);
+        assert_int_equal(encoding.n, adds_prefix ? 5 : 4);
+        const int32_t *expected = adds_prefix ? with : without;
+        assert_memory_equal(encoding.ids, expected, encoding.n * sizeof *expected);
+        assert_int_equal(sp_tokenizer_decode(tokenizer, &decoded, &n_bytes, encoding.ids,
+                                             encoding.n, (sp_decode_options){0}),
+                         SP_OK);
+        assert_string_equal(decoded, text);
+        free(decoded);
+        sp_encoding_free(&encoding);
+        sp_tokenizer_destroy(tokenizer);
+        json_decref(json);
+    }
+}
+
+static void phi_3s_tokens_take_the_white_space_behind_them(void **state) {
+    const temp_file *at = *state;
+    static const char *const architectures[] = {"llama", "phi3"};
+    for (size_t a = 0; a < 2; a++) {
+        write_sentencepiece(at, architectures[a], 1, scores, N_SCORES);
+        json_t *tokenizer = load_tokenizer(at->path);
+        const json_t *token;
+        size_t i;
+        json_array_foreach(json_object_get(tokenizer, "added_tokens"), i, token) {
+            const char *content = json_string_value(json_object_get(token, "content"));
+            assert_int_equal(json_is_true(json_object_get(token, "rstrip")),
+                             a == 1 && strcmp(content, "</s>") == 0);
+        }
+        json_decref(tokenizer);
+    }
+}
+
+static void scores_that_do_not_fit_are_refused(void **state) {
+    const temp_file *at = *state;
+    json_t *tokenizer = NULL;
+    write_sentencepiece(at, "llama", 1, scores, N_SCORES - 1);
+    assert_int_equal(sp_tokenizer_json_load(&tokenizer, at->path), SP_BAD_DATA);
+    assert_non_null(strstr(sp_message(), "13 token scores for 14 tokens"));
+    write_tokenizer(at, "llama", NULL);
+    assert_int_equal(sp_tokenizer_json_load(&tokenizer, at->path), SP_BAD_DATA);
+    assert_non_null(strstr(sp_message(), "tokenizer.ggml.scores"));
+    assert_null(tokenizer);
+}
+
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, temp_file_tear_down)
 
 int main(void) {
@@ -165,6 +262,10 @@ int main(void) {
                                        WITH_FOLDER(tokenizer_json_alone_is_enough),
                                        WITH_FOLDER(pre_tokenizers_are_those_of_tokenizers),
                                        WITH_FOLDER(unknown_tokenizers_are_refused_by_name),
-                                       WITH_FOLDER(tokenizer_lists_that_do_not_fit_are_refused)};
+                                       WITH_FOLDER(tokenizer_lists_that_do_not_fit_are_refused),
+                                       WITH_FOLDER(scores_become_merges),
+                                       WITH_FOLDER(sentencepiece_is_read_as_the_llama_2_kind),
+                                       WITH_FOLDER(phi_3s_tokens_take_the_white_space_behind_them),
+                                       WITH_FOLDER(scores_that_do_not_fit_are_refused)};
     return cmocka_run_group_tests_name("gguf_tokenizer", tests, NULL, NULL);
 }
