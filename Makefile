@@ -91,7 +91,7 @@ install: $(BINARY)
 # Downloads stay: they are the same for every build.
 clean:
 	@if [ -d $(BUILD) ]; then \
-	    find $(BUILD) -mindepth 1 -maxdepth 1 ! -name models ! -name data -exec rm -rf {} +; fi
+	    find $(BUILD) -mindepth 1 -maxdepth 1 ! -name models ! -name data ! -name tokenizers -exec rm -rf {} +; fi
 
 .PHONY: all check check-long demo bench lint format san clean install
 .DEFAULT_GOAL := all
@@ -111,7 +111,7 @@ test-programs: binary
 	@$(MAKE) $(JOBS) --no-print-directory $(TESTS)
 # After the plain build, so that two makes never write one file.
 san-programs: binary
-	@mkdir -p $(SAN) && ln -sfn ../models $(SAN)/models && ln -sfn ../data $(SAN)/data
+	@mkdir -p $(SAN) && for name in models data tokenizers; do ln -sfn ../$$name $(SAN)/$$name; done
 	@$(MAKE) $(JOBS) --no-print-directory BUILD=$(SAN) \
 	    CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all" \
 	    $(SAN_TESTS) $(SAN)/slotpress

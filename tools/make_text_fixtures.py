@@ -6,13 +6,20 @@
 
 Texts that JSON strings cannot hold here (with NULs) are given as `hex`, the UTF-8 bytes.
 
-tokenizer_gpt2.json, tokenizer_llama3.json
-    small tokenizers of those two kinds, trained on LICENSE and the phrases below
+tokenizer_gpt2.json, tokenizer_llama3.json, tokenizer_phi3.json
+    small tokenizers of those kinds, trained on LICENSE and the phrases below
 encodings.json: a list of
-    name, base        what is tried, and which of the two tokenizers it starts from
+    name, base        what is tried, and which of these tokenizers it starts from
     members           members of tokenizer.json to replace (those of `model` one by one)
     parse_special     false: encoded with encode_special_tokens
-    encodings         list of {text | hex, ids}
+    is_continuation   the texts go on from another
+    encodings         list of {text | hex, ids}; for phi3 with what they decode to as `decoded`, unless
+                      that is the text (null: the reference cannot show it)
+real_files.json: what the tokenizers in $BUILD/tokenizers (tools/bootstrap) make of texts
+    pieces, recipes   the texts, by recipes that make_text() follows; pieces and repeated units are
+                      hexadecimal
+    expected          by tokenizer and recipe: number of ids, FNV-1a of the ids as little-endian i32,
+                      FNV-1a of what they decode to (null: it is not UTF-8)
 metrics.json
     pairs             list of {hypothesis, reference, bleu_sentence, rouge_l, rouge_l_stem}
     corpora           list of {pairs: indices, bleu}
@@ -24,6 +31,7 @@ import math
 import os
 import random
 import re
+import struct
 import sys
 import warnings
 
@@ -105,6 +113,65 @@ def llama3():
     return json.loads(tokenizer.to_str())
 
 
+SPACE = "\u2581"
+
+
+def phi3():
+    """SentencePiece's kind, small, with the added tokens of Phi-3: legacy dialect, byte tokens, merges
+    within words only."""
+    own = ["<|endoftext|>"] + [f"<|{name}|>" for name in (
+        "assistant", "placeholder1", "placeholder2", "placeholder3", "placeholder4", "system", "end",
+        "placeholder5", "placeholder6", "user")]
+    first = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=850, special_tokens=first, limit_alphabet=120,
+                                  show_progress=False)
+    tokenizer.train_from_iterator(training_texts(), trainer)
+    result = json.loads(tokenizer.to_str())
+    vocab = result["model"]["vocab"]
+    alphabet = {SPACE} | {piece for piece in vocab if len(piece) == 1}
+    assert SPACE in vocab and len(alphabet) > 50
+    result["added_tokens"] = [added("<unk>", special=True), added("<s>", special=True),
+                              added("</s>", rstrip=True)]
+    result["added_tokens"] += [added(token, special=True, rstrip=token != "<|endoftext|>")
+                               for token in own]
+    result["normalizer"] = LEGACY
+    result["pre_tokenizer"] = None
+    result["decoder"] = {"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": SPACE}, "content": " "}, {"type": "ByteFallback"},
+        {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}
+    result["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}}
+    return result
+
+
+REPLACE = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
+LEGACY = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": SPACE}, REPLACE]}
+
+
+def metaspace(scheme, split, **members):
+    return {"normalizer": None, "pre_tokenizer": {
+        "type": "Metaspace", "replacement": SPACE, "prepend_scheme": scheme, "split": split}, **members}
+
+
+# What a text that goes on from another is to become, the reference says by other settings; behind an
+# added token it then leaves the prefix out, too, which we do not.
+NO_PREFIX = {"normalizer": REPLACE}
+NEVER = metaspace("never", False)
+
+PHI3_TEXTS = [
+    "", " ", "  ", "a", " a", "  the License", "the License of the Work,  and\n\n Derivative Works ",
+    "<|user|>\nWhat's 12 x 3?<|end|>\n<|assistant|>\n36.<|end|>", "<s> a</s>  b</s>", "a<|endoftext|> b",
+    "<|system|> \u3000x <|end|>the<|end|> the", "</s>", "x<s>", "<|user|>", "\u2581 the\u2581License \u2581",
+    "\u00e9\u4f60 \u597d\U0001f600 \u0915\u093c\t\r\n\0end", "<0x0A> <unk> <|use", "7" * 40 + "a" * 70,
+    "the" * 30, "isn't they're\u00a0x\u200d",
+]
+
+
 def byte_level(use_regex=False, add_prefix_space=False):
     return {"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": True,
             "use_regex": use_regex}
@@ -151,6 +218,34 @@ def variants():
         yield (f"pattern {pattern}", "gpt2", {"pre_tokenizer": sequence(split(pattern, behavior))},
                True, DIALECT_TEXTS)
     yield "NFC", "llama3", {"normalizer": {"type": "NFC"}}, True, TEXTS
+    dialects = [("legacy", {}, NO_PREFIX), ("Metaspace first", metaspace("first", False), NEVER)]
+    for name, members, without_prefix in dialects:
+        for parse in (True, False):
+            yield f"phi3, {name}, {parse}", "phi3", members, parse, PHI3_TEXTS
+        yield (f"phi3, {name}, continued", "phi3", {**members, "continued": without_prefix}, False,
+               [text for text in PHI3_TEXTS if "</s>" not in text])
+    for scheme, cuts in (("first", True), ("always", False), ("always", True), ("never", True)):
+        yield f"phi3, Metaspace {scheme} {cuts}", "phi3", metaspace(scheme, cuts), True, PHI3_TEXTS
+    for scheme in ("first", "never"):
+        decoder = {"decoder": metaspace(scheme, True)["pre_tokenizer"]}
+        yield (f"phi3, decoder Metaspace {scheme}", "phi3", metaspace(scheme, True, **decoder), True,
+               ["a", "  a  b", "the License of", "x"])
+    digits = {"type": "Sequence", "pretokenizers": [
+        metaspace("always", True)["pre_tokenizer"], {"type": "Digits", "individual_digits": True}]}
+    yield ("phi3, Metaspace and Digits", "phi3", {"normalizer": None, "pre_tokenizer": digits}, True,
+           ["in 1984 12 the", "7", " 7 the7"])
+    yield ("phi3, without bytes", "phi3", {"model": {"byte_fallback": False}}, True,
+           ["\u4f60\u597d a\U0001f600b \u4f60", "a"])
+    yield ("phi3, without bytes, not fused", "phi3",
+           {"model": {"byte_fallback": False, "fuse_unk": False}}, True, ["\u4f60\u597d a\U0001f600b"])
+    yield ("phi3, ignore_merges", "phi3", {"model": {"ignore_merges": True}}, True,
+           ["the", "the License", "License"])
+    replace = {"type": "Replace", "pattern": {"Regex": r"[ \t]+|q+"}, "content": "_"}
+    yield ("Replace by a pattern", "gpt2", {"normalizer": {"type": "Sequence", "normalizers": [
+        {"type": "NFC"}, replace]}}, True, ["a  b\t\tc qq d", "  ", "caf e\u0301  x", "q"])
+    yield ("normalized added tokens after a Prepend", "phi3", {"added_tokens": [
+        added("<n>", normalized=True), added("the", normalized=True), added("<s>", special=True)]}, True,
+        ["<n> a<n>", "the x the", "<s>the<s> the"])
     flags = [added("<x>"), added("<l>", lstrip=True), added("<r>", rstrip=True),
              added("<lr>", lstrip=True, rstrip=True), added("<w>", single_word=True),
              added("one", single_word=True), added("<xx>"), added("<x><x>"),
@@ -187,12 +282,88 @@ DIALECT_TEXTS = [
 ]
 
 
+def fnv1a(data):
+    """64 bits, as 16 hexadecimal digits."""
+    value = 0xcbf29ce484222325
+    for byte in data:
+        value = (value ^ byte) * 0x100000001b3 % 2**64
+    return f"{value:016x}"
+
+
+# Pieces of which texts are put together at random; they end and begin in every kind of way.
+PIECES = [
+    "The ", "the", " Work", "ing", "'s", "'LL", " don't", "I'VE", "  ", " ", "   \n", "\r\n", "\t", "\0", "1",
+    "23", "456", " 7890", "\u00bd\u2167", "caf\u00e9", "e\u0301", "a\u0323\u0307", "\u0301", "\u1100\u1161\u11a8",
+    "\uac01", "\u4f60\u597d", "\u3002", "\u0928\u093f", "\u05e9\u05dc", "\u0645\u0631", "\u0e20\u0e32", "\U0001f600",
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\U0001f1e9\U0001f1ea", "\U0001f44d\U0001f3fd", "\u2764\ufe0f",
+    "1\ufe0f\u20e3", "\u2581", "\u00a0", "\u3000", "\u200b", "\ufeff", "{", "}();", "!!!", "...", "--", "==", "</", "/>",
+    "<s>", "</s>", "<unk>", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "[INST]", "<0x0A>",
+    "<tool_call>", "\U00010d40", "\U000323af", "\u1df6",
+]
+
+# (recipe, whether special tokens are parsed); make_text() and tests/unit/test_tokenizer_files.c follow
+# the recipes. A run of 1 MB of one character: the reference takes minutes for some.
+RECIPES = [({"text": text}, parse) for text in PHRASES for parse in (True, False)]
+RECIPES += [({"random": [seed, 12]}, parse) for seed in range(40) for parse in (True, False)]
+RECIPES += [({"random": [99, 4000]}, True), ({"file": "LICENSE"}, True)]
+RECIPES += [({"blocks": [begin, begin + 0x8000, 7]}, True) for begin in range(0, 0x30000, 0x8000)]
+RECIPES += [({"blocks": [0x30000, 0x110000, 4001]}, True)]
+RECIPES += [({"repeat": [unit, n]}, True) for unit, n in [
+    ("a", 1 << 20), (" ", 1 << 20), ("7", 1 << 20), ("\u4f60", 1 << 18), ("\n", 30000), ("\u0301", 30000),
+    ("ab", 30000), (" a", 30000), ("\U0001f600", 30000), ("\0", 3000), ("!", 30000), (" ", 37), ("x  ", 500)]]
+
+
+def make_text(recipe):
+    (kind, value), = recipe.items()
+    if kind == "text":
+        return value
+    if kind == "file":
+        with open(value, encoding="utf-8") as file:
+            return file.read()
+    if kind == "repeat":
+        return value[0] * value[1]
+    if kind == "blocks":  # each character beside letters, digits, spaces and itself
+        characters = (chr(c) for c in range(*value) if c > 0 and not 0xD800 <= c < 0xE000)
+        return "".join(f"x{c}y 1{c}{c} {c}\n" for c in characters)
+    state, n = value
+    text = ""
+    for _ in range(n):
+        state = (state * 1664525 + 1013904223) % 2**32
+        text += PIECES[(state >> 8) % len(PIECES)]
+    return text
+
+
+def encode_with_real_files():
+    """By name: [ids' count, their hash, hash of what they decode to or null] of each recipe."""
+    build = os.environ.get("BUILD", "build")
+    expected = {}
+    for name in ("gpt2", "llama2", "llama3", "mistral_nemo", "qwen2_5"):
+        tokenizer = Tokenizer.from_file(f"{build}/tokenizers/{name}/tokenizer.json")
+        results = []
+        for recipe, parse in RECIPES:
+            tokenizer.encode_special_tokens = not parse
+            ids = tokenizer.encode(make_text(recipe), add_special_tokens=False).ids
+            decoded = tokenizer.decode(ids, skip_special_tokens=False)
+            results.append([len(ids), fnv1a(struct.pack(f"<{len(ids)}i", *ids)),
+                            None if "\ufffd" in decoded else fnv1a(decoded.encode())])
+        expected[name] = results
+    recipes = []
+    for recipe, parse in RECIPES:
+        if "repeat" in recipe:
+            recipe = {"repeat": [recipe["repeat"][0].encode().hex(), recipe["repeat"][1]]}
+        recipes.append({**recipe, "parse_special": parse})
+    return {"pieces": [piece.encode().hex() for piece in PIECES], "recipes": recipes,
+            "expected": expected}
+
+
 def encode_all():
-    bases = {"gpt2": gpt2(), "llama3": llama3()}
+    bases = {"gpt2": gpt2(), "llama3": llama3(), "phi3": phi3()}
     cases = []
     for name, base, members, parse_special, texts in variants():
         spec = copy.deepcopy(bases[base])
-        for key, value in members.items():
+        members = dict(members)
+        continued = members.pop("continued", None)
+        for key, value in {**members, **(continued or {})}.items():
             if key == "model":
                 spec["model"].update(value)
             else:
@@ -203,9 +374,14 @@ def encode_all():
         for text in texts:
             ids = tokenizer.encode(text, add_special_tokens=False).ids
             holder = {"hex": text.encode().hex()} if "\0" in text else {"text": text}
+            if base == "phi3" and not continued:
+                decoded = tokenizer.decode(ids, skip_special_tokens=False)
+                if decoded != text:
+                    holder["decoded"] = None if "\0" in decoded or "\ufffd" in decoded else decoded
             encodings.append({**holder, "ids": ids})
         cases.append({"name": name, "base": base, "members": members,
-                      "parse_special": parse_special, "encodings": encodings})
+                      "parse_special": parse_special, "is_continuation": bool(continued),
+                      "encodings": encodings})
     return bases, cases
 
 
@@ -319,6 +495,9 @@ def main():
         write(f"tokenizer_{name}.json", spec, separators=(",", ":"))
     with open(os.path.join(FOLDER, "encodings.json"), "w", encoding="utf-8") as file:
         file.write(lines(cases))
+    with open(os.path.join(FOLDER, "real_files.json"), "w", encoding="utf-8") as file:
+        json.dump(encode_with_real_files(), file, separators=(",", ":"))
+        file.write("\n")
     write("metrics.json", metrics(), indent=0, separators=(",", ":"))
 
 

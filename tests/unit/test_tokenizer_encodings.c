@@ -56,9 +56,32 @@ static void check_ids(const sp_encoding *encoding, const json_t *ids, const char
                      (int)json_integer_value(json_array_get(ids, i)));
 }
 
+/* What the ids decode to, where the entry says so: "decoded" is missing where that is the text, null
+   where the reference cannot show it. */
+static void check_decoded(const sp_tokenizer *tokenizer, const sp_encoding *encoding,
+                          const json_t *entry, const char *text, size_t n_bytes, const char *name,
+                          size_t index) {
+    const json_t *expected = json_object_get(entry, "decoded");
+    const char *wanted = expected != NULL ? json_string_value(expected) : text;
+    const size_t n_wanted = expected != NULL ? json_string_length(expected) : n_bytes;
+    char *decoded = NULL;
+    size_t n_decoded = 0;
+    if (json_is_null(expected)) return;
+    if (sp_tokenizer_decode(tokenizer, &decoded, &n_decoded, encoding->ids, encoding->n,
+                            (sp_decode_options){0}) != SP_OK)
+        fail_msg("%s", sp_message());
+    if (n_decoded != n_wanted || memcmp(decoded, wanted, n_wanted) != 0)
+        fail_msg("%s, text %zu: decoded to '%s'", name, index, decoded);
+    free(decoded);
+}
+
 static void check_case(const json_t *test_case, sp_encoding *encoding) {
     const char *name = json_string_value(json_object_get(test_case, "name"));
-    const bool parse_special = json_is_true(json_object_get(test_case, "parse_special"));
+    const char *base = json_string_value(json_object_get(test_case, "base"));
+    const sp_encode_options options = {
+        .specials_are_plain = json_is_false(json_object_get(test_case, "parse_special")),
+        .is_continuation = json_is_true(json_object_get(test_case, "is_continuation"))};
+    const bool has_decoded = strcmp(base, "phi3") == 0 && !options.is_continuation;
     json_t *json = build_tokenizer(test_case);
     sp_tokenizer *tokenizer = NULL;
     if (sp_tokenizer_create(&tokenizer, json, name) != SP_OK) fail_msg("%s", sp_message());
@@ -68,10 +91,10 @@ static void check_case(const json_t *test_case, sp_encoding *encoding) {
     json_array_foreach(json_object_get(test_case, "encodings"), i, entry) {
         size_t n_bytes = 0;
         char *text = text_of(entry, &n_bytes);
-        if (sp_tokenizer_encode(tokenizer, encoding, text, n_bytes,
-                                (sp_encode_options){.specials_are_plain = !parse_special}) != SP_OK)
+        if (sp_tokenizer_encode(tokenizer, encoding, text, n_bytes, options) != SP_OK)
             fail_msg("%s", sp_message());
         check_ids(encoding, json_object_get(entry, "ids"), name, i);
+        if (has_decoded) check_decoded(tokenizer, encoding, entry, text, n_bytes, name, i);
         free(text);
     }
     sp_tokenizer_destroy(tokenizer);
