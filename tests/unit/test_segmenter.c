@@ -31,6 +31,16 @@ static void a_character_is_not_split(void **state) {
     assert_int_equal(end_of(text, ends, 6, 1, 5), 6);
 }
 
+/* Tokens 2 to 4 together stand for what the tokenizer changed. */
+static void tokens_with_one_end_stay_together(void **state) {
+    size_t ends[] = {1, 4, 4, 4, 5};
+    assert_int_equal(end_of("abcde", ends, 5, 0, 2), 1);
+    assert_int_equal(end_of("abcde", ends, 5, 0, 3), 1);
+    assert_int_equal(end_of("abcde", ends, 5, 0, 4), 4);
+    assert_int_equal(end_of("abcde", ends, 5, 1, 2), 3); /* where all are inside, the last one */
+    assert_int_equal(end_of("abcd", ends, 4, 0, 4), 4);
+}
+
 static void a_character_longer_than_a_segment_is_cut(void **state) {
     static const char text[] = "\xF0\x9F\x98\x80";
     size_t ends[] = {1, 2, 3, 4};
@@ -70,6 +80,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(segments_are_full_where_every_token_is_whole),
         cmocka_unit_test(a_character_is_not_split),
+        cmocka_unit_test(tokens_with_one_end_stay_together),
         cmocka_unit_test(a_character_longer_than_a_segment_is_cut),
         cmocka_unit_test(tokens_without_bytes_of_their_own_are_kept),
         cmocka_unit_test(text_of_any_bytes_is_cut_to_its_end),
