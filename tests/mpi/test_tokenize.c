@@ -308,12 +308,75 @@ static void output_that_cannot_be_written_ends_every_rank(void **state) {
     sp_tokenizer_destroy(bytes);
 }
 
+/* ---- SentencePiece's kind, whose dummy prefix belongs to whole documents only ---- */
+
+static sp_tokenizer *load_sentencepiece(void) {
+    json_t *json = NULL;
+    sp_tokenizer *tokenizer = NULL;
+    assert_int_equal(sp_json_load_file(&json, "tests/fixtures/text/tokenizer_phi3.json"), SP_OK);
+    assert_int_equal(sp_tokenizer_create(&tokenizer, json, "phi3"), SP_OK);
+    json_decref(json);
+    return tokenizer;
+}
+
+static void assert_decodes(const sp_tokens *tokens, const sp_tokenizer *tokenizer, size_t segment) {
+    const size_t index = sp_tokens_document(tokens, segment);
+    const bool is_first_of_document =
+        segment == 0 || sp_tokens_document(tokens, segment - 1) != index;
+    uint64_t begin = 0;
+    uint32_t len = 0;
+    assert_int_equal(sp_tokens_bytes(tokens, segment, &begin, &len), SP_OK);
+    for (size_t stream = 0; stream < 2; stream++) {
+        int32_t ids[1024];
+        char *text = NULL;
+        size_t n_bytes = 0;
+        const size_t n = sp_tokens_length(tokens, stream, segment);
+        assert_int_equal(sp_tokens_read(tokens, stream, segment, ids), SP_OK);
+        const sp_decode_options options = {.is_continuation = stream > 0 || !is_first_of_document};
+        assert_int_equal(sp_tokenizer_decode(tokenizer, &text, &n_bytes, ids, n, options), SP_OK);
+        assert_int_equal(n_bytes, len);
+        assert_memory_equal(text, documents[index].text + begin, len);
+        free(text);
+    }
+}
+
+static void assert_all_decode(const char *path, const sp_tokenizer *tokenizer) {
+    sp_tokens *tokens = NULL;
+    assert_int_equal(sp_tokens_open(&tokens, path), SP_OK);
+    for (size_t s = 0; s < sp_tokens_n_segments(tokens); s++) assert_decodes(tokens, tokenizer, s);
+    sp_tokens_close(tokens);
+}
+
+static void sentencepieces_segments_decode_to_their_bytes(void **state) {
+    static const size_t sizes[] = {1, 2, 7, 100000};
+    sp_tokenizer *tokenizer = load_sentencepiece();
+    const sp_tokenize_stream streams[] = {{"first", tokenizer}, {"other", tokenizer}};
+    make_corpus();
+    const char *const files[] = {paths[0], paths[1], paths[2], paths[3]};
+    char output[TEMP_PATH_SIZE];
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        const sp_tokenize_job job = {.streams = streams,
+                                     .n_streams = 2,
+                                     .paths = files,
+                                     .n_paths = N_FILES,
+                                     .segment_tokens = sizes[i],
+                                     .output = temp_path(output, dir, "tokens.h5")};
+        sp_tokenize_summary summary = {0};
+        if (sp_tokenize(world, &job, &summary) != SP_OK) fail_msg("%s", sp_message());
+        sp_tokenize_summary_free(&summary);
+        if (is_first()) assert_all_decode(output, tokenizer);
+        sp_world_barrier(world);
+    }
+    sp_tokenizer_destroy(tokenizer);
+}
+
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, create_folder, remove_folder)
 
 int main(void) {
     if (sp_world_begin(&world) != SP_OK) return 1;
     sp_log_set_level(SP_LOG_QUIET);
     const struct CMUnitTest tests[] = {WITH_FOLDER(file_is_what_the_definition_says_for_any_ranks),
+                                       WITH_FOLDER(sentencepieces_segments_decode_to_their_bytes),
                                        WITH_FOLDER(bad_input_ends_every_rank_and_leaves_nothing),
                                        WITH_FOLDER(output_that_cannot_be_written_ends_every_rank)};
     const int n_failed = cmocka_run_group_tests_name("tokenize", tests, NULL, NULL);
