@@ -6,9 +6,11 @@
 #include "io/model_source.h"
 #include "run/models.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char ENCODER[] = "encoder.", ADAPTER[] = "base_model.", PCC_ROWS[] = "memory_tokens";
 
@@ -109,6 +111,9 @@ static sp_status open_parts(sp_export_parts *parts, const char *checkpoint) {
     if (model == NULL)
         return sp_fail(SP_BAD_DATA, "'%s': its configuration has no encoder.model",
                        sp_checkpoint_path(parts->checkpoint));
+    if (access(model, F_OK) != 0)
+        return sp_fail(SP_IO, "'%s': %s; the encoder's model tells its family", model,
+                       strerror(errno));
     SP_TRY(sp_model_config_json_load(&parts->encoder_json, model));
     if (parts->encoder_json == NULL)
         return sp_fail(SP_BAD_DATA, "'%s': a tokenizer, and no model", model);
