@@ -37,6 +37,18 @@ def load_encoder(export, encoder, **options):
     return AutoModel.from_pretrained(folder, **options).eval()
 
 
+def cut_segments(tokenizer, text, most):
+    """Ids of at most `most` each; a character split over tokens stays in one segment."""
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, spans, begin = encoded["input_ids"], encoded["offset_mapping"], 0
+    while begin < len(ids):
+        end = min(begin + most, len(ids))
+        while begin + 1 < end < len(ids) and spans[end][0] < spans[end - 1][1]:
+            end -= 1
+        yield ids[begin:end]
+        begin = end
+
+
 class Compressor:
     """A trained PCC: encoder, converter, markers, and the frozen decoder."""
 
@@ -49,15 +61,7 @@ class Compressor:
                     for name, tensor in load_file(Path(export) / "pcc.safetensors").items()}
 
     def segments(self, text):
-        """Ids of at most segment_tokens each; a character split over tokens stays in one segment."""
-        encoded = self.encoder_tokens(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids, spans, begin = encoded["input_ids"], encoded["offset_mapping"], 0
-        while begin < len(ids):
-            end = min(begin + self.segment_tokens, len(ids))
-            while begin + 1 < end < len(ids) and spans[end][0] < spans[end - 1][1]:
-                end -= 1
-            yield ids[begin:end]
-            begin = end
+        return cut_segments(self.encoder_tokens, text, self.segment_tokens)
 
     def convert(self, memory):
         x = F.rms_norm(memory, memory.shape[-1:], self.pcc["converter.norm.weight"], eps=1e-6)
