@@ -1,6 +1,5 @@
 #include "io/family_tensors.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,13 +63,6 @@ static sp_status put_in_front(sp_tensor_table *tensors, const char *prefix) {
     return SP_OK;
 }
 
-static bool is_conv1d(const char *name, const char *model_type) {
-    for (size_t i = 0; i < N_CONV1D && model_type != NULL; i++)
-        if (strcmp(model_type, conv1d[i].model_type) == 0 && ends_with(name, conv1d[i].ending))
-            return true;
-    return false;
-}
-
 /* One that is no matrix stays, for the model to refuse by its shape. */
 static void mark_transposed(sp_tensor *tensor) {
     if (tensor->n_dims != 2) return;
@@ -91,7 +83,14 @@ sp_status sp_family_tensors_settle(sp_tensor_table *tensors, size_t *n_left_out,
     if (sp_tensor_table_sort(tensors) != SP_OK)
         return sp_fail(SP_BAD_DATA, "'%s': %s", path, sp_message());
     for (size_t i = 0; i < tensors->n_entries; i++)
-        if (is_conv1d(tensors->entries[i].name, model_type))
+        if (sp_family_stores_transposed(model_type, tensors->entries[i].name))
             mark_transposed(&tensors->entries[i].tensor);
     return SP_OK;
+}
+
+bool sp_family_stores_transposed(const char *model_type, const char *name) {
+    for (size_t i = 0; i < N_CONV1D && model_type != NULL; i++)
+        if (strcmp(model_type, conv1d[i].model_type) == 0 && ends_with(name, conv1d[i].ending))
+            return true;
+    return false;
 }

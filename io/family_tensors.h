@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "tensor/tensor_table.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Brings a sorted table into that form, sorted again, and adds the number of those left out to
@@ -17,3 +18,6 @@
    SP_BAD_DATA: two tensors get one name. */
 SP_NODISCARD sp_status sp_family_tensors_settle(sp_tensor_table *tensors, size_t *n_left_out,
                                                 const char *model_type, const char *path);
+
+/* Does the family of that model_type, or NULL, store this weight [in, out]? */
+bool sp_family_stores_transposed(const char *model_type, const char *name);

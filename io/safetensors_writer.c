@@ -1,48 +1,54 @@
 #include "io/safetensors.h"
 
 #include "base/memory.h"
-#include "base/size.h"
 #include "io/atomic_file.h"
 
+#include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are written as they lie");
 
-enum { ALIGNMENT = 8 }; /* of the data, so that a mapped file's values are aligned */
+enum {
+    ALIGNMENT = 8,      /* of the data, so that a mapped file's values are aligned */
+    PART_VALUES = 8192, /* converted at a time: 16 KB, on the stack */
+};
 
 /* Sorted, so that the order in which a caller set its metadata does not show. */
 static const size_t dump_flags = JSON_COMPACT | JSON_SORT_KEYS;
 
+struct sp_safetensors_writer {
+    const char *path;                    /* borrowed */
+    const sp_safetensors_entry *entries; /* [n_entries], borrowed, sorted */
+    size_t n_entries;
+    size_t entry, n_left; /* the one that is being written, and its values to come */
+    sp_atomic_file file;
+};
+
 static int compare_names(const void *a, const void *b) {
-    const sp_safetensors_entry *const *left = a, *const *right = b;
-    return strcmp((*left)->name, (*right)->name);
+    const sp_safetensors_entry *left = a, *right = b;
+    return strcmp(left->name, right->name);
 }
 
-/* *sorted [n], owned: the entries by name. */
-static sp_status sort_entries(const sp_safetensors_entry ***sorted,
-                              const sp_safetensors_entry *entries, size_t n, const char *path) {
-    void *made = NULL;
-    SP_TRY(sp_alloc_array(&made, n, sizeof **sorted, "a list of tensors"));
-    const sp_safetensors_entry **list = made;
-    for (size_t i = 0; i < n; i++) list[i] = &entries[i];
-    qsort(list, n, sizeof *list, compare_names);
+static sp_status sort_entries(sp_safetensors_entry *entries, size_t n, const char *path) {
+    if (n > 0) qsort(entries, n, sizeof *entries, compare_names);
     for (size_t i = 1; i < n; i++)
-        if (strcmp(list[i - 1]->name, list[i]->name) == 0) {
-            const sp_status status =
-                sp_fail(SP_BAD_DATA, "'%s': the tensor '%s' stands twice", path, list[i]->name);
-            free(list);
-            return status;
-        }
-    *sorted = list;
+        if (strcmp(entries[i - 1].name, entries[i].name) == 0)
+            return sp_fail(SP_BAD_DATA, "'%s': the tensor '%s' stands twice", path,
+                           entries[i].name);
     return SP_OK;
 }
 
-static size_t entry_bytes(const sp_safetensors_entry *entry) {
+/* Shapes are of what was or will be in memory, so that the product fits. */
+static size_t entry_values(const sp_safetensors_entry *entry) {
     size_t n_values = 1;
-    for (size_t i = 0; i < entry->n_dims; i++) n_values *= entry->shape[i]; /* is in memory */
-    return n_values * sizeof(float);
+    for (size_t i = 0; i < entry->n_dims; i++) n_values *= entry->shape[i];
+    return n_values;
+}
+
+static size_t entry_bytes(const sp_safetensors_entry *entry) {
+    return sp_dtype_bytes(entry->dtype, entry_values(entry));
 }
 
 /* The entry's member of the header, or NULL: no memory, or a name that is not UTF-8. */
@@ -53,23 +59,23 @@ static json_t *describe_entry(const sp_safetensors_entry *entry, size_t begin) {
             json_decref(shape);
             return NULL;
         }
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets",
-                     (json_int_t)begin, (json_int_t)(begin + entry_bytes(entry)));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", sp_dtypes[entry->dtype].name, "shape", shape,
+                     "data_offsets", (json_int_t)begin, (json_int_t)(begin + entry_bytes(entry)));
 }
 
-static sp_status make_header(json_t **header, const sp_safetensors_entry *const *sorted, size_t n,
+static sp_status make_header(json_t **header, const sp_safetensors_entry *entries, size_t n,
                              const json_t *metadata, const char *path) {
     json_t *made = json_object();
     /* The writer only reads it; jansson counts references in place. */
     if (metadata != NULL) json_object_set(made, "__metadata__", (json_t *)metadata);
     size_t begin = 0;
     for (size_t i = 0; i < n; i++) {
-        if (json_object_set_new(made, sorted[i]->name, describe_entry(sorted[i], begin)) != 0) {
+        if (json_object_set_new(made, entries[i].name, describe_entry(&entries[i], begin)) != 0) {
             json_decref(made);
             return sp_fail(SP_BAD_DATA, "'%s': the tensor name '%s' is not UTF-8", path,
-                           sorted[i]->name);
+                           entries[i].name);
         }
-        begin += entry_bytes(sorted[i]);
+        begin += entry_bytes(&entries[i]);
     }
     *header = made;
     return SP_OK;
@@ -90,30 +96,100 @@ static sp_status print_header(char **text, size_t *n_bytes, const json_t *header
     return SP_OK;
 }
 
-static sp_status write_file(const char *path, const char *head, size_t n_head,
-                            const sp_safetensors_entry *const *sorted, size_t n) {
-    sp_atomic_file file = {0};
-    SP_TRY(sp_atomic_begin(&file, path));
-    sp_status status = sp_write_all(file.fd, head, n_head, path);
-    for (size_t i = 0; status == SP_OK && i < n; i++)
-        status = sp_write_all(file.fd, sorted[i]->data, entry_bytes(sorted[i]), path);
-    if (status == SP_OK) return sp_atomic_commit(&file);
-    sp_atomic_abort(&file);
+/* Goes on to the next entry that has values. */
+static void settle(sp_safetensors_writer *writer) {
+    while (writer->n_left == 0 && writer->entry + 1 < writer->n_entries)
+        writer->n_left = entry_values(&writer->entries[++writer->entry]);
+}
+
+static sp_status write_header(const sp_safetensors_writer *writer, const json_t *metadata) {
+    json_t *header = NULL;
+    char *head = NULL;
+    size_t n_head = 0;
+    sp_status status =
+        make_header(&header, writer->entries, writer->n_entries, metadata, writer->path);
+    if (status == SP_OK) status = print_header(&head, &n_head, header, writer->path);
+    if (status == SP_OK) status = sp_write_all(writer->file.fd, head, n_head, writer->path);
+    free(head);
+    json_decref(header);
+    return status;
+}
+
+sp_status sp_safetensors_begin(sp_safetensors_writer **writer, const char *path,
+                               sp_safetensors_entry *entries, size_t n, const json_t *metadata) {
+    SP_TRY(sort_entries(entries, n, path));
+    sp_safetensors_writer *made = calloc(1, sizeof *made);
+    if (made == NULL) return sp_fail(SP_FAILURE, "no memory for the writer of '%s'", path);
+    *made = (sp_safetensors_writer){.path = path, .entries = entries, .n_entries = n};
+    if (n > 0) made->n_left = entry_values(&entries[0]);
+    settle(made);
+    sp_status status = sp_atomic_begin(&made->file, path);
+    if (status == SP_OK) status = write_header(made, metadata);
+    if (status == SP_OK)
+        *writer = made;
+    else
+        sp_safetensors_abort(made);
+    return status;
+}
+
+static sp_status append_half(sp_safetensors_writer *writer, sp_dtype dtype, const float *values,
+                             size_t n) {
+    uint16_t part[PART_VALUES];
+    for (size_t begin = 0; begin < n; begin += PART_VALUES) {
+        const size_t n_part = n - begin < PART_VALUES ? n - begin : PART_VALUES;
+        if (dtype == SP_F16)
+            sp_f32_to_f16(part, values + begin, n_part);
+        else
+            sp_f32_to_bf16(part, values + begin, n_part);
+        SP_TRY(sp_write_all(writer->file.fd, part, n_part * sizeof *part, writer->path));
+    }
+    return SP_OK;
+}
+
+sp_status sp_safetensors_append(sp_safetensors_writer *writer, const float *values, size_t n) {
+    assert(n <= writer->n_left);
+    if (n == 0) return SP_OK;
+    const sp_dtype dtype = writer->entries[writer->entry].dtype;
+    if (dtype == SP_F32)
+        SP_TRY(sp_write_all(writer->file.fd, values, n * sizeof *values, writer->path));
+    else
+        SP_TRY(append_half(writer, dtype, values, n));
+    writer->n_left -= n;
+    settle(writer);
+    return SP_OK;
+}
+
+sp_status sp_safetensors_commit(sp_safetensors_writer *writer) {
+    assert(writer->n_left == 0);
+    const sp_status status = sp_atomic_commit(&writer->file);
+    free(writer);
+    return status;
+}
+
+void sp_safetensors_abort(sp_safetensors_writer *writer) {
+    if (writer == NULL) return;
+    sp_atomic_abort(&writer->file);
+    free(writer);
+}
+
+static sp_status write_sorted(const char *path, sp_safetensors_entry *sorted, size_t n,
+                              const json_t *metadata) {
+    sp_safetensors_writer *writer = NULL;
+    SP_TRY(sp_safetensors_begin(&writer, path, sorted, n, metadata));
+    sp_status status = SP_OK;
+    for (size_t i = 0; i < n && status == SP_OK; i++)
+        status = sp_safetensors_append(writer, sorted[i].data, entry_values(&sorted[i]));
+    if (status == SP_OK) return sp_safetensors_commit(writer);
+    sp_safetensors_abort(writer);
     return status;
 }
 
 sp_status sp_safetensors_write(const char *path, const sp_safetensors_entry *entries, size_t n,
                                const json_t *metadata) {
-    const sp_safetensors_entry **sorted = NULL;
-    json_t *header = NULL;
-    char *head = NULL;
-    size_t n_head = 0;
-    sp_status status = sort_entries(&sorted, entries, n, path);
-    if (status == SP_OK) status = make_header(&header, sorted, n, metadata, path);
-    if (status == SP_OK) status = print_header(&head, &n_head, header, path);
-    if (status == SP_OK) status = write_file(path, head, n_head, sorted, n);
-    free(head);
-    json_decref(header);
+    void *sorted = NULL;
+    SP_TRY(sp_alloc_array(&sorted, n, sizeof *entries, "a list of tensors"));
+    if (n > 0) memcpy(sorted, entries, n * sizeof *entries);
+    const sp_status status = write_sorted(path, sorted, n, metadata);
     free(sorted);
     return status;
 }

@@ -231,9 +231,14 @@ sp_status sp_slots_find_document(const sp_slots *slots, const char *id, size_t *
         return sp_fail(SP_USAGE,
                        "'%s': no document '%s' among its %zu; `slotpress inspect` lists them",
                        slots->path, id, slots->n_documents);
-    *segment_begin = first_segment(slots, row);
-    *segment_end = first_segment(slots, row + 1);
+    sp_slots_document_segments(slots, row, segment_begin, segment_end);
     return SP_OK;
+}
+
+void sp_slots_document_segments(const sp_slots *slots, size_t document, size_t *segment_begin,
+                                size_t *segment_end) {
+    *segment_begin = first_segment(slots, document);
+    *segment_end = first_segment(slots, document + 1);
 }
 
 sp_status sp_slots_document_id(const sp_slots *slots, size_t document, char **id) {

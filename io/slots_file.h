@@ -66,6 +66,10 @@ sp_slots_segment sp_slots_get_segment(const sp_slots *slots, size_t segment);
 SP_NODISCARD sp_status sp_slots_find_document(const sp_slots *slots, const char *id,
                                               size_t *segment_begin, size_t *segment_end);
 
+/* The segments of a row of /documents: [*segment_begin, *segment_end). */
+void sp_slots_document_segments(const sp_slots *slots, size_t document, size_t *segment_begin,
+                                size_t *segment_end);
+
 /* Reads a document's id into *id, owned. `document` is a row of /documents. */
 SP_NODISCARD sp_status sp_slots_document_id(const sp_slots *slots, size_t document, char **id);
 

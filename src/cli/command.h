@@ -54,4 +54,5 @@ sp_status sp_cmd_compress(int argc, char **argv);
 sp_status sp_cmd_generate(int argc, char **argv);
 sp_status sp_cmd_evaluate(int argc, char **argv);
 sp_status sp_cmd_export(int argc, char **argv);
+sp_status sp_cmd_import(int argc, char **argv);
 sp_status sp_cmd_inspect(int argc, char **argv);

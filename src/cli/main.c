@@ -29,6 +29,7 @@ static const sp_command commands[] = {
     {"generate", "continue from a document's slots, or reconstruct it", sp_cmd_generate},
     {"evaluate", "measure a compressor on held-out text", sp_cmd_evaluate},
     {"export", "write a checkpoint as safetensors and PEFT files", sp_cmd_export},
+    {"import", "make an export, or a published checkpoint, a run", sp_cmd_import},
     {"inspect", "describe any file or folder that slotpress reads or writes", sp_cmd_inspect},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0], VERSION_SIZE = 256 };

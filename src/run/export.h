@@ -1,18 +1,23 @@
-/* Export: a checkpoint's weights as the files that other tools read.
+/* Export: a checkpoint's weights as the files that other tools read, and `slotpress import` too.
 
        adapter_model.safetensors, adapter_config.json   the encoder's LoRA, as PEFT over
-                                                        AutoModelForCausalLM; or
-       model.safetensors, config.json                   the encoder, where all of it is trained
+                                                        AutoModelForCausalLM; the target `head`,
+                                                        which is not in the chain, as zeros; or
+       model.safetensors, config.json                   the encoder, where all of it is trained, for
+                                                        AutoModel: an output head of its own is not
+                                                        trained and not in it
        pcc.safetensors   memory_tokens [memory_tokens, d_enc], converter.norm.weight,
                          converter.in.{weight, bias}, converter.out.{weight, bias},
                          markers [3, d_dec] (<mem>, </mem>, <ae>); linear weights are [out, in]
 
-   All F32. The files depend on weights and shapes alone: no path, date or name of a run is in
-   them. */
+   All F32, and weights of a family as it stores them (GPT-2: [in, out]). Of the encoder's table an
+   adapter has A and B alone; the memory tokens' rows are in pcc.safetensors. The files depend on
+   weights and shapes alone: no path, date or name of a run is in them. */
 #pragma once
 
 #include "base/status.h"
 
 /* Writes the export of a run or step folder into the folder `output`, which is made if it is not
-   there; files of these names in it are replaced. Errors: as of the formats. */
+   there; files of these names in it are replaced. The encoder's model tells its family. Errors: as
+   of the formats. */
 SP_NODISCARD sp_status sp_export(const char *checkpoint, const char *output);

@@ -1,7 +1,7 @@
 #include "run/generate.h"
 
 #include "base/memory.h"
-#include "io/slots_file.h"
+#include "run/converted_slots.h"
 #include "run/decoding.h"
 #include "run/trained.h"
 #include "text/json_text.h"
@@ -18,50 +18,27 @@ typedef struct generation {
     sp_trained trained;
     json_t *tokenizer_json;
     sp_tokenizer *tokenizer;
-    sp_slots *file;
+    sp_converted_slots memory;
     size_t segment_begin, segment_end;
     float *slots; /* [slots of the document, d_dec] */
-    size_t n_slots;
     sp_batch prompts;
-    sp_arena arena;
     int32_t *ids; /* what was generated, owned */
     size_t n_ids;
 } generation;
 
 static sp_status open_slots(generation *g) {
-    SP_TRY(sp_slots_open(&g->file, g->job->memory));
-    const sp_slots_info *info = sp_slots_get_info(g->file);
-    const sp_converter *converter = &g->trained.models.compressor->converter;
-    if (strcmp(info->compressor_digest, g->trained.digest) != 0)
-        return sp_fail(SP_BAD_DATA, "'%s' was made by another compressor than '%s'", g->job->memory,
-                       sp_checkpoint_path(g->trained.checkpoint));
-    const size_t d = info->space == SP_SLOTS_MEMORY ? converter->in.n_in : converter->out.n_out;
-    if (info->d != d)
-        return sp_fail(SP_BAD_DATA, "'%s': slots of %zu values, the compressor has %zu",
-                       g->job->memory, info->d, d);
-    return sp_slots_find_document(g->file, g->job->document, &g->segment_begin, &g->segment_end);
+    SP_TRY(sp_converted_slots_open(&g->memory, g->job->memory, &g->trained));
+    return sp_slots_find_document(g->memory.file, g->job->document, &g->segment_begin,
+                                  &g->segment_end);
 }
 
-/* Reads the document's slots, through the converter where the file holds memory. */
 static sp_status read_slots(generation *g) {
-    if (g->segment_begin == g->segment_end) return SP_OK;
-    const sp_slots_info *info = sp_slots_get_info(g->file);
-    const sp_slots_segment first = sp_slots_get_segment(g->file, g->segment_begin);
-    const sp_slots_segment last = sp_slots_get_segment(g->file, g->segment_end - 1);
-    g->n_slots = last.slot_begin + last.n_slots - first.slot_begin;
-    sp_compressor *compressor = g->trained.models.compressor;
-    void *slots = NULL, *memory = NULL;
-    SP_TRY(sp_alloc_array(&slots, g->n_slots, compressor->converter.out.n_out * sizeof *g->slots,
-                          "slots"));
+    const size_t n = sp_converted_slots_count(&g->memory, g->segment_begin, g->segment_end);
+    const size_t d = g->trained.models.compressor->converter.out.n_out;
+    void *slots = NULL;
+    SP_TRY(sp_alloc_array(&slots, n, d * sizeof *g->slots, "slots"));
     g->slots = slots;
-    if (info->space == SP_SLOTS_DECODER)
-        return sp_slots_read(g->file, first.slot_begin, g->n_slots, g->slots);
-    SP_TRY(sp_alloc_array(&memory, g->n_slots, info->d * sizeof(float), "memory"));
-    sp_status status = sp_slots_read(g->file, first.slot_begin, g->n_slots, memory);
-    if (status == SP_OK)
-        status = sp_compressor_convert(compressor, g->slots, memory, g->n_slots, &g->arena);
-    free(memory);
-    return status;
+    return sp_converted_slots_read(&g->memory, g->slots, g->segment_begin, g->segment_end);
 }
 
 static sp_status append_ids(generation *g, const int32_t *ids, size_t n) {
@@ -92,7 +69,7 @@ static sp_status reconstruct(generation *g) {
     for (size_t begin = g->segment_begin; begin < g->segment_end; begin += SEGMENTS_AT_ONCE) {
         sp_batch_clear(&g->prompts);
         for (size_t i = begin; i < g->segment_end && i < begin + SEGMENTS_AT_ONCE; i++) {
-            const sp_slots_segment segment = sp_slots_get_segment(g->file, i);
+            const sp_slots_segment segment = sp_slots_get_segment(g->memory.file, i);
             SP_TRY(
                 sp_layout_add_reconstruction_prompt(&layout, &g->prompts, segment.n_slots, &slot));
         }
@@ -109,7 +86,7 @@ static sp_status add_prompt(generation *g, const sp_encoding *encoding) {
     size_t *n_slots = counts, slot = 0;
     int32_t prefix = 0;
     for (size_t i = 0; i < n; i++)
-        n_slots[i] = sp_slots_get_segment(g->file, g->segment_begin + i).n_slots;
+        n_slots[i] = sp_slots_get_segment(g->memory.file, g->segment_begin + i).n_slots;
     sp_status status = sp_layout_add_prefix(&layout, &g->prompts, n_slots, n, &slot, 0, &prefix);
     for (size_t i = 0; status == SP_OK && i < encoding->n; i++)
         status = sp_batch_add_row(&g->prompts, SP_DECODER, encoding->ids[i]);
@@ -166,10 +143,9 @@ sp_status sp_generate(json_t **result, char **text, size_t *n_bytes, const sp_ge
     generation g = {.job = job};
     const sp_status status = generate(&g, result, text, n_bytes);
     free(g.ids);
-    sp_arena_release(&g.arena);
     sp_batch_free(&g.prompts);
     free(g.slots);
-    sp_slots_close(g.file);
+    sp_converted_slots_close(&g.memory);
     sp_tokenizer_destroy(g.tokenizer);
     json_decref(g.tokenizer_json);
     sp_trained_close(&g.trained);

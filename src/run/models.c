@@ -36,6 +36,7 @@ static sp_status open_weights(sp_model_source *source, sp_weights *weights, cons
 
 /* Encoder and decoder share their weights where the file, the precision and the use allow it. */
 static sp_status open_both(sp_models *models, const sp_run_config *config, sp_sides sides) {
+    if (sides == SP_SIDES_NEITHER) return SP_OK;
     sp_precision of_encoder = SP_PRECISION_F32, of_decoder = SP_PRECISION_F32;
     SP_TRY(resolve_precision(&of_encoder, config->train.precision, "train.precision"));
     SP_TRY(resolve_precision(&of_decoder, config->decoder.precision, "decoder.precision"));

@@ -9,8 +9,14 @@
 #include "run/decoding.h"
 #include "run/run_config.h"
 
-/* Which sides a command needs; the other's file is then not even opened. */
-typedef enum sp_sides { SP_SIDES_BOTH, SP_SIDES_ENCODER, SP_SIDES_DECODER } sp_sides;
+/* Which sides a command needs; the other's file is then not even opened. With neither there is the
+   converter alone. */
+typedef enum sp_sides {
+    SP_SIDES_BOTH,
+    SP_SIDES_ENCODER,
+    SP_SIDES_DECODER,
+    SP_SIDES_NEITHER
+} sp_sides;
 
 typedef struct sp_models {
     sp_model_source encoder_source, decoder_source; /* the latter empty where both are one */

@@ -37,7 +37,7 @@ static sp_status make_extra(json_t **extra, const sp_run_config *config, const s
     json_t *dump = NULL;
     digest_params(digest, params);
     SP_TRY(sp_config_dump(&dump, config, &sp_run_config_table));
-    *extra = json_pack("{s:o, s:I, s:s, s:s}", "config", dump, "sample_cursor",
+    *extra = json_pack("{s:o, s:I, s:s?, s:s}", "config", dump, "sample_cursor",
                        (json_int_t)(step * config->train.global_batch), "tokens_digest",
                        tokens_digest, "digest", digest);
     return *extra != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for a manifest");
@@ -128,7 +128,9 @@ sp_status sp_train_state_check(const sp_run_config *config, const sp_checkpoint 
     const char *where = sp_checkpoint_path(checkpoint), *saved_digest = NULL;
     SP_TRY(sp_json_get_string(&saved_digest, sp_checkpoint_manifest(checkpoint), "tokens_digest",
                               where));
-    if (saved_digest == NULL || strcmp(saved_digest, tokens_digest) != 0)
+    const bool differs = saved_digest == NULL ? sp_checkpoint_step(checkpoint) > 0
+                                              : strcmp(saved_digest, tokens_digest) != 0;
+    if (differs)
         return sp_fail(SP_USAGE,
                        "'%s' was made with other tokens than data.tokens '%s'; a run cannot go on "
                        "with them changed: use another run.dir, or train.init",

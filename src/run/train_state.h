@@ -13,7 +13,8 @@
 enum { SP_STATE_DIGEST_SIZE = 33 };
 
 /* Writes the checkpoint of `step` into the run's folder and removes those that config's policy does
-   not keep. Local: one rank writes, since replicas are equal. */
+   not keep. tokens_digest is NULL where no tokens have been seen, which is at step 0 only. Local: one
+   rank writes, since replicas are equal. */
 SP_NODISCARD sp_status sp_train_state_save(const sp_run_config *config, const sp_params *params,
                                            const sp_optimizer *optimizer, uint64_t step,
                                            const char *tokens_digest);
@@ -28,7 +29,8 @@ SP_NODISCARD sp_status sp_train_state_check_shapes(const sp_run_config *config,
                                                    const sp_checkpoint *checkpoint);
 
 /* Refuses likewise to go on from a checkpoint whose seed, tokens, or shapes of LoRA and
-   memory are others than the present configuration's. */
+   memory are others than the present configuration's. A step 0 that has seen no tokens goes on with
+   any. */
 SP_NODISCARD sp_status sp_train_state_check(const sp_run_config *config,
                                             const sp_checkpoint *checkpoint,
                                             const char *tokens_digest);

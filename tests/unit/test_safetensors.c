@@ -166,10 +166,10 @@ static float values[16];
 /* In an order that is not the names'. */
 static void make_entries(sp_safetensors_entry entries[N_ENTRIES]) {
     fill_values(values, 16, 3);
-    entries[0] = (sp_safetensors_entry){"norm.weight", 1, {5}, values};
-    entries[1] = (sp_safetensors_entry){"b", 3, {1, 2, 3}, values + 5};
-    entries[2] = (sp_safetensors_entry){"empty", 2, {0, 7}, NULL};
-    entries[3] = (sp_safetensors_entry){"a.\xc3\xa9", 0, {0}, values + 11};
+    entries[0] = (sp_safetensors_entry){"norm.weight", 1, {5}, values, SP_F32};
+    entries[1] = (sp_safetensors_entry){"b", 3, {1, 2, 3}, values + 5, SP_F32};
+    entries[2] = (sp_safetensors_entry){"empty", 2, {0, 7}, NULL, SP_F32};
+    entries[3] = (sp_safetensors_entry){"a.\xc3\xa9", 0, {0}, values + 11, SP_F32};
 }
 
 static void written_file_reads_back_with_aligned_values(void **state) {
@@ -224,6 +224,59 @@ static void bytes_depend_on_names_values_and_metadata_only(void **state) {
     json_decref(metadata);
 }
 
+static void written_piece_by_piece_is_the_same_file(void **state) {
+    const temp_file *at = *state;
+    sp_safetensors_entry entries[N_ENTRIES];
+    sp_safetensors_writer *writer = NULL;
+    size_t n_whole = 0, n_pieces = 0;
+    make_entries(entries);
+    assert_int_equal(sp_safetensors_write(at->path, entries, N_ENTRIES, NULL), SP_OK);
+    char *whole = temp_read(at->path, &n_whole);
+    assert_int_equal(sp_safetensors_begin(&writer, at->path, entries, N_ENTRIES, NULL), SP_OK);
+    for (size_t e = 0; e < N_ENTRIES; e++) { /* sorted now; a value at a time */
+        size_t n = 1;
+        for (size_t i = 0; i < entries[e].n_dims; i++) n *= entries[e].shape[i];
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal(sp_safetensors_append(writer, entries[e].data + i, 1), SP_OK);
+    }
+    assert_int_equal(sp_safetensors_commit(writer), SP_OK);
+    char *pieces = temp_read(at->path, &n_pieces);
+    assert_int_equal(n_whole, n_pieces);
+    assert_memory_equal(whole, pieces, n_whole);
+    free(pieces);
+    free(whole);
+    assert_int_equal(sp_safetensors_begin(&writer, at->path, entries, N_ENTRIES, NULL), SP_OK);
+    sp_safetensors_abort(writer);
+    assert_int_equal(temp_count(at->dir), 1);
+}
+
+static void sixteen_bit_types_are_written_rounded(void **state) {
+    enum { N = 20000 }; /* more than are converted at once */
+    const temp_file *at = *state;
+    static float x[N], back[N], rounded[N];
+    static uint16_t halves[N];
+    sp_mapping mapping = {0};
+    sp_tensor_table tensors = {0};
+    size_t n_left_out = 0;
+    fill_values(x, N, 5);
+    const sp_safetensors_entry entries[] = {{"b", 2, {N / 10, 10}, x, SP_BF16},
+                                            {"h", 1, {N}, x, SP_F16}};
+    assert_int_equal(sp_safetensors_write(at->path, entries, 2, NULL), SP_OK);
+    assert_int_equal(sp_mapping_open(&mapping, at->path), SP_OK);
+    assert_int_equal(sp_safetensors_read(&tensors, &n_left_out, &mapping, at->path), SP_OK);
+    assert_int_equal(sp_tensor_table_sort(&tensors), SP_OK);
+    sp_tensor_read_rows(sp_tensor_table_find(&tensors, "b"), back, 0, N / 10);
+    sp_f32_to_bf16(halves, x, N);
+    sp_bf16_to_f32(rounded, halves, N);
+    assert_memory_equal(back, rounded, sizeof back);
+    sp_tensor_read_rows(sp_tensor_table_find(&tensors, "h"), back, 0, 1);
+    sp_f32_to_f16(halves, x, N);
+    sp_f16_to_f32(rounded, halves, N);
+    assert_memory_equal(back, rounded, sizeof back);
+    sp_tensor_table_free(&tensors);
+    sp_mapping_close(&mapping);
+}
+
 static void failed_write_leaves_what_was_there(void **state) {
     const temp_file *at = *state;
     sp_safetensors_entry entries[N_ENTRIES];
@@ -269,6 +322,8 @@ int main(void) {
         WITH_FOLDER(shapes_of_any_rank_and_size_are_read),
         WITH_FOLDER(written_file_reads_back_with_aligned_values),
         WITH_FOLDER(bytes_depend_on_names_values_and_metadata_only),
+        WITH_FOLDER(written_piece_by_piece_is_the_same_file),
+        WITH_FOLDER(sixteen_bit_types_are_written_rounded),
         WITH_FOLDER(failed_write_leaves_what_was_there),
         WITH_FOLDER(file_without_tensors_can_be_written_and_read)};
     return cmocka_run_group_tests_name("safetensors", tests, NULL, NULL);

@@ -1,0 +1,65 @@
+#!/bin/sh
+# An import is the inverse of an export, for every family; what it makes is a run like any other.
+. tests/lib.sh
+export OMPI_MCA_ess_singleton_isolated=1
+
+# import_run FROM TO [KEY=VALUE...]: the export of $folder/FROM becomes the run $folder/TO.
+import_run() {
+    from=$1 to=$2 && shift 2
+    for assignment in "$@"; do
+        set -- "$@" --set "$assignment"
+        shift
+    done
+    expect 0 "$slotpress" import --quiet --config "$folder/run.yaml" --set "run.dir=$folder/$to" \
+        "$@" --input "$folder/$from.export"
+}
+
+for name in gpt2-tiny llama-tiny llama-tied-bf16 mistral-window qwen2-tiny phi3-tiny; do
+    encoder=tests/fixtures/models/$name
+    make_tokens 6
+    for mode in lora full none; do
+        for targets in q,k,v,o,gate,up,down,embed,head v,down; do
+            [ $mode = lora ] || [ $targets = v,down ] || continue
+            run=$name.$mode.$(echo $targets | wc -c)
+            set -- encoder.train=$mode "encoder.lora.targets=[$targets]"
+            pretrain 0 1 "$run" train.steps=2 "$@"
+            export_run "$run"
+            import_run "$run" "$run.back" "$@"
+            same_weights "$run" "$run.back"
+        done
+    done
+done
+
+# Memory, answers and further training are those of the run that was exported.
+encoder=tests/fixtures/models/llama-tiny
+make_tokens 6
+pretrain 0 1 run train.steps=3
+export_run run
+import_run run back
+[ -d "$folder/back/step-0000000" ] || fail "an import is not step 0"
+for run in run back; do
+    expect 0 "$slotpress" compress --quiet --checkpoint "$folder/$run" --output "$folder/$run.h5" \
+        "$folder/corpus.jsonl"
+    expect 0 "$slotpress" generate --json --checkpoint "$folder/$run" --memory "$folder/$run.h5" --document d2
+    cp "$folder/out" "$folder/$run.json"
+done
+cmp -s "$folder/run.json" "$folder/back.json" || fail "the import generates other text"
+pretrain 0 1 back train.steps=2
+has_steps back 2
+pretrain 0 1 from_run train.steps=2 train.init="$folder/run"
+import_run run again
+pretrain 0 1 from_back train.steps=2 train.init="$folder/again"
+same_losses from_run from_back
+
+# The merged encoder is a model that an encoder may be.
+expect 0 "$slotpress" export --checkpoint "$folder/run" --merge --output "$folder/merged"
+expect 0 "$slotpress" inspect "$folder/merged"
+cp -R "$folder/merged" "$folder/frozen.export"
+rm "$folder/frozen.export/model.safetensors" "$folder/frozen.export/config.json"
+import_run frozen frozen encoder.train=none "encoder.model=$folder/merged"
+expect 0 "$slotpress" compress --quiet --checkpoint "$folder/frozen" --output "$folder/frozen.h5" \
+    "$folder/corpus.jsonl"
+expect 0 "$slotpress" generate --json --checkpoint "$folder/frozen" --memory "$folder/frozen.h5" --document d2
+cmp -s "$folder/run.json" "$folder/out" || fail "the merged encoder's slots give other text"
+
+finish
