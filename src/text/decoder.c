@@ -94,7 +94,7 @@ void sp_decoder_free(sp_decoder *decoder) {
 
 static sp_status append_bytes(sp_pieces *pieces, const char *bytes, size_t n_bytes) {
     const size_t n = pieces->n_bytes + n_bytes;
-    if (n > pieces->bytes_capacity) {
+    if (n >= pieces->bytes_capacity) { /* so written, an empty piece has an address, too */
         const size_t capacity = n + n / 2 + 256;
         char *grown = realloc(pieces->bytes, capacity);
         if (grown == NULL) return sp_fail(SP_FAILURE, "no memory: %zu bytes of text", capacity);

@@ -150,6 +150,7 @@ static sp_status next_piece(const sp_pretokenizer_step *step, sp_regex_search *s
     do {
         SP_TRY(next_joined(step, search, state, &cut, found));
     } while (*found && cut.begin == cut.end);
+    if (!*found) return SP_OK;
     *next = (sp_word){.bytes = state->piece.bytes + cut.begin,
                       .n_bytes = cut.end - cut.begin,
                       .offset = state->piece.offset + cut.begin};
