@@ -25,7 +25,8 @@ PKG_CONFIG = PKG_CONFIG_PATH="$(addsuffix /pkgconfig:,$(OPENBLAS_OPENMP))$$PKG_C
 
 CPP_ALL = -I. -Isrc -D_GNU_SOURCE -DSLOTPRESS_VERSION='"$(VERSION)"' \
           $(addprefix -I,$(addsuffix /include,$(DNNL_PREFIX))) $(MODULE_CFLAGS) $(CPPFLAGS)
-C_ALL   = -std=c11 -fopenmp -Wall -Wextra -Wshadow -Wconversion $(WERROR) $(CFLAGS)
+OPENMP  = -fopenmp
+C_ALL   = -std=c11 $(OPENMP) -Wall -Wextra -Wshadow -Wconversion $(WERROR) $(CFLAGS)
 LD_ALL  = $(addprefix -Wl$(comma)-rpath$(comma),$(OPENBLAS_OPENMP)) $(LDFLAGS)
 LIBS    = $(foreach dir,$(DNNL_PREFIX),-L$(dir)/lib -Wl$(comma)-rpath$(comma)$(dir)/lib) -ldnnl \
           $(MODULE_LIBS) -lm
@@ -41,7 +42,9 @@ folder_cflags = $(if $(filter src/tensor/% src/model/dropout.c,$1),$(TENSOR_CFLA
 SOURCES       := $(filter-out src/cli/main.c,$(sort $(wildcard src/*/*.c mpi/*.c io/*.c)))
 TEST_SOURCES  := $(sort $(wildcard $(foreach kind,unit gradient parity mpi faults,tests/$(kind)/test_*.c)))
 BENCH_SOURCES := $(sort $(wildcard tests/bench/bench_*.c))
-HELP_SOURCES  := $(sort $(filter-out $(TEST_SOURCES) $(BENCH_SOURCES),$(wildcard tests/*.c tests/*/*.c)))
+FUZZ_SOURCES  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_HELP     := $(sort $(filter-out $(FUZZ_SOURCES),$(wildcard tests/fuzz/*.c)))
+HELP_SOURCES  := $(sort $(filter-out $(TEST_SOURCES) $(BENCH_SOURCES) tests/fuzz/%,$(wildcard tests/*.c tests/*/*.c)))
 TEST_SCRIPTS  := $(sort $(wildcard $(foreach kind,unit gradient parity mpi faults,tests/$(kind)/test_*.sh)))
 LONG_SCRIPTS  := $(sort $(wildcard tests/long/test_*.sh))
 FORMATTED     := $(sort $(wildcard src/*/*.[ch] mpi/*.[ch] io/*.[ch] tests/*.[ch] tests/*/*.[ch]))
@@ -74,8 +77,14 @@ SAN_TESTS := $(TEST_SOURCES:%.c=$(SAN)/%)
 san: san-programs downloads
 	@BUILD=$(SAN) TEST_TIMEOUT=900 tools/run-tests $(SAN_TESTS)
 
-check-long: san-programs binary downloads
-	@BUILD=$(BUILD) TEST_TIMEOUT=1800 tools/run-tests $(SAN_TESTS) $(LONG_SCRIPTS)
+# The readers of files by other hands on random ones, for FUZZ_SECONDS (60) each.
+FUZZ      := $(BUILD)/fuzz
+FUZZERS   := $(FUZZ_SOURCES:%.c=$(FUZZ)/%)
+fuzz: fuzz-programs
+	@BUILD=$(BUILD) TEST_TIMEOUT=86400 tools/run-tests $(FUZZERS)
+
+check-long: san-programs fuzz-programs binary downloads
+	@BUILD=$(BUILD) TEST_TIMEOUT=1800 tools/run-tests $(SAN_TESTS) $(LONG_SCRIPTS) $(FUZZERS)
 
 lint:
 	@tools/lint
@@ -93,7 +102,7 @@ clean:
 	@if [ -d $(BUILD) ]; then \
 	    find $(BUILD) -mindepth 1 -maxdepth 1 ! -name models ! -name data ! -name tokenizers -exec rm -rf {} +; fi
 
-.PHONY: all check check-long demo bench lint format san clean install
+.PHONY: all check check-long demo bench lint format san fuzz clean install
 .DEFAULT_GOAL := all
 
 # --- steps of these -------------------------------------------------------------------------------
@@ -116,7 +125,18 @@ san-programs: binary
 	    CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all" \
 	    $(SAN_TESTS) $(SAN)/slotpress
 
-.PHONY: packages downloads binary test-programs san-programs FORCE
+# By clang and without OpenMP: what the readers need, and no more. Without clang there are none, and
+# the tests are skipped.
+READERS = $(wildcard $(addsuffix .c,src/base/* src/text/* src/tensor/tensor* src/tensor/dequantize src/tensor/rope \
+          src/model/family src/model/model_config src/model/rope_config)) $(shell grep -L hdf5 io/*.c)
+fuzz-programs: binary
+	@! BUILD=$(BUILD) tools/bootstrap fuzzing || \
+	    $(MAKE) $(JOBS) --no-print-directory BUILD=$(FUZZ) CC=clang WERROR= SOURCES="$(READERS)" \
+	    OPENMP="-Wno-unknown-pragmas -Wno-source-uses-openmp" \
+	    CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" \
+	    LDFLAGS="-fsanitize=fuzzer" $(FUZZERS)
+
+.PHONY: packages downloads binary test-programs san-programs fuzz-programs FORCE
 
 # One word and the file, or with V=1 the whole command.
 QUIET = $(if $(V),,@)
@@ -153,5 +173,11 @@ $(TESTS) $(BENCHES): $(BUILD)/%: $(BUILD)/obj/%.o $(HELPERS) $(LIBRARY)
 	$(call show,link,$@)
 	$(QUIET)$(CC) $(C_ALL) $(LD_ALL) -o $@ $^ -lcmocka $(LIBS)
 
+# Before the library, whose io/mapping.c gives way.
+$(FUZZ_SOURCES:%.c=$(BUILD)/%): $(BUILD)/%: $(BUILD)/obj/%.o $(FUZZ_HELP:%.c=$(BUILD)/obj/%.o) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(call show,link,$@)
+	$(QUIET)$(CC) $(C_ALL) $(LD_ALL) -o $@ $^ -Wl,--as-needed $(LIBS)
+
 .SECONDARY:
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(SOURCES) src/cli/main.c $(TEST_SOURCES) $(BENCH_SOURCES) $(HELP_SOURCES))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(SOURCES) src/cli/main.c $(TEST_SOURCES) $(BENCH_SOURCES) $(HELP_SOURCES) $(FUZZ_SOURCES) $(FUZZ_HELP))
