@@ -22,10 +22,8 @@ sp_status sp_layout_add_encoder(const sp_layout *layout, sp_batch *batch, const 
     return SP_OK;
 }
 
-sp_status sp_layout_add_prefix(const sp_layout *layout, sp_batch *batch, const size_t *n_slots,
-                               size_t n_segments, size_t *slot, uint64_t key, int32_t *prefix) {
-    SP_TRY(sp_batch_add_seq(batch, SP_DECODER, SP_NO_PARENT, key, prefix));
-    if (layout->bos != SP_NO_TOKEN) SP_TRY(sp_batch_add_row(batch, SP_DECODER, layout->bos));
+sp_status sp_layout_add_memory(sp_batch *batch, const size_t *n_slots, size_t n_segments,
+                               size_t *slot) {
     for (size_t i = 0; i < n_segments; i++) {
         SP_TRY(sp_batch_add_row(batch, SP_DECODER, sp_id_of_marker(SP_MARKER_MEM)));
         for (size_t j = 0; j < n_slots[i]; j++)
@@ -33,6 +31,13 @@ sp_status sp_layout_add_prefix(const sp_layout *layout, sp_batch *batch, const s
         SP_TRY(sp_batch_add_row(batch, SP_DECODER, sp_id_of_marker(SP_MARKER_END_MEM)));
     }
     return SP_OK;
+}
+
+sp_status sp_layout_add_prefix(const sp_layout *layout, sp_batch *batch, const size_t *n_slots,
+                               size_t n_segments, size_t *slot, uint64_t key, int32_t *prefix) {
+    SP_TRY(sp_batch_add_seq(batch, SP_DECODER, SP_NO_PARENT, key, prefix));
+    if (layout->bos != SP_NO_TOKEN) SP_TRY(sp_batch_add_row(batch, SP_DECODER, layout->bos));
+    return sp_layout_add_memory(batch, n_slots, n_segments, slot);
 }
 
 sp_status sp_layout_add_reconstruction_prompt(const sp_layout *layout, sp_batch *batch,

@@ -42,8 +42,12 @@ size_t sp_layout_n_targets(const sp_layout *layout, size_t n_ids);
 SP_NODISCARD sp_status sp_layout_add_encoder(const sp_layout *layout, sp_batch *batch,
                                              const int32_t *ids, size_t n_ids, uint64_t key);
 
-/* Appends a prefix to the decoder's rows: BOS, then for each of n_segments <mem>, its slots,
-   </mem>. Slots are numbered on from *slot, which moves on. */
+/* Appends memory to the decoder's last sequence: for each of n_segments <mem>, its slots, </mem>.
+   Slots are numbered on from *slot, which moves on. */
+SP_NODISCARD sp_status sp_layout_add_memory(sp_batch *batch, const size_t *n_slots,
+                                            size_t n_segments, size_t *slot);
+
+/* Appends a prefix to the decoder's rows: BOS, then memory as above. */
 SP_NODISCARD sp_status sp_layout_add_prefix(const sp_layout *layout, sp_batch *batch,
                                             const size_t *n_slots, size_t n_segments, size_t *slot,
                                             uint64_t key, int32_t *prefix);
