@@ -1,5 +1,6 @@
 #include "io/model_source.h"
 
+#include "base/read_all.h"
 #include "io/family_tensors.h"
 #include "io/gguf.h"
 #include "io/gguf_config.h"
@@ -184,4 +185,56 @@ sp_status sp_model_config_json_load(json_t **config, const char *path) {
     if (is_gguf(path)) return load_gguf_config(config, path);
     *config = NULL;
     return is_folder(path) ? load_json_in(config, path, "config.json", false) : SP_OK;
+}
+
+/* The text at a member of an object: a string, or of several templates the one called "default". */
+static sp_status copy_template(char **text, const json_t *object, const char *key,
+                               const char *path) {
+    const json_t *member = json_object_get(object, key), *one;
+    size_t i;
+    json_array_foreach(member, i, one) {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        if (name == NULL || strcmp(name, "default") != 0) continue;
+        member = json_object_get(one, "template");
+        break;
+    }
+    if (!json_is_string(member)) return SP_OK;
+    *text = strdup(json_string_value(member));
+    return *text != NULL ? SP_OK : sp_fail(SP_FAILURE, "'%s': no memory for a template", path);
+}
+
+static sp_status load_gguf_template(char **text, const char *path) {
+    sp_gguf gguf = {0};
+    SP_TRY(sp_gguf_open(&gguf, path));
+    const sp_status status = copy_template(text, gguf.metadata, "tokenizer.chat_template", path);
+    sp_gguf_close(&gguf);
+    return status;
+}
+
+static sp_status load_template_file(char **text, const char *folder) {
+    char *path = NULL;
+    size_t n_bytes = 0;
+    if (asprintf(&path, "%s/chat_template.jinja", folder) < 0)
+        return sp_fail(SP_FAILURE, "no memory for a path in '%s'", folder);
+    FILE *file = fopen(path, "rb");
+    sp_status status = SP_OK;
+    if (file != NULL) {
+        status = sp_read_all(text, &n_bytes, file, path);
+        fclose(file);
+    }
+    free(path);
+    return status;
+}
+
+sp_status sp_chat_template_load(char **text, const char *path) {
+    json_t *config = NULL;
+    *text = NULL;
+    if (is_gguf(path)) return load_gguf_template(text, path);
+    if (!is_folder(path)) return SP_OK;
+    SP_TRY(load_template_file(text, path));
+    if (*text != NULL) return SP_OK;
+    SP_TRY(load_json_in(&config, path, "tokenizer_config.json", false));
+    const sp_status status = copy_template(text, config, "chat_template", path);
+    json_decref(config);
+    return status;
 }

@@ -44,6 +44,11 @@ SP_NODISCARD sp_status sp_tokenizer_json_load(json_t **tokenizer, const char *pa
    there is none: a folder with tokenizer.json alone, or such a file. Errors as above. */
 SP_NODISCARD sp_status sp_model_config_json_load(json_t **config, const char *path);
 
+/* Loads the chat template that comes with a model, Jinja as it is, owned; NULL where there is none.
+   A folder has it in chat_template.jinja or in tokenizer_config.json, a GGUF file in its metadata.
+   Errors as above. */
+SP_NODISCARD sp_status sp_chat_template_load(char **text, const char *path);
+
 /* Describes what a folder, GGUF file, .safetensors file or tokenizer.json holds as one JSON object,
    owned: "format", and where they apply "architecture", "tensors", "dtypes" {name: count},
    "parameters", "bytes", "config" and "tokenizer". Errors as of opening it. */
