@@ -87,6 +87,12 @@ static sp_status list_entries(merging *m) {
     char name[NAME_SIZE];
     const sp_tensor_table *tensors = &m->base.tensors;
     void *block = NULL;
+    if (sp_tensor_table_find(tensors, "rope_freqs.weight") != NULL)
+        return sp_fail(
+            SP_BAD_DATA,
+            "'%s': --merge: its rotary frequencies are a tensor, which config.json cannot "
+            "say; train over the model's Hugging Face folder",
+            m->parts.config.encoder.model);
     SP_TRY(sp_alloc_array(&block, tensors->n_entries + 1, sizeof *m->entries, "tensors"));
     m->entries = block;
     snprintf(name, sizeof name, "%s.weight", m->parts.encoder.family->embedding);

@@ -16,5 +16,6 @@
 
 /* Writes the folder `output` for a run or step folder; files of these names in it are replaced. A
    block of one tensor is in memory at a time, beside the adapters. SP_USAGE: the encoder was trained
-   without LoRA; else as of the formats. */
+   without LoRA; SP_BAD_DATA: its model is a GGUF file whose rotary frequencies are a tensor; else as
+   of the formats. */
 SP_NODISCARD sp_status sp_merge(const char *checkpoint, const char *output);
