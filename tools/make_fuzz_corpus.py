@@ -7,6 +7,7 @@
     gguf/           the GGUF fixtures without most of their weights
     model_config/   config.json of every tiny model, in both dialects
     tokenizer/      one tokenizer.json of each kind, with some 50 tokens; a NUL; a text
+    regex/          patterns that models have, and what our dialect knows; a line; a text
 
 Files named found-* are no concern of this script: inputs that once broke a reader, kept.
 """
@@ -87,8 +88,22 @@ def cut(source, target):
     writer.close()
 
 
+def make_sentencepiece(target):
+    tokens = ["<unk>", "<s>", "</s>", "<0x0A>", "\u2581", "a", "b", "c", "ab", "bc", "\u2581a", "abc"]
+    writer = gguf.GGUFWriter(target, "llama")
+    writer.add_tokenizer_model("llama")
+    writer.add_add_space_prefix(True)
+    writer.add_token_list(tokens)
+    writer.add_token_types([2, 3, 3, 6] + [1] * (len(tokens) - 4))
+    writer.add_token_scores([0.0] * 4 + [-9.0] * 4 + [-2.0, -1.0, -3.0, -4.0])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+
+
 def make_gguf():
     (CORPUS / "gguf").mkdir(parents=True, exist_ok=True)
+    make_sentencepiece(CORPUS / "gguf" / "sentencepiece")
     for source in sorted((FIXTURES / "model_files").glob("*.gguf")):
         cut(source, CORPUS / "gguf" / source.stem)
 
@@ -179,9 +194,29 @@ def make_tokenizers():
             decoder={"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first",
                      "split": False}),
     }
+    kinds["replace"] = tokenizer(
+        pieces, piece_merges, added(0, "<unk>", "<s>"), model={"unk_token": "<unk>"},
+        normalizer={"type": "Replace", "pattern": {"Regex": " {2,}|e(?=\u0301)"}, "content": "\u2581"},
+        pre_tokenizer=split("\\s+(?!\\S)|\\d", "MergedWithPrevious"),
+        decoder={"type": "Replace", "pattern": {"Regex": "\u2581+"}, "content": " "})
     text = "The 12 \u00e9e\u0301 <|end|>  <s>ll\n".encode() + b"\xff\x00a"
     for name, kind in kinds.items():
         write("tokenizer", name, compact(kind) + b"\0" + text)
+
+
+# --- patterns -------------------------------------------------------------------------------------
+
+def make_patterns():
+    patterns = {
+        "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+        "llama3": LLAMA3,
+        "tekken": r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|\p{N}",
+        "sets": r"[[:alpha:][a-c]\h\-]|[^\W_]|[]a]|[\p{Han}-z]",
+        "repeats": r"(a{1,2}+b{,3})?+|x{2}?|\v|\u00e9{3}+|(?m).(?#note)\R",
+        "around": r"(?<=a)b|(?<!\d)c(?=$)|\bword\b|\A.|(?i-m:K)\z",
+    }
+    for name, pattern in patterns.items():
+        write("regex", name, f"{pattern}\nHe's aab 12 é\u4e00 word\r\n  K".encode())
 
 
 if __name__ == "__main__":
@@ -189,3 +224,4 @@ if __name__ == "__main__":
     make_gguf()
     make_model_configs()
     make_tokenizers()
+    make_patterns()
