@@ -5,6 +5,8 @@
 VERSION := 0.1.0
 
 BUILD   ?= build
+# With transformers and PEFT, for comparisons; `tools/bootstrap reference` makes such a one.
+export PYTHON ?= $(firstword $(wildcard $(BUILD)/reference/bin/python) python3)
 PREFIX  ?= /usr/local
 CC      := mpicc
 AR      := gcc-ar
@@ -100,7 +102,7 @@ install: $(BINARY)
 # Downloads stay: they are the same for every build.
 clean:
 	@if [ -d $(BUILD) ]; then \
-	    find $(BUILD) -mindepth 1 -maxdepth 1 ! -name models ! -name data ! -name tokenizers -exec rm -rf {} +; fi
+	    find $(BUILD) -mindepth 1 -maxdepth 1 ! -name models ! -name data ! -name tokenizers ! -name reference -exec rm -rf {} +; fi
 
 .PHONY: all check check-long demo bench lint format san fuzz clean install
 .DEFAULT_GOAL := all

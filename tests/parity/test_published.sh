@@ -1,10 +1,10 @@
 #!/bin/sh
 # Checkpoints in the layout of the authors' published ones, of small sizes: pickles through
 # tools/convert_published.py and `import` give the hidden states that transformers and PEFT give at the
-# memory tokens' ids. PYTHON is one with the packages.
+# memory tokens' ids.
 python=${PYTHON:-python3}
 "$python" -c 'import h5py, peft, safetensors, torch, transformers' 2>/dev/null || {
-    echo "skipped: needs Python with torch, transformers, peft, safetensors and h5py (PYTHON=)"
+    echo "skipped: needs Python with torch, transformers, peft, safetensors and h5py (tools/bootstrap reference)"
     exit 77
 }
 . tests/lib.sh
