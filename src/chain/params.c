@@ -9,6 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+sp_status sp_params_begin_group(sp_params *params) {
+    if (params->n_groups == params->group_capacity) {
+        const size_t capacity = params->group_capacity > 0 ? 2 * params->group_capacity : 64;
+        size_t *grown = realloc(params->group_begin, capacity * sizeof *grown);
+        if (grown == NULL) return sp_fail(SP_FAILURE, "no memory for parameters");
+        params->group_begin = grown;
+        params->group_capacity = capacity;
+    }
+    params->group_begin[params->n_groups++] = params->n_values;
+    return SP_OK;
+}
+
 sp_status sp_params_declare(sp_params *params, sp_param **param, size_t n_rows, size_t n_cols,
                             const char *name, ...) {
     assert(params->values == NULL);
@@ -72,6 +84,7 @@ void sp_params_free(sp_params *params) {
         free(params->entries[i]->name);
         free(params->entries[i]);
     }
+    free(params->group_begin);
     free(params->entries);
     free(params->values);
     free(params->grads);

@@ -116,6 +116,10 @@ static size_t n_out_rows(const sp_block *block, const sp_batch *batch) {
     return rows_of((const embed_block *)block, batch)->n_rows;
 }
 
+static size_t n_in_rows(const sp_block *block, const sp_batch *batch) {
+    return block->n_in > 0 ? batch->n_taken : 0;
+}
+
 static sp_cost cost(const sp_block *block, const sp_batch *batch) {
     const embed_block *self = (const embed_block *)block;
     const sp_embedding *embedding = self->embedding;
@@ -190,6 +194,7 @@ static void backward(const sp_block *block, sp_batch *batch, float *dx, float *d
 static void destroy(sp_block *block) { free(block); }
 
 static const sp_block_kind kind = {.name = "embed",
+                                   .n_in_rows = n_in_rows,
                                    .n_out_rows = n_out_rows,
                                    .cost = cost,
                                    .forward = forward,

@@ -5,16 +5,21 @@
 sp_status sp_chain_append_layers(sp_chain *chain, const sp_transformer *transformer, sp_side side,
                                  bool has_input) {
     sp_block *block = NULL;
-    SP_TRY(sp_embed_block_create(&block, &transformer->embedding, side, has_input));
+    if (transformer->has_block[0])
+        SP_TRY(sp_embed_block_create(&block, &transformer->embedding, side, has_input));
     SP_TRY(sp_chain_append(chain, block));
     for (size_t l = 0; l < transformer->weights->config.n_layers; l++) {
-        SP_TRY(sp_layer_block_create(&block, &transformer->layers[l], side));
+        block = NULL;
+        if (transformer->has_block[1 + l])
+            SP_TRY(sp_layer_block_create(&block, &transformer->layers[l], side));
         SP_TRY(sp_chain_append(chain, block));
     }
     return SP_OK;
 }
 
 sp_status sp_chain_append_loss(sp_chain *chain, const sp_transformer *transformer, sp_side side) {
+    const size_t last = transformer->weights->config.n_layers + 1;
+    if (!transformer->has_block[last]) return sp_chain_append(chain, NULL);
     sp_block *block = NULL;
     SP_TRY(sp_loss_block_create(&block, &transformer->weights->config, &transformer->final_norm,
                                 transformer->weights->head, side));
@@ -22,8 +27,8 @@ sp_status sp_chain_append_loss(sp_chain *chain, const sp_transformer *transforme
 }
 
 static sp_status create(sp_language_model *model, const sp_weights *weights) {
-    SP_TRY(sp_transformer_create(&model->transformer, weights, SP_TRAIN_NONE, NULL, &model->params,
-                                 "", 0));
+    const sp_transformer_options options = {.training = SP_TRAIN_NONE, .prefix = ""};
+    SP_TRY(sp_transformer_create(&model->transformer, weights, &options, &model->params));
     SP_TRY(sp_params_allocate(&model->params));
     SP_TRY(sp_transformer_bind(model->transformer, 0, NULL, "model"));
     SP_TRY(sp_chain_append_layers(&model->chain, model->transformer, SP_DECODER, false));

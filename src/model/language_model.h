@@ -16,11 +16,11 @@ SP_NODISCARD sp_status sp_language_model_create(sp_language_model *model,
                                                 const sp_weights *weights);
 void sp_language_model_destroy(sp_language_model *model);
 
-/* Appends the layers of `transformer` to a chain, behind an embedding of one side's rows;
-   has_input as for sp_embed_block_create(). */
+/* Appends the embedding and layers of `transformer` over one side's rows to a chain, those that are
+   here; has_input as for sp_embed_block_create(). */
 SP_NODISCARD sp_status sp_chain_append_layers(sp_chain *chain, const sp_transformer *transformer,
                                               sp_side side, bool has_input);
 
-/* Appends the loss over one side's rows. */
+/* Appends the loss over one side's rows, if it is here. */
 SP_NODISCARD sp_status sp_chain_append_loss(sp_chain *chain, const sp_transformer *transformer,
                                             sp_side side);

@@ -61,7 +61,7 @@ static const sp_rows *rows_of(const layer_block *self, const sp_batch *batch) {
     return &batch->rows[self->side];
 }
 
-static size_t n_out_rows(const sp_block *block, const sp_batch *batch) {
+static size_t n_rows_of(const sp_block *block, const sp_batch *batch) {
     return rows_of((const layer_block *)block, batch)->n_rows;
 }
 
@@ -249,11 +249,13 @@ static void backward(const sp_block *block, sp_batch *batch, float *dx, float *d
 static void destroy(sp_block *block) { free(block); }
 
 static const sp_block_kind kind = {.name = "layer",
-                                   .n_out_rows = n_out_rows,
+                                   .n_in_rows = n_rows_of,
+                                   .n_out_rows = n_rows_of,
                                    .cost = cost,
                                    .forward = forward,
                                    .backward = backward,
-                                   .destroy = destroy};
+                                   .destroy = destroy,
+                                   .can_recompute = true};
 
 sp_status sp_layer_block_create(sp_block **block, const sp_layer *layer, sp_side side) {
     layer_block *self = malloc(sizeof *self);

@@ -32,6 +32,10 @@ static size_t count_targets(const sp_rows *rows) {
     return n;
 }
 
+static size_t n_in_rows(const sp_block *block, const sp_batch *batch) {
+    return batch->rows[((const loss_block *)block)->side].n_rows;
+}
+
 static size_t n_out_rows(const sp_block *block, const sp_batch *batch) {
     (void)block;
     (void)batch;
@@ -114,6 +118,7 @@ static void backward(const sp_block *block, sp_batch *batch, float *dx, float *d
 static void destroy(sp_block *block) { free(block); }
 
 static const sp_block_kind kind = {.name = "loss",
+                                   .n_in_rows = n_in_rows,
                                    .n_out_rows = n_out_rows,
                                    .cost = cost,
                                    .forward = forward,

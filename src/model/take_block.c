@@ -15,6 +15,10 @@ static float *kept_stats(char *kept, size_t n_taken, size_t d) {
     return (float *)(void *)(kept + sp_arena_bytes(n_taken * d * sizeof(float)));
 }
 
+static size_t n_in_rows(const sp_block *block, const sp_batch *batch) {
+    return batch->rows[((const take_block *)block)->side].n_rows;
+}
+
 static size_t n_out_rows(const sp_block *block, const sp_batch *batch) {
     (void)block;
     return batch->n_taken;
@@ -57,6 +61,7 @@ static void backward(const sp_block *block, sp_batch *batch, float *dx, float *d
 static void destroy(sp_block *block) { free(block); }
 
 static const sp_block_kind kind = {.name = "take",
+                                   .n_in_rows = n_in_rows,
                                    .n_out_rows = n_out_rows,
                                    .cost = cost,
                                    .forward = forward,

@@ -11,10 +11,8 @@
 /* What the declarations of one model share. */
 typedef struct declaring {
     sp_transformer *t;
-    const sp_lora_options *lora;
+    const sp_transformer_options *options;
     sp_params *params;
-    const char *prefix;
-    uint32_t first_module;
 } declaring;
 
 enum { NAME_SIZE = 128 };
@@ -28,12 +26,13 @@ static bool is_target(const sp_lora_options *lora, const sp_family *family, sp_r
 
 /* `module` is the matrix's name. */
 static sp_status declare_lora(const declaring *d, sp_adapted_linear *linear, const char *module) {
-    SP_TRY(sp_params_declare(d->params, &linear->lora_a, d->lora->rank, linear->n_in,
-                             "%sbase_model.model.%s.lora_A.weight", d->prefix, module));
-    SP_TRY(sp_params_declare(d->params, &linear->lora_b, linear->n_out, d->lora->rank,
-                             "%sbase_model.model.%s.lora_B.weight", d->prefix, module));
-    linear->lora_scale = (float)(d->lora->alpha / (double)d->lora->rank);
-    linear->lora_dropout = (float)d->lora->dropout;
+    const sp_lora_options *lora = d->options->lora;
+    SP_TRY(sp_params_declare(d->params, &linear->lora_a, lora->rank, linear->n_in,
+                             "%sbase_model.model.%s.lora_A.weight", d->options->prefix, module));
+    SP_TRY(sp_params_declare(d->params, &linear->lora_b, linear->n_out, lora->rank,
+                             "%sbase_model.model.%s.lora_B.weight", d->options->prefix, module));
+    linear->lora_scale = (float)(lora->alpha / (double)lora->rank);
+    linear->lora_dropout = (float)lora->dropout;
     return SP_OK;
 }
 
@@ -44,18 +43,19 @@ static sp_status create_matrix(const declaring *d, size_t l, sp_role role) {
     sp_adapted_linear *linear = &d->t->layers[l].linears[role];
     char module[NAME_SIZE];
     snprintf(module, sizeof module, "%s.%zu.%s", family->layers, l, family->modules[role]);
-    *linear = (sp_adapted_linear){.n_in = sp_matrix_n_in(config, role),
-                                  .n_out = sp_matrix_n_out(config, role),
-                                  .frozen = is_full ? NULL : d->t->weights->layers[l].linears[role],
-                                  .module = d->first_module + (uint32_t)(l * SP_N_ROLES + role)};
-    if (d->t->training == SP_TRAIN_LORA && is_target(d->lora, family, role))
+    *linear =
+        (sp_adapted_linear){.n_in = sp_matrix_n_in(config, role),
+                            .n_out = sp_matrix_n_out(config, role),
+                            .frozen = is_full ? NULL : d->t->weights->layers[l].linears[role],
+                            .module = d->options->first_module + (uint32_t)(l * SP_N_ROLES + role)};
+    if (d->t->training == SP_TRAIN_LORA && is_target(d->options->lora, family, role))
         return declare_lora(d, linear, module);
     if (!is_full) return SP_OK;
     SP_TRY(sp_params_declare(d->params, &linear->weight, linear->n_out, linear->n_in, "%s%s.weight",
-                             d->prefix, module));
+                             d->options->prefix, module));
     if (!config->has_bias[role]) return SP_OK;
-    return sp_params_declare(d->params, &linear->bias, 0, linear->n_out, "%s%s.bias", d->prefix,
-                             module);
+    return sp_params_declare(d->params, &linear->bias, 0, linear->n_out, "%s%s.bias",
+                             d->options->prefix, module);
 }
 
 static sp_status create_norm(const declaring *d, sp_norm *norm, const sp_norm_weights *weights,
@@ -66,10 +66,10 @@ static sp_status create_norm(const declaring *d, sp_norm *norm, const sp_norm_we
         return SP_OK;
     }
     SP_TRY(sp_params_declare(d->params, &norm->trained, 0, config->d_model, "%s%s.weight",
-                             d->prefix, name));
+                             d->options->prefix, name));
     if (!config->family->has_layernorm) return SP_OK;
     return sp_params_declare(d->params, &norm->trained_bias, 0, config->d_model, "%s%s.bias",
-                             d->prefix, name);
+                             d->options->prefix, name);
 }
 
 static sp_status create_layer(const declaring *d, size_t l) {
@@ -91,51 +91,76 @@ static sp_status create_layer(const declaring *d, size_t l) {
     return create_norm(d, &layer->ffn_norm, weights != NULL ? &weights->ffn_norm : NULL, name);
 }
 
-static sp_status create_tables(const declaring *d) {
+static sp_status create_trained_tables(const declaring *d, sp_embedding *embedding) {
     const sp_model_config *config = &d->t->weights->config;
     const sp_family *family = config->family;
-    sp_embedding *embedding = &d->t->embedding;
-    *embedding = (sp_embedding){.d_model = config->d_model};
-    if (d->t->training == SP_TRAIN_FULL) {
-        SP_TRY(sp_params_declare(d->params, &embedding->trained, config->vocab_size,
-                                 config->d_model, "%s%s.weight", d->prefix, family->embedding));
-        if (!family->has_learned_positions) return SP_OK;
-        return sp_params_declare(d->params, &embedding->trained_positions, config->max_positions,
-                                 config->d_model, "%s%s.weight", d->prefix, family->positions);
-    }
+    const char *prefix = d->options->prefix;
+    SP_TRY(sp_params_declare(d->params, &embedding->trained, config->vocab_size, config->d_model,
+                             "%s%s.weight", prefix, family->embedding));
+    if (!family->has_learned_positions) return SP_OK;
+    return sp_params_declare(d->params, &embedding->trained_positions, config->max_positions,
+                             config->d_model, "%s%s.weight", prefix, family->positions);
+}
+
+static sp_status create_frozen_tables(const declaring *d, sp_embedding *embedding) {
+    const sp_model_config *config = &d->t->weights->config;
+    const sp_family *family = config->family;
+    const sp_lora_options *lora = d->options->lora;
     embedding->frozen = &d->t->weights->embedding;
     if (family->has_learned_positions) embedding->frozen_positions = &d->t->weights->positions;
-    if (d->t->training != SP_TRAIN_LORA || !d->lora->targets_embedding) return SP_OK;
-    SP_TRY(sp_params_declare(d->params, &embedding->lora_a, d->lora->rank, config->vocab_size,
-                             "%sbase_model.model.%s.lora_embedding_A", d->prefix,
+    if (d->t->training != SP_TRAIN_LORA || !lora->targets_embedding) return SP_OK;
+    SP_TRY(sp_params_declare(d->params, &embedding->lora_a, lora->rank, config->vocab_size,
+                             "%sbase_model.model.%s.lora_embedding_A", d->options->prefix,
                              family->embedding));
-    embedding->lora_scale = (float)(d->lora->alpha / (double)d->lora->rank);
-    return sp_params_declare(d->params, &embedding->lora_b, config->d_model, d->lora->rank,
-                             "%sbase_model.model.%s.lora_embedding_B", d->prefix,
+    embedding->lora_scale = (float)(lora->alpha / (double)lora->rank);
+    return sp_params_declare(d->params, &embedding->lora_b, config->d_model, lora->rank,
+                             "%sbase_model.model.%s.lora_embedding_B", d->options->prefix,
                              family->embedding);
 }
 
-static sp_status create_parts(const declaring *d) {
+static sp_status create_embedding(const declaring *d) {
+    const sp_model_config *config = &d->t->weights->config;
+    sp_embedding *embedding = &d->t->embedding;
+    *embedding = (sp_embedding){.d_model = config->d_model};
+    SP_TRY(d->t->training == SP_TRAIN_FULL ? create_trained_tables(d, embedding)
+                                           : create_frozen_tables(d, embedding));
+    if (d->options->n_special == 0) return SP_OK;
+    return sp_params_declare(d->params, &embedding->special, d->options->n_special, config->d_model,
+                             "%s", d->options->special_name);
+}
+
+static sp_status create_blocks(const declaring *d) {
     sp_transformer *t = d->t;
     const sp_model_config *config = &t->weights->config;
-    SP_TRY(create_tables(d));
-    SP_TRY(create_norm(d, &t->final_norm, &t->weights->final_norm, config->family->final_norm));
-    t->layers = calloc(config->n_layers, sizeof *t->layers);
-    if (t->layers == NULL) return sp_fail(SP_FAILURE, "no memory for layers");
-    for (size_t l = 0; l < config->n_layers; l++) SP_TRY(create_layer(d, l));
+    const size_t n_layers = config->n_layers;
+    t->layers = calloc(n_layers, sizeof *t->layers);
+    t->has_block = calloc(n_layers + 2, sizeof *t->has_block);
+    if (t->layers == NULL || t->has_block == NULL)
+        return sp_fail(SP_FAILURE, "no memory for layers");
+    for (size_t b = 0; b < n_layers + 2; b++) {
+        SP_TRY(sp_params_begin_group(d->params));
+        t->has_block[b] = d->options->has_block == NULL || d->options->has_block[b];
+        if (!t->has_block[b]) continue;
+        if (b == 0)
+            SP_TRY(create_embedding(d));
+        else if (b <= n_layers)
+            SP_TRY(create_layer(d, b - 1));
+        else
+            SP_TRY(create_norm(d, &t->final_norm, &t->weights->final_norm,
+                               config->family->final_norm));
+    }
     return SP_OK;
 }
 
 sp_status sp_transformer_create(sp_transformer **transformer, const sp_weights *weights,
-                                sp_training training, const sp_lora_options *lora,
-                                sp_params *params, const char *prefix, uint32_t first_module) {
+                                const sp_transformer_options *options, sp_params *params) {
     sp_transformer *t = calloc(1, sizeof *t);
     if (t == NULL) return sp_fail(SP_FAILURE, "no memory for a model");
     t->weights = weights;
-    t->training = training;
-    t->name_begin = strlen(prefix);
-    const declaring d = {t, lora, params, prefix, first_module};
-    const sp_status status = create_parts(&d);
+    t->training = options->training;
+    t->name_begin = strlen(options->prefix);
+    const declaring d = {t, options, params};
+    const sp_status status = create_blocks(&d);
     if (status != SP_OK)
         sp_transformer_destroy(t);
     else
@@ -204,6 +229,13 @@ sp_status sp_transformer_bind(sp_transformer *t, uint64_t seed, const sp_tensor_
     return SP_OK;
 }
 
+sp_status sp_transformer_outline(sp_transformer *t) {
+    for (size_t l = 0; l < t->weights->config.n_layers; l++)
+        for (sp_role role = 0; role < SP_N_ROLES; role++)
+            SP_TRY(sp_adapted_linear_bind(&t->layers[l].linears[role]));
+    return SP_OK;
+}
+
 sp_status sp_transformer_reserve(sp_transformer *t, size_t n_positions) {
     const sp_model_config *config = &t->weights->config;
     if (config->family->has_learned_positions) {
@@ -266,6 +298,7 @@ void sp_transformer_destroy(sp_transformer *t) {
     for (size_t l = 0; t->layers != NULL && l < t->weights->config.n_layers; l++)
         for (sp_role role = 0; role < SP_N_ROLES; role++)
             sp_adapted_linear_release(&t->layers[l].linears[role]);
+    free(t->has_block);
     free(t->layers);
     free(t->rope_tables);
     free(t);

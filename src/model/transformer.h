@@ -28,20 +28,36 @@ typedef struct sp_transformer {
     sp_rope rope;
     float *rope_tables; /* owned: cos, then sin */
     size_t name_begin;  /* where a parameter's name goes on as its tensor's, behind the prefix */
+    bool *has_block;    /* [n_layers + 2], owned */
 } sp_transformer;
 
-/* Makes a model over `weights` (borrowed) into *transformer and declares its trained parameters
-   under names that begin with `prefix` ("encoder."). Full training wants SP_WEIGHTS_FRAME only.
-   first_module numbers its linear layers for dropout. */
+typedef struct sp_transformer_options {
+    sp_training training;        /* full training wants SP_WEIGHTS_FRAME only */
+    const sp_lora_options *lora; /* for SP_TRAIN_LORA; borrowed during create() */
+    const char *prefix;          /* names of its parameters begin so: "encoder."; static */
+    uint32_t first_module;       /* numbers its linear layers for dropout */
+    size_t n_special;            /* trained rows beside the embeddings of tokens */
+    const char *special_name;    /* of the parameter that they are; static */
+    /* [n_layers + 2] which of its blocks are here, of the embedding, the layers, and what follows
+       them; borrowed during create(). NULL: all. */
+    const bool *has_block;
+} sp_transformer_options;
+
+/* Makes a model over `weights` (borrowed) into *transformer and declares the trained parameters of
+   the blocks that are here: n_layers + 2 groups. */
 SP_NODISCARD sp_status sp_transformer_create(sp_transformer **transformer,
-                                             const sp_weights *weights, sp_training training,
-                                             const sp_lora_options *lora, sp_params *params,
-                                             const char *prefix, uint32_t first_module);
+                                             const sp_weights *weights,
+                                             const sp_transformer_options *options,
+                                             sp_params *params);
 
 /* Gives trained parameters their first values: LoRA as PEFT does (A Kaiming-uniform, B zero), a
-   full model its tensors. */
+   full model its tensors. Special rows are the caller's. */
 SP_NODISCARD sp_status sp_transformer_bind(sp_transformer *transformer, uint64_t seed,
                                            const sp_tensor_table *tensors, const char *where);
+
+/* Instead of bind(), where parameters are not allocated: the model knows its costs, and cannot
+   run. */
+SP_NODISCARD sp_status sp_transformer_outline(sp_transformer *transformer);
 
 /* Makes sure that positions below n_positions have their rotary tables. SP_BAD_DATA: they are
    learned, and so many are not. */

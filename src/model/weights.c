@@ -80,14 +80,17 @@ static sp_status load_layer(sp_layer_weights *layer, size_t l, const sp_model_co
     return load_norm(&layer->ffn_norm, config, from->tensors, name, from->where);
 }
 
-static sp_status load_body(sp_weights *weights, const loading *from) {
-    const sp_model_config *config = &weights->config;
-    weights->layers = calloc(config->n_layers, sizeof *weights->layers);
-    if (weights->layers == NULL) return sp_fail(SP_FAILURE, "no memory for layers");
-    for (size_t l = 0; l < config->n_layers; l++)
-        SP_TRY(load_layer(&weights->layers[l], l, config, from));
-    return load_norm(&weights->final_norm, config, from->tensors, config->family->final_norm,
-                     from->where);
+static sp_status allocate_layers(sp_weights *weights) {
+    weights->layers = calloc(weights->config.n_layers, sizeof *weights->layers);
+    return weights->layers != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for layers");
+}
+
+static sp_status load_layers(sp_weights *weights, const bool *which, const loading *from) {
+    SP_TRY(allocate_layers(weights));
+    for (size_t l = 0; l < weights->config.n_layers; l++)
+        if (which == NULL || which[l])
+            SP_TRY(load_layer(&weights->layers[l], l, &weights->config, from));
+    return SP_OK;
 }
 
 static sp_status load_head(sp_weights *weights, const loading *from) {
@@ -100,6 +103,15 @@ static sp_status load_head(sp_weights *weights, const loading *from) {
         SP_TRY(sp_weights_find(&head, from->tensors, "lm_head.weight", config->vocab_size,
                                config->d_model, from->where));
     return sp_linear_create(&weights->head, head, NULL, from->precision);
+}
+
+static sp_status load_part(sp_weights *weights, const sp_weights_part *part, const loading *from) {
+    const sp_model_config *config = &weights->config;
+    if (part->layers) SP_TRY(load_layers(weights, part->which_layers, from));
+    if (part->final_norm)
+        SP_TRY(load_norm(&weights->final_norm, config, from->tensors, config->family->final_norm,
+                         from->where));
+    return part->head ? load_head(weights, from) : SP_OK;
 }
 
 /* GGUF files of Llama 3.1 and later carry llama3's scaling as divisors of the frequencies. */
@@ -155,13 +167,35 @@ sp_status sp_weights_load(sp_weights *weights, const sp_tensor_table *tensors, c
     sp_weights made = {0};
     sp_status status = sp_model_config_read(&made.config, json, where);
     if (status == SP_OK) status = load_tables(&made, &from);
-    if (status == SP_OK && part >= SP_WEIGHTS_BODY) status = load_body(&made, &from);
-    if (status == SP_OK && part == SP_WEIGHTS_ALL) status = load_head(&made, &from);
+    if (status == SP_OK) status = load_part(&made, &part, &from);
     if (status == SP_OK) {
         *weights = made;
         made = (sp_weights){0};
     }
     sp_weights_free(&made);
+    return status;
+}
+
+static sp_status outline(sp_weights *weights, sp_precision precision) {
+    const sp_model_config *config = &weights->config;
+    SP_TRY(allocate_layers(weights));
+    for (size_t l = 0; l < config->n_layers; l++)
+        for (sp_role role = 0; role < SP_N_ROLES; role++)
+            if (sp_matrix_n_out(config, role) > 0)
+                SP_TRY(sp_linear_outline(&weights->layers[l].linears[role],
+                                         sp_matrix_n_out(config, role),
+                                         sp_matrix_n_in(config, role), precision));
+    return sp_linear_outline(&weights->head, config->vocab_size, config->d_model, precision);
+}
+
+sp_status sp_weights_outline(sp_weights *weights, const sp_model_config *config,
+                             sp_precision precision) {
+    sp_weights made = {.config = *config};
+    const sp_status status = outline(&made, precision);
+    if (status != SP_OK)
+        sp_weights_free(&made);
+    else
+        *weights = made;
     return status;
 }
 

@@ -30,18 +30,26 @@ typedef struct sp_weights {
     float *inv_freq;
 } sp_weights; /* all zero: empty */
 
-/* What of a model is loaded. */
-typedef enum sp_weights_part {
-    SP_WEIGHTS_FRAME, /* config, embeddings and rotary frequencies: all else is trained */
-    SP_WEIGHTS_BODY,  /* and the layers and final norm */
-    SP_WEIGHTS_ALL    /* and the output head */
+/* What of a model is loaded beside its config, embeddings (where they lie in the file) and rotary
+   frequencies. */
+typedef struct sp_weights_part {
+    bool layers, final_norm, head;
+    const bool *which_layers; /* [n_layers] those wanted, borrowed during the call; NULL: all */
 } sp_weights_part;
+
+static const sp_weights_part SP_WEIGHTS_FRAME = {0}; /* all else is trained */
+static const sp_weights_part SP_WEIGHTS_BODY = {.layers = true, .final_norm = true};
+static const sp_weights_part SP_WEIGHTS_ALL = {.layers = true, .final_norm = true, .head = true};
 
 /* Loads from the tensors of a model whose config.json is `json`. `where` names the model in
    messages. SP_BAD_DATA: a tensor is missing or has another shape than the config says. */
 SP_NODISCARD sp_status sp_weights_load(sp_weights *weights, const sp_tensor_table *tensors,
                                        const json_t *json, sp_precision precision,
                                        sp_weights_part part, const char *where);
+
+/* Makes weights without values for all of a model, for costs: nothing can be run on them. */
+SP_NODISCARD sp_status sp_weights_outline(sp_weights *weights, const sp_model_config *config,
+                                          sp_precision precision);
 
 /* Finds a tensor and holds it against its shape, [n_rows, n_cols], or [n_cols] if n_rows is 0. */
 SP_NODISCARD sp_status sp_weights_find(const sp_tensor **tensor, const sp_tensor_table *tensors,

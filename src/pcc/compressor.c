@@ -12,20 +12,48 @@
    three digits, whatever the vocabulary. */
 enum { SAMPLED_ROWS = 4096 };
 
+static sp_status declare_encoder(sp_compressor *c, const sp_compressor_options *options) {
+    const sp_transformer_options encoder = {.training = options->training,
+                                            .lora = &options->lora,
+                                            .prefix = "encoder.",
+                                            .n_special = options->memory_tokens,
+                                            .special_name = "encoder.memory_tokens",
+                                            .has_block = options->has_block};
+    SP_TRY(sp_transformer_create(&c->encoder, options->encoder, &encoder, &c->params));
+    c->memory_tokens = c->encoder->embedding.special;
+    return SP_OK;
+}
+
+static sp_status declare_decoder(sp_compressor *c, const sp_compressor_options *options,
+                                 size_t first_block) {
+    const sp_transformer_options decoder = {
+        .training = SP_TRAIN_NONE,
+        .prefix = "decoder.",
+        .n_special = SP_N_MARKERS,
+        .special_name = "markers",
+        .has_block = options->has_block != NULL ? options->has_block + first_block : NULL};
+    SP_TRY(sp_transformer_create(&c->decoder, options->decoder, &decoder, &c->params));
+    c->markers = c->decoder->embedding.special;
+    if (c->markers != NULL) c->markers->is_frozen = options->markers_are_frozen;
+    return SP_OK;
+}
+
+static bool has(const sp_compressor_options *options, size_t block) {
+    return options->has_block == NULL || options->has_block[block];
+}
+
 static sp_status declare(sp_compressor *c, const sp_compressor_options *options) {
     c->params.are_frozen = options->is_inference;
     if (options->encoder != NULL) {
-        SP_TRY(sp_transformer_create(&c->encoder, options->encoder, options->training,
-                                     &options->lora, &c->params, "encoder.", 0));
-        SP_TRY(sp_params_declare(&c->params, &c->memory_tokens, options->memory_tokens,
-                                 options->d_encoder, "encoder.memory_tokens"));
+        SP_TRY(declare_encoder(c, options));
+        c->encoder_end = options->encoder->config.n_layers + 2;
     }
-    SP_TRY(sp_converter_declare(&c->converter, &c->params, options->d_encoder, options->d_decoder));
+    SP_TRY(sp_params_begin_group(&c->params));
+    if (has(options, c->encoder_end))
+        SP_TRY(sp_converter_declare(&c->converter, &c->params, options->d_encoder,
+                                    options->d_decoder));
     if (options->decoder == NULL) return SP_OK;
-    SP_TRY(sp_params_declare(&c->params, &c->markers, SP_N_MARKERS, options->d_decoder, "markers"));
-    c->markers->is_frozen = options->markers_are_frozen;
-    return sp_transformer_create(&c->decoder, options->decoder, SP_TRAIN_NONE, NULL, &c->params,
-                                 "decoder.", 0);
+    return declare_decoder(c, options, c->encoder_end + 1);
 }
 
 /* New rows of a table: N(mean, std) of its values (pcc.md §4). */
@@ -54,32 +82,40 @@ static sp_status init_rows_like(const sp_param *param, const sp_tensor *table, u
 }
 
 static sp_status bind_side(sp_transformer *transformer, const sp_compressor_options *options,
-                           const sp_weights *weights, sp_param *special, const char *where) {
+                           const sp_weights *weights, const char *where) {
     SP_TRY(sp_transformer_bind(transformer, options->seed, options->encoder_tensors, where));
-    transformer->embedding.special = special;
-    return init_rows_like(special, &weights->embedding, options->seed);
+    if (transformer->embedding.special == NULL) return SP_OK;
+    return init_rows_like(transformer->embedding.special, &weights->embedding, options->seed);
 }
 
 static sp_status bind(sp_compressor *c, const sp_compressor_options *options) {
     SP_TRY(sp_params_allocate(&c->params));
-    SP_TRY(sp_converter_bind(&c->converter, options->seed));
-    if (c->encoder != NULL)
-        SP_TRY(bind_side(c->encoder, options, options->encoder, c->memory_tokens, "encoder"));
-    if (c->decoder != NULL)
-        SP_TRY(bind_side(c->decoder, options, options->decoder, c->markers, "decoder"));
-    return SP_OK;
+    if (c->converter.norm != NULL) SP_TRY(sp_converter_bind(&c->converter, options->seed));
+    if (c->encoder != NULL) SP_TRY(bind_side(c->encoder, options, options->encoder, "encoder"));
+    return c->decoder != NULL ? bind_side(c->decoder, options, options->decoder, "decoder") : SP_OK;
+}
+
+static sp_status outline(sp_compressor *c) {
+    SP_TRY(sp_converter_outline(&c->converter));
+    if (c->encoder != NULL) SP_TRY(sp_transformer_outline(c->encoder));
+    return c->decoder != NULL ? sp_transformer_outline(c->decoder) : SP_OK;
+}
+
+static sp_status append_take(sp_compressor *c) {
+    const sp_model_config *config = &c->encoder->weights->config;
+    sp_block *block = NULL;
+    if (c->encoder->has_block[config->n_layers + 1])
+        SP_TRY(sp_take_block_create(&block, config, &c->encoder->final_norm, SP_ENCODER));
+    return sp_chain_append(&c->chain, block);
 }
 
 static sp_status build_chain(sp_compressor *c) {
     sp_block *block = NULL;
     if (c->encoder != NULL) {
         SP_TRY(sp_chain_append_layers(&c->chain, c->encoder, SP_ENCODER, false));
-        SP_TRY(sp_take_block_create(&block, &c->encoder->weights->config, &c->encoder->final_norm,
-                                    SP_ENCODER));
-        SP_TRY(sp_chain_append(&c->chain, block));
+        SP_TRY(append_take(c));
     }
-    c->encoder_end = c->chain.n_blocks;
-    SP_TRY(sp_converter_block_create(&block, &c->converter));
+    if (c->converter.norm != NULL) SP_TRY(sp_converter_block_create(&block, &c->converter));
     SP_TRY(sp_chain_append(&c->chain, block));
     if (c->decoder == NULL) return SP_OK;
     SP_TRY(sp_chain_append_layers(&c->chain, c->decoder, SP_DECODER, true));
@@ -90,7 +126,7 @@ sp_status sp_compressor_create(sp_compressor **compressor, const sp_compressor_o
     sp_compressor *c = calloc(1, sizeof *c);
     if (c == NULL) return sp_fail(SP_FAILURE, "no memory for a compressor");
     sp_status status = declare(c, options);
-    if (status == SP_OK) status = bind(c, options);
+    if (status == SP_OK) status = options->is_outline ? outline(c) : bind(c, options);
     if (status == SP_OK) status = build_chain(c);
     if (status != SP_OK)
         sp_compressor_destroy(c);
@@ -110,28 +146,28 @@ void sp_compressor_destroy(sp_compressor *c) {
 }
 
 sp_status sp_compressor_reserve(sp_compressor *c, sp_batch *batch, size_t begin, size_t end,
-                                bool keep, sp_arena *arena) {
+                                sp_pass *pass, sp_workspace *workspace) {
     if (c->encoder != NULL) SP_TRY(sp_transformer_prepare(c->encoder, &batch->rows[SP_ENCODER]));
     if (c->decoder != NULL) SP_TRY(sp_transformer_prepare(c->decoder, &batch->rows[SP_DECODER]));
-    arena->used = 0;
-    return sp_arena_reserve(arena, sp_chain_arena_bytes(&c->chain, begin, end, batch, keep),
-                            "activations");
+    if (pass != NULL) SP_TRY(sp_pass_reserve(pass, &c->chain, begin, end, batch));
+    return sp_workspace_reserve(workspace, &c->chain, begin, end, batch, pass != NULL);
 }
 
-sp_status sp_compressor_encode(sp_compressor *c, sp_batch *batch, float *memory, sp_arena *arena) {
+sp_status sp_compressor_encode(sp_compressor *c, sp_batch *batch, float *memory,
+                               sp_workspace *workspace) {
     batch->is_training = false;
-    SP_TRY(sp_compressor_reserve(c, batch, 0, c->encoder_end, false, arena));
-    const float *out = sp_chain_forward(&c->chain, 0, c->encoder_end, batch, NULL, false, arena);
+    SP_TRY(sp_compressor_reserve(c, batch, 0, c->encoder_end, NULL, workspace));
+    const float *out = sp_chain_run(&c->chain, 0, c->encoder_end, batch, NULL, workspace);
     memcpy(memory, out, batch->n_taken * c->converter.in.n_in * sizeof *memory);
     return SP_OK;
 }
 
 sp_status sp_compressor_convert(sp_compressor *c, float *slots, const float *memory, size_t n,
-                                sp_arena *arena) {
+                                sp_workspace *workspace) {
     const size_t begin = c->encoder_end, end = begin + 1;
     sp_batch batch = {.n_taken = n}; /* all that the converter asks of a batch */
-    SP_TRY(sp_compressor_reserve(c, &batch, begin, end, false, arena));
-    const float *out = sp_chain_forward(&c->chain, begin, end, &batch, memory, false, arena);
+    SP_TRY(sp_compressor_reserve(c, &batch, begin, end, NULL, workspace));
+    const float *out = sp_chain_run(&c->chain, begin, end, &batch, memory, workspace);
     memcpy(slots, out, n * c->converter.out.n_out * sizeof *slots);
     return SP_OK;
 }

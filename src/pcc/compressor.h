@@ -4,12 +4,15 @@
        encoder_end                converter: memory to slots [n_taken, d_dec]
        (encoder_end, n_blocks)    splice, decoder layers, loss
 
+   A side that is left out has no blocks, and the chain is as much shorter; a block that lives on
+   another rank leaves its place in the chain empty.
+
    Trained: the encoder by LoRA or in full, memory tokens, converter, and markers unless frozen.
    Made in steps: create() declares, then allocates, all parameters and gives them first values; a
    checkpoint may then overwrite them. */
 #pragma once
 
-#include "chain/chain.h"
+#include "chain/pass.h"
 #include "model/transformer.h"
 #include "pcc/converter.h"
 #include "pcc/layout.h"
@@ -24,14 +27,17 @@ typedef struct sp_compressor_options {
     size_t memory_tokens;
     bool markers_are_frozen;
     bool is_inference; /* no gradients are kept */
+    bool is_outline;   /* for costs only, over outlines of weights: no parameters are allocated */
+    /* [n_blocks] which blocks are here, borrowed during create(); NULL: all. */
+    const bool *has_block;
     uint64_t seed;
 } sp_compressor_options;
 
 typedef struct sp_compressor {
     sp_params params;
     sp_transformer *encoder, *decoder; /* NULL where left out */
-    sp_param *memory_tokens, *markers;
-    sp_converter converter;
+    sp_param *memory_tokens, *markers; /* NULL where not here */
+    sp_converter converter;            /* empty where not here */
     sp_chain chain;
     size_t encoder_end; /* index of the converter's block */
 } sp_compressor;
@@ -41,15 +47,24 @@ SP_NODISCARD sp_status sp_compressor_create(sp_compressor **compressor,
                                             const sp_compressor_options *options);
 void sp_compressor_destroy(sp_compressor *compressor); /* NULL is fine */
 
-/* Makes both models and the arena ready for a batch: call before each pass. `end` is the chain's
-   length or less. SP_FAILURE: no memory; SP_BAD_DATA: more positions than a model has learned. */
+/* Blocks of a compressor's chain: those of the encoder (embed, layers, take), the converter's, those
+   of the decoder (splice, layers, loss). */
+static inline size_t sp_compressor_n_blocks(size_t encoder_layers, size_t decoder_layers) {
+    return encoder_layers + 2 + 1 + decoder_layers + 2;
+}
+
+/* Makes both models ready for a batch, and the workspace for runs of blocks [begin, end) on it; for
+   training with `pass`, which is emptied and sized, else NULL. Call it before each pass.
+   SP_FAILURE: no memory; SP_BAD_DATA: more positions than a model has learned. */
 SP_NODISCARD sp_status sp_compressor_reserve(sp_compressor *compressor, sp_batch *batch,
-                                             size_t begin, size_t end, bool keep, sp_arena *arena);
+                                             size_t begin, size_t end, sp_pass *pass,
+                                             sp_workspace *workspace);
 
 /* Writes memory [n_taken, d_enc] of a batch whose encoder rows are filled. SP_FAILURE: no memory. */
 SP_NODISCARD sp_status sp_compressor_encode(sp_compressor *compressor, sp_batch *batch,
-                                            float *memory, sp_arena *arena);
+                                            float *memory, sp_workspace *workspace);
 
 /* Writes slots [n, d_dec] of memory [n, d_enc]. SP_FAILURE: no memory. */
 SP_NODISCARD sp_status sp_compressor_convert(sp_compressor *compressor, float *slots,
-                                             const float *memory, size_t n, sp_arena *arena);
+                                             const float *memory, size_t n,
+                                             sp_workspace *workspace);

@@ -44,6 +44,11 @@ sp_status sp_converter_bind(sp_converter *converter, uint64_t seed) {
     return bind_linear(&converter->out, seed);
 }
 
+sp_status sp_converter_outline(sp_converter *converter) {
+    SP_TRY(sp_adapted_linear_bind(&converter->in));
+    return sp_adapted_linear_bind(&converter->out);
+}
+
 void sp_converter_release(sp_converter *converter) {
     sp_adapted_linear_release(&converter->in);
     sp_adapted_linear_release(&converter->out);
@@ -65,7 +70,7 @@ static kept_rows lay_out(char *kept, const sp_converter *converter, size_t n) {
                        .activated = (float *)(void *)(inner + matrix_bytes(n, d_decoder))};
 }
 
-static size_t n_out_rows(const sp_block *block, const sp_batch *batch) {
+static size_t n_rows_of(const sp_block *block, const sp_batch *batch) {
     (void)block;
     return batch->n_taken;
 }
@@ -118,7 +123,8 @@ static void backward(const sp_block *block, sp_batch *batch, float *dx, float *d
 static void destroy(sp_block *block) { free(block); }
 
 static const sp_block_kind kind = {.name = "converter",
-                                   .n_out_rows = n_out_rows,
+                                   .n_in_rows = n_rows_of,
+                                   .n_out_rows = n_rows_of,
                                    .cost = cost,
                                    .forward = forward,
                                    .backward = backward,

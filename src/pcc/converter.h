@@ -21,6 +21,8 @@ SP_NODISCARD sp_status sp_converter_declare(sp_converter *converter, sp_params *
 /* After their allocation: first values as torch's Linear, uniform within 1 / sqrt(n_in) for weight
    and bias; norm 1. */
 SP_NODISCARD sp_status sp_converter_bind(sp_converter *converter, uint64_t seed);
+/* Instead of bind(), where parameters are not allocated: for costs. */
+SP_NODISCARD sp_status sp_converter_outline(sp_converter *converter);
 void sp_converter_release(sp_converter *converter);
 
 /* Makes the block of `converter` (borrowed) into *block, owned. */

@@ -57,7 +57,7 @@ typedef struct compression {
     round_of_groups round;
     sp_slots_writer *writer; /* rank 0's */
     sp_batch batch;
-    sp_arena arena;
+    sp_workspace workspace;
     float *memory;
     size_t memory_capacity; /* slots */
     sp_progress progress;
@@ -172,7 +172,7 @@ static sp_status encode_group(compression *c, size_t *n_slots) {
         c->memory_capacity = c->batch.n_taken;
     }
     *n_slots = c->batch.n_taken;
-    return sp_compressor_encode(c->trained.models.compressor, &c->batch, c->memory, &c->arena);
+    return sp_compressor_encode(c->trained.models.compressor, &c->batch, c->memory, &c->workspace);
 }
 
 /* ---- writing: rank 0, in order ---- */
@@ -288,7 +288,7 @@ sp_status sp_compress(sp_world *world, const sp_compress_job *job, sp_compress_s
     free(c.round.documents);
     free(c.round.ids);
     free(c.memory);
-    sp_arena_release(&c.arena);
+    sp_workspace_release(&c.workspace);
     sp_batch_free(&c.batch);
     sp_trained_close(&c.trained);
     c.summary.seconds = sp_clock_seconds() - begin_s;

@@ -31,7 +31,7 @@ sp_status sp_converted_slots_open(sp_converted_slots *slots, const char *path,
 }
 
 void sp_converted_slots_close(sp_converted_slots *slots) {
-    sp_arena_release(&slots->arena);
+    sp_workspace_release(&slots->workspace);
     sp_slots_close(slots->file);
     *slots = (sp_converted_slots){0};
 }
@@ -56,7 +56,7 @@ static sp_status convert(sp_converted_slots *slots, float *out, size_t begin, si
         status = sp_slots_read(slots->file, begin + i, n_rows, block);
         if (status == SP_OK)
             status = sp_compressor_convert(slots->compressor, out + i * d_out, block, n_rows,
-                                           &slots->arena);
+                                           &slots->workspace);
     }
     free(block);
     return status;

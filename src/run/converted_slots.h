@@ -7,7 +7,7 @@
 typedef struct sp_converted_slots {
     sp_slots *file;            /* owned */
     sp_compressor *compressor; /* borrowed */
-    sp_arena arena;
+    sp_workspace workspace;
 } sp_converted_slots; /* all zero: none */
 
 /* Opens the slot file `path` of the compressor `trained`, which stays open longer. SP_BAD_DATA:

@@ -40,7 +40,7 @@ typedef struct evaluation {
     json_t *tokenizer_json;
     sp_tokenizer *tokenizer;
     sp_batch batch, prompts;
-    sp_arena arena;
+    sp_workspace workspace;
     float *memory, *slots; /* of one group */
     size_t slots_capacity;
     int32_t *ids;
@@ -128,14 +128,14 @@ static sp_status reserve_slots(evaluation *e, size_t n) {
 static sp_status force_group(evaluation *e, const uint32_t *segments, size_t n) {
     sp_compressor *c = e->trained.models.compressor;
     SP_TRY(sp_samples_fill_segments(&e->samples, &e->batch, segments, n));
-    SP_TRY(sp_compressor_reserve(c, &e->batch, 0, c->chain.n_blocks, false, &e->arena));
-    (void)sp_chain_forward(&c->chain, 0, c->chain.n_blocks, &e->batch, NULL, false, &e->arena);
+    SP_TRY(sp_compressor_reserve(c, &e->batch, 0, c->chain.n_blocks, NULL, &e->workspace));
+    (void)sp_chain_run(&c->chain, 0, c->chain.n_blocks, &e->batch, NULL, &e->workspace);
     e->sums.nll += e->batch.loss_sum[SP_RECONSTRUCTION];
     e->sums.n_targets += e->batch.n_targets[SP_RECONSTRUCTION];
     e->sums.n_correct += e->batch.n_correct[SP_RECONSTRUCTION];
     SP_TRY(reserve_slots(e, e->batch.n_taken));
-    SP_TRY(sp_compressor_encode(c, &e->batch, e->memory, &e->arena));
-    return sp_compressor_convert(c, e->slots, e->memory, e->batch.n_taken, &e->arena);
+    SP_TRY(sp_compressor_encode(c, &e->batch, e->memory, &e->workspace));
+    return sp_compressor_convert(c, e->slots, e->memory, e->batch.n_taken, &e->workspace);
 }
 
 /* Only the first segment of a document in the stream that cut it does not go on from another. */
@@ -287,7 +287,7 @@ sp_status sp_evaluate_reconstruction(sp_world *world, json_t **result, const sp_
     free(e.slots);
     free(e.all);
     json_decref(e.shown);
-    sp_arena_release(&e.arena);
+    sp_workspace_release(&e.workspace);
     sp_batch_free(&e.batch);
     sp_batch_free(&e.prompts);
     sp_tokenizer_destroy(e.tokenizer);

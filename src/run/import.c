@@ -334,7 +334,7 @@ static sp_status save(importing *m) {
     SP_TRY(sp_make_folders(m->config->run.dir));
     SP_TRY(sp_run_lock_acquire(&m->lock, m->config->run.dir));
     SP_TRY(check_run(m->config));
-    sp_status status = sp_optimizer_create(&optimizer, params);
+    sp_status status = sp_optimizer_create(&optimizer, params, 0, 1);
     if (status == SP_OK) status = sp_train_state_save(m->config, params, &optimizer, 0, NULL);
     sp_optimizer_release(&optimizer);
     return status;

@@ -2,16 +2,18 @@
 
 #include "base/memory.h"
 #include "tensor/adamw.h"
-#include "tensor/vector.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-sp_status sp_optimizer_create(sp_optimizer *optimizer, const sp_params *params) {
+sp_status sp_optimizer_create(sp_optimizer *optimizer, const sp_params *params, size_t index,
+                              size_t n_shards) {
     void *m = NULL, *v = NULL;
-    SP_TRY(sp_alloc_array(&m, params->n_values, sizeof(float), "AdamW's first moments"));
+    SP_TRY(sp_shard_create(&optimizer->shard, params, index, n_shards));
+    const size_t n = optimizer->shard.n_values;
+    SP_TRY(sp_alloc_array(&m, n, sizeof(float), "AdamW's first moments"));
     optimizer->m = m;
-    SP_TRY(sp_alloc_array(&v, params->n_values, sizeof(float), "AdamW's second moments"));
+    SP_TRY(sp_alloc_array(&v, n, sizeof(float), "AdamW's second moments"));
     optimizer->v = v;
     return SP_OK;
 }
@@ -19,6 +21,7 @@ sp_status sp_optimizer_create(sp_optimizer *optimizer, const sp_params *params) 
 void sp_optimizer_release(sp_optimizer *optimizer) {
     free(optimizer->m);
     free(optimizer->v);
+    sp_shard_free(&optimizer->shard);
     *optimizer = (sp_optimizer){0};
 }
 
@@ -30,22 +33,18 @@ double sp_learning_rate(const sp_run_config *config, uint64_t step, uint64_t n_s
     return lr * 0.5 * (1 + cos(M_PI * (s - warmup) / (last - warmup)));
 }
 
-double sp_gradient_norm(const sp_params *params) {
-    return sqrt(sp_vector_sum_squares(params->grads, params->n_values));
-}
-
-void sp_optimizer_step(sp_optimizer *optimizer, sp_params *params, const sp_run_config *config,
-                       uint64_t step, double lr, double grad_norm) {
+void sp_optimizer_step(sp_optimizer *optimizer, const sp_params *params, const float *grads,
+                       const sp_run_config *config, uint64_t step, double lr, double grad_norm) {
     const double clip = config->train.grad_clip;
     /* as torch.nn.utils.clip_grad_norm_: the margin keeps a zero norm from dividing */
     const double scale = clip > 0 ? fmin(1, clip / (grad_norm + 1e-6)) : 1;
     sp_adamw adamw = {
         .lr = lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .grad_scale = (float)scale};
-    for (size_t i = 0; i < params->n_entries; i++) {
-        const sp_param *param = params->entries[i];
-        if (param->is_frozen) continue;
-        adamw.weight_decay = param->n_dims == 2 ? config->train.weight_decay : 0;
-        sp_adamw_step(&adamw, step, param->value, optimizer->m + param->offset,
-                      optimizer->v + param->offset, param->grad, param->n_values);
+    for (size_t i = 0; i < optimizer->shard.n_pieces; i++) {
+        const sp_shard_piece *piece = &optimizer->shard.pieces[i];
+        if (piece->param->is_frozen) continue;
+        adamw.weight_decay = piece->param->n_dims == 2 ? config->train.weight_decay : 0;
+        sp_adamw_step(&adamw, step, params->values + piece->offset, optimizer->m + piece->local,
+                      optimizer->v + piece->local, grads + piece->local, piece->n_values);
     }
 }

@@ -16,6 +16,7 @@
 #include "run/train_state.h"
 #include "tensor/cpu.h"
 #include "tensor/gemm.h"
+#include "tensor/vector.h"
 
 #include <math.h>
 #include <omp.h>
@@ -36,7 +37,8 @@ typedef struct training {
     sp_metrics metrics; /* rank 0's */
     sp_progress progress;
     sp_batch batch;
-    sp_arena arena;
+    sp_pass pass;
+    sp_workspace workspace;
     uint64_t step, n_steps;    /* updates made; train.steps */
     double seconds_checkpoint; /* since the last metrics line */
 } training;
@@ -103,7 +105,7 @@ static sp_status open_models(training *t) {
     t->samples.layout.eos = t->models.decoder_weights->config.eos_token_id;
     t->samples.layout.longrope_switch = sp_longrope_switch(&t->models.decoder_weights->config);
     const sp_params *params = &t->models.compressor->params;
-    SP_TRY(sp_optimizer_create(&t->optimizer, params));
+    SP_TRY(sp_optimizer_create(&t->optimizer, params, 0, 1));
     SP_TRY(load_init(t));
     if (t->checkpoint != NULL)
         SP_TRY(sp_train_state_load_moments(&t->optimizer, params, t->checkpoint));
@@ -154,10 +156,12 @@ static sp_status run_share(training *t, sp_step_metrics *m, uint64_t begin, uint
         const uint64_t left = end - first, size = t->config->train.micro_batch;
         const double before = sp_clock_seconds();
         SP_TRY(sp_samples_fill(&t->samples, &t->batch, first, first + (left < size ? left : size)));
-        SP_TRY(sp_compressor_reserve(c, &t->batch, 0, c->chain.n_blocks, true, &t->arena));
+        SP_TRY(sp_compressor_reserve(c, &t->batch, 0, c->chain.n_blocks, &t->pass, &t->workspace));
         m->seconds_data += sp_clock_seconds() - before;
-        (void)sp_chain_forward(&c->chain, 0, c->chain.n_blocks, &t->batch, NULL, true, &t->arena);
-        sp_chain_backward(&c->chain, &t->batch, &t->arena);
+        (void)sp_pass_forward(&t->pass, &c->chain, 0, c->chain.n_blocks, &t->batch, NULL,
+                              &t->workspace);
+        (void)sp_pass_backward(&t->pass, &c->chain, 0, c->chain.n_blocks, &t->batch, NULL,
+                               &t->workspace);
         for (int loss = 0; loss < SP_N_LOSSES; loss++) {
             m->loss_sum[loss] += t->batch.loss_sum[loss];
             m->n_targets[loss] += t->batch.n_targets[loss];
@@ -231,14 +235,14 @@ static sp_status train_step(training *t, bool *stops) {
     *stops = is_told || sp_stop_signal_seen();
     reduce(t, &m, stops);
 
-    m.grad_norm = sp_gradient_norm(params);
+    m.grad_norm = sqrt(sp_vector_sum_squares(params->grads, params->n_values));
     if (!isfinite(m.grad_norm)) /* the same gradient on every rank, so all leave */
         return sp_agree(t->world,
                         sp_fail(SP_NUMERIC,
                                 "step %ju: the gradient is not finite; lower train.lr or look at "
                                 "samples %ju to %ju",
                                 (uintmax_t)m.step, (uintmax_t)first, (uintmax_t)(first + batch)));
-    sp_optimizer_step(&t->optimizer, params, config, m.step, m.lr, m.grad_norm);
+    sp_optimizer_step(&t->optimizer, params, params->grads, config, m.step, m.lr, m.grad_norm);
     t->step = m.step;
     t->seconds_checkpoint = 0;
     m.seconds = sp_clock_seconds() - begin_s;
@@ -256,8 +260,8 @@ static sp_status validate_share(training *t, sp_validation_metrics *m) {
     for (size_t i = (size_t)sp_world_rank(t->world) * size; i < n; i += n_ranks * size) {
         SP_TRY(sp_samples_fill_segments(&t->samples, &t->batch, t->samples.held_out + i,
                                         n - i < size ? n - i : size));
-        SP_TRY(sp_compressor_reserve(c, &t->batch, 0, c->chain.n_blocks, false, &t->arena));
-        (void)sp_chain_forward(&c->chain, 0, c->chain.n_blocks, &t->batch, NULL, false, &t->arena);
+        SP_TRY(sp_compressor_reserve(c, &t->batch, 0, c->chain.n_blocks, NULL, &t->workspace));
+        (void)sp_chain_run(&c->chain, 0, c->chain.n_blocks, &t->batch, NULL, &t->workspace);
         for (int loss = 0; loss < SP_N_LOSSES; loss++) {
             m->loss_sum[loss] += t->batch.loss_sum[loss];
             m->n_targets[loss] += t->batch.n_targets[loss];
@@ -384,7 +388,8 @@ sp_status sp_pretrain(sp_world *world, json_t **result, const sp_run_config *con
     sp_checkpoint_close(t.checkpoint);
     sp_tokens_close(t.tokens);
     sp_batch_free(&t.batch);
-    sp_arena_release(&t.arena);
+    sp_workspace_release(&t.workspace);
+    sp_pass_release(&t.pass);
     sp_run_lock_release(&t.lock);
     return status;
 }

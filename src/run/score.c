@@ -1,5 +1,6 @@
 #include "run/score.h"
 
+#include "chain/pass.h"
 #include "io/model_source.h"
 #include "model/language_model.h"
 #include "text/affixes.h"
@@ -16,7 +17,7 @@ typedef struct scoring {
     sp_tokenizer *tokenizer;
     sp_encoding encoding;
     sp_batch batch;
-    sp_arena arena;
+    sp_workspace workspace;
     double *nll; /* [n - 1] */
 } scoring;
 
@@ -48,10 +49,8 @@ static sp_status run_model(scoring *s) {
     if (rows->n_rows < 2) return SP_OK;
     const sp_status status = sp_transformer_prepare(s->model.transformer, rows);
     if (status != SP_OK) return sp_fail(status, "'%s': %s", s->source.path, sp_message());
-    SP_TRY(sp_arena_reserve(&s->arena,
-                            sp_chain_arena_bytes(chain, 0, chain->n_blocks, &s->batch, false),
-                            "activations"));
-    (void)sp_chain_forward(chain, 0, chain->n_blocks, &s->batch, NULL, false, &s->arena);
+    SP_TRY(sp_workspace_reserve(&s->workspace, chain, 0, chain->n_blocks, &s->batch, false));
+    (void)sp_chain_run(chain, 0, chain->n_blocks, &s->batch, NULL, &s->workspace);
     return SP_OK;
 }
 
@@ -103,7 +102,7 @@ sp_status sp_score(json_t **result, const char *path, const char *text, size_t n
     scoring s = {0};
     const sp_status status = score(&s, result, path, text, n_bytes, bos, precision);
     free(s.nll);
-    sp_arena_release(&s.arena);
+    sp_workspace_release(&s.workspace);
     sp_batch_free(&s.batch);
     sp_encoding_free(&s.encoding);
     sp_tokenizer_destroy(s.tokenizer);

@@ -113,6 +113,14 @@ sp_status sp_linear_wrap(sp_linear **linear, const float *weight, const float *b
     return SP_OK;
 }
 
+sp_status sp_linear_outline(sp_linear **linear, size_t n_out, size_t n_in, sp_precision precision) {
+    void *block = NULL;
+    SP_TRY(sp_alloc(&block, sizeof(sp_linear), "a linear layer"));
+    *linear = block;
+    **linear = (sp_linear){.kernel = choose_kernel(precision), .n_out = n_out, .n_in = n_in};
+    return SP_OK;
+}
+
 void sp_linear_destroy(sp_linear *linear) {
     if (linear == NULL) return;
     sp_dnnl_matmul_destroy(linear->matmul);

@@ -38,6 +38,11 @@ SP_NODISCARD sp_status sp_linear_create(sp_linear **linear, const sp_tensor *wei
 SP_NODISCARD sp_status sp_linear_wrap(sp_linear **linear, const float *weight, const float *bias,
                                       size_t n_out, size_t n_in);
 
+/* Makes a layer that knows its shape and kernel but has no weights, for costs: nothing can be
+   multiplied by it. SP_FAILURE: no memory. */
+SP_NODISCARD sp_status sp_linear_outline(sp_linear **linear, size_t n_out, size_t n_in,
+                                         sp_precision precision);
+
 void sp_linear_destroy(sp_linear *linear); /* NULL is allowed */
 
 size_t sp_linear_n_in(const sp_linear *linear);

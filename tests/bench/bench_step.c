@@ -10,7 +10,9 @@
 #include "pcc/compressor.h"
 #include "run/optimizer.h"
 #include "tensor/gemm.h"
+#include "tensor/vector.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,23 +98,26 @@ int main(int argc, char **argv) {
     sp_compressor *c = NULL;
     sp_optimizer optimizer = {0};
     must(sp_compressor_create(&c, &options));
-    must(sp_optimizer_create(&optimizer, &c->params));
+    must(sp_optimizer_create(&optimizer, &c->params, 0, 1));
     const sp_run_config config = {.train = {.grad_clip = 0.5}};
     const sp_layout layout = {.segment_tokens = SEGMENT, .ratio = RATIO, .bos = 1, .eos = 2};
 
     sp_batch batch = {0};
-    sp_arena arena = {0};
+    sp_pass pass = {0};
+    sp_workspace workspace = {0};
+    const size_t n_blocks = c->chain.n_blocks;
     double seconds[MOST_STEPS], flop = 0;
     uint32_t state = 1;
     for (size_t step = 0; step <= n_steps && step < MOST_STEPS; step++) { /* the first warms up */
         const double begin_s = sp_clock_seconds();
         fill_batch(&batch, &layout, n_samples, &state);
-        must(sp_compressor_reserve(c, &batch, 0, c->chain.n_blocks, true, &arena));
+        must(sp_compressor_reserve(c, &batch, 0, n_blocks, &pass, &workspace));
         memset(c->params.grads, 0, c->params.n_values * sizeof *c->params.grads);
-        (void)sp_chain_forward(&c->chain, 0, c->chain.n_blocks, &batch, NULL, true, &arena);
-        sp_chain_backward(&c->chain, &batch, &arena);
-        sp_optimizer_step(&optimizer, &c->params, &config, step + 1, 1e-4,
-                          sp_gradient_norm(&c->params));
+        (void)sp_pass_forward(&pass, &c->chain, 0, n_blocks, &batch, NULL, &workspace);
+        (void)sp_pass_backward(&pass, &c->chain, 0, n_blocks, &batch, NULL, &workspace);
+        const double squares = sp_vector_sum_squares(c->params.grads, c->params.n_values);
+        sp_optimizer_step(&optimizer, &c->params, c->params.grads, &config, step + 1, 1e-4,
+                          sqrt(squares));
         flop = sp_chain_training_flop(&c->chain, &batch);
         if (step > 0) seconds[step - 1] = sp_clock_seconds() - begin_s;
     }
@@ -124,7 +129,8 @@ int main(int argc, char **argv) {
            "\"peak_rss_bytes\":%ld,\"flops_per_second\":%.4g,\"gemm_flops_per_second\":%.4g}\n",
            tokens / seconds[0], tokens / seconds[n_steps / 2], usage.ru_maxrss * 1024,
            flop / seconds[0], gemm_rate());
-    sp_arena_release(&arena);
+    sp_workspace_release(&workspace);
+    sp_pass_release(&pass);
     sp_batch_free(&batch);
     sp_optimizer_release(&optimizer);
     sp_compressor_destroy(c);

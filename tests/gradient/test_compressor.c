@@ -55,7 +55,8 @@ typedef struct subject {
     sp_compressor *compressor;
     sp_layout layout;
     sp_batch batch;
-    sp_arena arena;
+    sp_pass pass;
+    sp_workspace workspace;
     int32_t encoder_ids[N_SAMPLES][SEGMENT], decoder_ids[N_SAMPLES][SEGMENT];
 } subject;
 
@@ -125,7 +126,8 @@ static void set_up(subject *s, setting how) {
 }
 
 static void tear_down(subject *s) {
-    sp_arena_release(&s->arena);
+    sp_pass_release(&s->pass);
+    sp_workspace_release(&s->workspace);
     sp_batch_free(&s->batch);
     sp_compressor_destroy(s->compressor);
     tiny_model_release(&s->decoder);
@@ -137,8 +139,9 @@ static double loss_of(void *subject_) {
     sp_compressor *c = s->compressor;
     memset(s->batch.loss_sum, 0, sizeof s->batch.loss_sum);
     memset(s->batch.n_targets, 0, sizeof s->batch.n_targets);
-    must(sp_compressor_reserve(c, &s->batch, 0, c->chain.n_blocks, true, &s->arena));
-    (void)sp_chain_forward(&c->chain, 0, c->chain.n_blocks, &s->batch, NULL, true, &s->arena);
+    const size_t n = c->chain.n_blocks;
+    must(sp_compressor_reserve(c, &s->batch, 0, n, &s->pass, &s->workspace));
+    (void)sp_pass_forward(&s->pass, &c->chain, 0, n, &s->batch, NULL, &s->workspace);
     double sum = 0;
     for (int loss = 0; loss < SP_N_LOSSES; loss++)
         sum += (double)s->batch.loss_scale[loss] * s->batch.loss_sum[loss];
@@ -146,8 +149,9 @@ static double loss_of(void *subject_) {
 }
 
 static void add_gradients(subject *s) {
+    const sp_chain *chain = &s->compressor->chain;
     (void)loss_of(s);
-    sp_chain_backward(&s->compressor->chain, &s->batch, &s->arena);
+    (void)sp_pass_backward(&s->pass, chain, 0, chain->n_blocks, &s->batch, NULL, &s->workspace);
 }
 
 static void check(setting how) {
@@ -238,17 +242,17 @@ static void a_pass_fits_its_arena_and_keeping_changes_no_loss(void **state) {
         set_up(&s, (setting){.training = (sp_training)training, .dropout = 0.25});
         sp_compressor *c = s.compressor;
         fill_batch(&s, 0, N_SAMPLES);
-        sp_arena_release(&s.arena);
+        const size_t n = c->chain.n_blocks;
         const double kept = loss_of(&s);
-        sp_chain_backward(&c->chain, &s.batch, &s.arena);
+        (void)sp_pass_backward(&s.pass, &c->chain, 0, n, &s.batch, NULL, &s.workspace);
         const double sum = s.batch.loss_sum[SP_RECONSTRUCTION];
-        const size_t most = s.arena.capacity;
+        const size_t most = s.pass.arena.capacity + s.workspace.arena.capacity;
 
-        sp_arena_release(&s.arena); /* so that the next one is no larger than it must be */
-        must(sp_compressor_reserve(c, &s.batch, 0, c->chain.n_blocks, false, &s.arena));
-        assert_true(s.arena.capacity < most);
+        sp_workspace_release(&s.workspace); /* so that the next is no larger than it must be */
+        must(sp_compressor_reserve(c, &s.batch, 0, n, NULL, &s.workspace));
+        assert_true(s.workspace.arena.capacity < most);
         s.batch.loss_sum[SP_RECONSTRUCTION] = 0;
-        (void)sp_chain_forward(&c->chain, 0, c->chain.n_blocks, &s.batch, NULL, false, &s.arena);
+        (void)sp_chain_run(&c->chain, 0, n, &s.batch, NULL, &s.workspace);
         assert_true(s.batch.loss_sum[SP_RECONSTRUCTION] == sum);
         assert_true(kept > 0);
         tear_down(&s);
@@ -267,11 +271,11 @@ static void memory_and_slots_alone_are_those_of_the_chain(void **state) {
     float *memory = malloc(n * d_encoder * sizeof *memory);
     float *slots = malloc(n * d_decoder * sizeof *slots);
     float *expected = malloc(n * (d_encoder + d_decoder) * sizeof *expected);
-    memcpy(expected, c->chain.outputs[c->encoder_end - 1], n * d_encoder * sizeof *expected);
-    memcpy(expected + n * d_encoder, c->chain.outputs[c->encoder_end],
+    memcpy(expected, s.pass.inputs[c->encoder_end], n * d_encoder * sizeof *expected);
+    memcpy(expected + n * d_encoder, s.pass.inputs[c->encoder_end + 1],
            n * d_decoder * sizeof *expected);
-    must(sp_compressor_encode(c, &s.batch, memory, &s.arena));
-    must(sp_compressor_convert(c, slots, memory, n, &s.arena));
+    must(sp_compressor_encode(c, &s.batch, memory, &s.workspace));
+    must(sp_compressor_convert(c, slots, memory, n, &s.workspace));
     assert_memory_equal(memory, expected, n * d_encoder * sizeof *memory);
     assert_memory_equal(slots, expected + n * d_encoder, n * d_decoder * sizeof *slots);
     free(expected);

@@ -113,9 +113,12 @@ static void check(const tiny_shape *shape, sp_training training, double dropout)
     for (sp_role role = 0; role < SP_N_ROLES; role++) lora.targets[role] = true;
     sp_params params = {0};
     sp_transformer *transformer = NULL;
-    assert_int_equal(
-        sp_transformer_create(&transformer, &model.weights, training, &lora, &params, "", 5),
-        SP_OK);
+    assert_int_equal(sp_transformer_create(
+                         &transformer, &model.weights,
+                         &(sp_transformer_options){
+                             .training = training, .lora = &lora, .prefix = "", .first_module = 5},
+                         &params),
+                     SP_OK);
     assert_int_equal(sp_params_allocate(&params), SP_OK);
     assert_int_equal(sp_transformer_bind(transformer, 1, &model.tensors, "tiny"), SP_OK);
     fill_params(&params, 40);

@@ -4,6 +4,7 @@
 #include "tests/check.h"
 #include "tests/parity/fixture.h"
 
+#include "chain/pass.h"
 #include "io/model_source.h"
 #include "model/kv_cache.h"
 #include "model/language_model.h"
@@ -178,22 +179,13 @@ static void fill_batch(sp_batch *batch, const int32_t *ids, size_t n) {
     }
 }
 
-/* dL/d(what the first layer reads) [n, d_model], owned, after a forward pass with `keep`. */
-static float *input_gradient_of(sp_chain *chain, sp_batch *batch, size_t n_values,
-                                sp_arena *arena) {
-    float *dx = malloc(n_values * sizeof *dx), *dy = malloc(n_values * sizeof *dy);
-    for (size_t i = chain->n_blocks; i-- > 1;) {
-        const sp_block *block = chain->blocks[i];
-        const size_t used = arena->used;
-        block->kind->backward(block, batch, dx, i + 1 < chain->n_blocks ? dy : NULL,
-                              chain->outputs[i - 1], chain->kept[i], arena);
-        arena->used = used;
-        float *written = dx;
-        dx = dy;
-        dy = written;
-    }
-    free(dx);
-    return dy;
+/* dL/d(what the first layer reads) [n, d_model], owned, after a forward pass. */
+static float *input_gradient_of(const sp_pass *pass, const sp_chain *chain, sp_batch *batch,
+                                size_t n_values, sp_workspace *workspace) {
+    float *copy = malloc(n_values * sizeof *copy);
+    const float *dx = sp_pass_backward(pass, chain, 1, chain->n_blocks, batch, NULL, workspace);
+    memcpy(copy, dx, n_values * sizeof *copy);
+    return copy;
 }
 
 static void hidden_states_loss_and_input_gradient_equal_transformers(void **state) {
@@ -201,7 +193,8 @@ static void hidden_states_loss_and_input_gradient_equal_transformers(void **stat
         fixture expected;
         subject s;
         sp_batch batch;
-        sp_arena arena = {0};
+        sp_pass pass = {0};
+        sp_workspace workspace = {0};
         int32_t ids[256];
         open_expected(&expected, &s, tiny[i], SP_PRECISION_F32);
         const size_t n = read_ids(ids, json_object_get(expected.json, "ids"));
@@ -209,28 +202,29 @@ static void hidden_states_loss_and_input_gradient_equal_transformers(void **stat
         fill_batch(&batch, ids, n);
         sp_chain *chain = &s.model.chain;
         must(sp_transformer_prepare(s.model.transformer, &batch.rows[SP_DECODER]));
-        must(sp_arena_reserve(&arena, sp_chain_arena_bytes(chain, 0, chain->n_blocks, &batch, true),
-                              "test"));
-        (void)sp_chain_forward(chain, 0, chain->n_blocks, &batch, NULL, true, &arena);
+        must(sp_pass_reserve(&pass, chain, 0, chain->n_blocks, &batch));
+        must(sp_workspace_reserve(&workspace, chain, 0, chain->n_blocks, &batch, true));
+        (void)sp_pass_forward(&pass, chain, 0, chain->n_blocks, &batch, NULL, &workspace);
         size_t n_states = 0, n_slopes = 0;
         float *states = fixture_tensor(&expected, "hidden_states", &n_states);
         assert_int_equal(n_states, (s.weights.config.n_layers + 1) * n_values);
         for (size_t l = 0; l < s.weights.config.n_layers; l++) {
             char what[64];
             snprintf(what, sizeof what, "hidden state %zu", l);
-            check(tiny[i], what, chain->outputs[l], states + l * n_values, n_values, TOLERANCE);
+            check(tiny[i], what, pass.inputs[l + 1], states + l * n_values, n_values, TOLERANCE);
         }
         assert_close(batch.loss_sum[SP_RECONSTRUCTION] / (double)(n - 1),
                      fixture_number(expected.json, "loss"), TOLERANCE);
 
         float *slopes = fixture_tensor(&expected, "input_gradient", &n_slopes);
         assert_int_equal(n_slopes, n_values);
-        float *got = input_gradient_of(chain, &batch, n_values, &arena);
+        float *got = input_gradient_of(&pass, chain, &batch, n_values, &workspace);
         check(tiny[i], "input gradient", got, slopes, n_values, GRADIENT_TOLERANCE);
         free(got);
         free(slopes);
         free(states);
-        sp_arena_release(&arena);
+        sp_workspace_release(&workspace);
+        sp_pass_release(&pass);
         sp_batch_free(&batch);
         close_subject(&s);
         fixture_close(&expected);

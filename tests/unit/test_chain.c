@@ -3,7 +3,7 @@
 #include "tests/check.h"
 #include "tests/values.h"
 
-#include "chain/chain.h"
+#include "chain/pass.h"
 
 #include <stdlib.h>
 
@@ -22,7 +22,7 @@ static size_t most_used, n_destroyed;
 static const sp_block *visited[MOST_VISITS];
 static size_t n_visited;
 
-static size_t n_out_rows(const sp_block *block, const sp_batch *batch) {
+static size_t n_rows_of(const sp_block *block, const sp_batch *batch) {
     return ((const toy *)block)->n_rows;
 }
 
@@ -73,11 +73,13 @@ static void destroy(sp_block *block) {
 }
 
 static const sp_block_kind kind = {.name = "toy",
-                                   .n_out_rows = n_out_rows,
+                                   .n_in_rows = n_rows_of,
+                                   .n_out_rows = n_rows_of,
                                    .cost = cost,
                                    .forward = forward,
                                    .backward = backward,
-                                   .destroy = destroy};
+                                   .destroy = destroy,
+                                   .can_recompute = true};
 
 enum { N_ROWS = 3, N_BLOCKS = 6 };
 
@@ -89,7 +91,8 @@ static const struct {
 
 static sp_chain chain;
 static sp_batch batch;
-static sp_arena arena;
+static sp_pass pass;
+static sp_workspace workspace;
 
 static void must(sp_status status) {
     if (status != SP_OK) fail_msg("%s", sp_message());
@@ -115,16 +118,32 @@ static int create_chain(void **state) {
 
 static int destroy_chain(void **state) {
     sp_chain_destroy(&chain);
-    sp_arena_release(&arena);
+    sp_pass_release(&pass);
+    sp_workspace_release(&workspace);
     return 0;
 }
 
-static size_t reserve(bool keep) {
-    const size_t n_bytes = sp_chain_arena_bytes(&chain, 0, N_BLOCKS, &batch, keep);
-    sp_arena_release(&arena);
-    must(sp_arena_reserve(&arena, n_bytes, "a test"));
-    memset(arena.base, 0xFF, n_bytes);
-    return n_bytes;
+/* As large as they say, and spoiled; returns the workspace's bytes. */
+static size_t reserve(bool is_training) {
+    sp_pass_release(&pass);
+    sp_workspace_release(&workspace);
+    must(sp_workspace_reserve(&workspace, &chain, 0, N_BLOCKS, &batch, is_training));
+    memset(workspace.arena.base, 0xFF, workspace.arena.capacity);
+    most_used = 0;
+    if (!is_training) return workspace.arena.capacity;
+    must(sp_pass_reserve(&pass, &chain, 0, N_BLOCKS, &batch));
+    memset(pass.arena.base, 0xFF, pass.arena.capacity);
+    return workspace.arena.capacity;
+}
+
+static float *run(void) { return sp_chain_run(&chain, 0, N_BLOCKS, &batch, NULL, &workspace); }
+
+static float *forward_all(void) {
+    return sp_pass_forward(&pass, &chain, 0, N_BLOCKS, &batch, NULL, &workspace);
+}
+
+static void backward_all(void) {
+    assert_null(sp_pass_backward(&pass, &chain, 0, N_BLOCKS, &batch, NULL, &workspace));
 }
 
 /* The chain's definition over one column of a row, in f64. */
@@ -140,7 +159,7 @@ static double expected_output(size_t i) {
 
 static void blocks_run_one_after_the_other(void **state) {
     reserve(false);
-    const float *y = sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, false, &arena);
+    const float *y = run();
     for (size_t r = 0; r < N_ROWS; r++)
         for (size_t i = 0; i < 5; i++) assert_close(y[r * 5 + i], expected_output(i), 1e-6);
     assert_int_equal(n_visited, N_BLOCKS);
@@ -150,86 +169,150 @@ static void blocks_run_one_after_the_other(void **state) {
 static void keeping_changes_no_output(void **state) {
     float without[N_ROWS * 5];
     reserve(false);
-    memcpy(without, sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, false, &arena),
-           sizeof without);
+    memcpy(without, run(), sizeof without);
     reserve(true);
-    assert_memory_equal(sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, true, &arena), without,
-                        sizeof without);
+    assert_memory_equal(forward_all(), without, sizeof without);
 }
 
-/* A cut anywhere: the parts hand on what the whole computes. */
+/* A cut anywhere: the parts, each with a workspace of its own, hand on what the whole computes, rows
+   forward and gradients back. */
 static void ranges_of_blocks_make_the_whole(void **state) {
-    float whole[N_ROWS * 5];
-    reserve(false);
-    memcpy(whole, sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, false, &arena), sizeof whole);
-    for (int keep = 0; keep < 2; keep++)
-        for (size_t cut = 1; cut < N_BLOCKS; cut++) {
-            sp_arena first = {0}, second = {0};
-            must(sp_arena_reserve(&first, sp_chain_arena_bytes(&chain, 0, cut, &batch, keep),
-                                  "a test"));
-            must(sp_arena_reserve(
-                &second, sp_chain_arena_bytes(&chain, cut, N_BLOCKS, &batch, keep), "a test"));
-            const float *x = sp_chain_forward(&chain, 0, cut, &batch, NULL, keep, &first);
-            assert_memory_equal(sp_chain_forward(&chain, cut, N_BLOCKS, &batch, x, keep, &second),
-                                whole, sizeof whole);
-            sp_arena_release(&second);
-            sp_arena_release(&first);
-        }
-}
-
-static void backward_passes_meet_what_was_kept(void **state) {
-    float y[N_ROWS * 5];
+    float whole[N_ROWS * 5], grads[N_BLOCKS];
     reserve(true);
-    memcpy(y, sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, true, &arena), sizeof y);
-    n_visited = 0;
-    sp_chain_backward(&chain, &batch, &arena);
-    for (size_t i = 0; i < N_BLOCKS; i++)
-        assert_ptr_equal(visited[i], chain.blocks[N_BLOCKS - 1 - i]);
-    for (size_t b = 0; b < N_BLOCKS; b++) { /* every factor by central differences */
-        toy *t = (toy *)chain.blocks[b];
-        const float step = 0x1p-4F, factor = t->factor, grad = t->grad;
-        double sums[2] = {0};
-        for (int side = 0; side < 2; side++) {
-            t->factor = factor + (side == 0 ? -step : step);
-            reserve(false);
-            const float *moved = sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, false, &arena);
-            for (size_t i = 0; i < N_ROWS * 5; i++) sums[side] += (double)moved[i];
-        }
-        t->factor = factor;
-        /* linear in each factor: only rounding is left, over the step */
-        assert_close((double)grad / ((sums[1] - sums[0]) / (double)(2 * step)), 1, 1e-5);
+    memcpy(whole, forward_all(), sizeof whole);
+    backward_all();
+    for (size_t b = 0; b < N_BLOCKS; b++) grads[b] = ((toy *)chain.blocks[b])->grad;
+    for (size_t cut = 1; cut < N_BLOCKS; cut++) {
+        sp_workspace first = {0}, second = {0};
+        sp_pass passes[2];
+        memset(passes, 0, sizeof passes);
+        for (size_t b = 0; b < N_BLOCKS; b++) ((toy *)chain.blocks[b])->grad = 0;
+        must(sp_workspace_reserve(&first, &chain, 0, cut, &batch, false));
+        must(sp_workspace_reserve(&second, &chain, cut, N_BLOCKS, &batch, false));
+        const float *y = sp_chain_run(&chain, 0, cut, &batch, NULL, &first);
+        assert_memory_equal(sp_chain_run(&chain, cut, N_BLOCKS, &batch, y, &second), whole,
+                            sizeof whole);
+        must(sp_workspace_reserve(&first, &chain, 0, cut, &batch, true));
+        must(sp_workspace_reserve(&second, &chain, cut, N_BLOCKS, &batch, true));
+        must(sp_pass_reserve(&passes[0], &chain, 0, cut, &batch));
+        must(sp_pass_reserve(&passes[1], &chain, cut, N_BLOCKS, &batch));
+        y = sp_pass_forward(&passes[0], &chain, 0, cut, &batch, NULL, &first);
+        const size_t n_cut = N_ROWS * shapes[cut].n_in;
+        float *x = sp_pass_input(&passes[1], &chain, cut, &batch);
+        memcpy(x, y, n_cut * sizeof *x);
+        assert_memory_equal(sp_pass_forward(&passes[1], &chain, cut, N_BLOCKS, &batch, x, &second),
+                            whole, sizeof whole);
+        float *dx = sp_pass_backward(&passes[1], &chain, cut, N_BLOCKS, &batch, NULL, &second);
+        assert_null(sp_pass_backward(&passes[0], &chain, 0, cut, &batch, dx, &first));
+        for (size_t b = 0; b < N_BLOCKS; b++)
+            assert_true(((toy *)chain.blocks[b])->grad == grads[b]);
+        for (int i = 0; i < 2; i++) sp_pass_release(&passes[i]);
+        sp_workspace_release(&second);
+        sp_workspace_release(&first);
     }
 }
 
-/* push() asserts that no pass takes more; here, that none asks for what it cannot use. */
-static void the_arena_is_as_large_as_a_pass_needs(void **state) {
-    size_t n_bytes = reserve(true);
-    (void)sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, true, &arena);
-    sp_chain_backward(&chain, &batch, &arena);
-    assert_int_equal(most_used, n_bytes);
+/* Block by block, as a step runs that reduces gradients meanwhile. */
+static void single_blocks_make_the_whole(void **state) {
+    float whole[N_ROWS * 5], grads[N_BLOCKS];
+    reserve(true);
+    memcpy(whole, forward_all(), sizeof whole);
+    backward_all();
+    for (size_t b = 0; b < N_BLOCKS; b++) grads[b] = ((toy *)chain.blocks[b])->grad;
+    reserve(true);
+    float *x = NULL, *dy = NULL;
+    for (size_t b = 0; b < N_BLOCKS; b++) {
+        ((toy *)chain.blocks[b])->grad = 0;
+        x = sp_pass_forward(&pass, &chain, b, b + 1, &batch, x, &workspace);
+    }
+    assert_memory_equal(x, whole, sizeof whole);
+    for (size_t b = N_BLOCKS; b-- > 0;)
+        dy = sp_pass_backward(&pass, &chain, b, b + 1, &batch, dy, &workspace);
+    for (size_t b = 0; b < N_BLOCKS; b++) assert_true(((toy *)chain.blocks[b])->grad == grads[b]);
+}
 
-    most_used = 0;
+static void backward_passes_meet_what_was_kept(void **state) {
+    for (int recomputes = 0; recomputes < 2; recomputes++) {
+        for (size_t b = 0; b < N_BLOCKS; b++) chain.recomputes[b] = recomputes && b % 3 != 1;
+        reserve(true);
+        (void)forward_all();
+        n_visited = 0;
+        backward_all();
+        const sp_block *backward_order[N_BLOCKS];
+        size_t n = 0;
+        for (size_t i = 0; i < n_visited; i++) /* a recomputed block is visited twice */
+            if (n == 0 || visited[i] != backward_order[n - 1]) backward_order[n++] = visited[i];
+        assert_int_equal(n, N_BLOCKS);
+        for (size_t i = 0; i < N_BLOCKS; i++)
+            assert_ptr_equal(backward_order[i], chain.blocks[N_BLOCKS - 1 - i]);
+        for (size_t b = 0; b < N_BLOCKS; b++) { /* every factor by central differences */
+            toy *t = (toy *)chain.blocks[b];
+            const float step = 0x1p-4F, factor = t->factor, grad = t->grad;
+            double sums[2] = {0};
+            for (int side = 0; side < 2; side++) {
+                t->factor = factor + (side == 0 ? -step : step);
+                reserve(false);
+                const float *moved = run();
+                for (size_t i = 0; i < N_ROWS * 5; i++) sums[side] += (double)moved[i];
+            }
+            t->factor = factor;
+            t->grad = 0;
+            /* linear in each factor: only rounding is left, over the step */
+            assert_close((double)grad / ((sums[1] - sums[0]) / (double)(2 * step)), 1, 1e-5);
+        }
+    }
+}
+
+/* push() asserts that no run takes more; here, that none asks for what it cannot use. */
+static void the_workspace_is_as_large_as_a_run_needs(void **state) {
+    size_t n_bytes = reserve(true);
+    (void)forward_all();
+    backward_all();
+    assert_int_equal(most_used, n_bytes);
+    assert_int_equal(pass.arena.used, pass.arena.capacity);
+
     for (size_t i = 0; i < N_BLOCKS; i++) { /* alike, so that the most of each falls on one block */
         toy *t = (toy *)chain.blocks[i];
         t->cost.bytes_kept = 130;
         t->cost.bytes_scratch = 70;
     }
     n_bytes = reserve(false);
-    (void)sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, false, &arena);
+    (void)run();
     assert_int_equal(most_used, n_bytes);
 }
 
+static void recomputing_trades_what_is_kept_for_scratch(void **state) {
+    const size_t kept = sp_pass_bytes(&chain, 0, N_BLOCKS, &batch);
+    const size_t scratch = sp_workspace_bytes(&chain, 0, N_BLOCKS, &batch, true);
+    for (size_t b = 0; b < N_BLOCKS; b++) chain.recomputes[b] = true;
+    size_t dropped = 0;
+    for (size_t b = 0; b < N_BLOCKS; b++) dropped += sp_arena_bytes(shapes[b].bytes_kept);
+    assert_int_equal(sp_pass_bytes(&chain, 0, N_BLOCKS, &batch), kept - dropped);
+    assert_true(sp_workspace_bytes(&chain, 0, N_BLOCKS, &batch, true) > scratch);
+}
+
 static void inference_needs_less_than_training(void **state) {
-    assert_true(sp_chain_arena_bytes(&chain, 0, N_BLOCKS, &batch, false) <
-                sp_chain_arena_bytes(&chain, 0, N_BLOCKS, &batch, true));
-    assert_int_equal(sp_chain_arena_bytes(&chain, 2, 2, &batch, true), 0);
+    assert_true(sp_workspace_bytes(&chain, 0, N_BLOCKS, &batch, false) <
+                sp_workspace_bytes(&chain, 0, N_BLOCKS, &batch, true) +
+                    sp_pass_bytes(&chain, 0, N_BLOCKS, &batch));
+    assert_int_equal(sp_workspace_bytes(&chain, 2, 2, &batch, true), 0);
+    assert_int_equal(sp_pass_bytes(&chain, 2, 2, &batch), 0);
+}
+
+static void blocks_that_live_elsewhere_leave_their_place(void **state) {
+    sp_block *away = chain.blocks[2];
+    chain.blocks[2] = NULL;
+    assert_true(sp_chain_training_flop(&chain, &batch) == 1 + 2 + 4 + 5 + 6 + 130);
+    sp_chain_destroy(&chain);
+    assert_int_equal(n_destroyed, N_BLOCKS - 1);
+    destroy(away);
 }
 
 static void a_batch_without_rows_passes(void **state) {
     for (size_t i = 0; i < N_BLOCKS; i++) ((toy *)chain.blocks[i])->n_rows = 0;
     reserve(true);
-    (void)sp_chain_forward(&chain, 0, N_BLOCKS, &batch, NULL, true, &arena);
-    sp_chain_backward(&chain, &batch, &arena);
+    (void)forward_all();
+    backward_all();
     assert_int_equal(n_visited, 2 * N_BLOCKS);
 }
 
@@ -262,8 +345,11 @@ int main(void) {
         TEST(blocks_run_one_after_the_other),
         TEST(keeping_changes_no_output),
         TEST(ranges_of_blocks_make_the_whole),
+        TEST(single_blocks_make_the_whole),
         TEST(backward_passes_meet_what_was_kept),
-        TEST(the_arena_is_as_large_as_a_pass_needs),
+        TEST(recomputing_trades_what_is_kept_for_scratch),
+        TEST(blocks_that_live_elsewhere_leave_their_place),
+        TEST(the_workspace_is_as_large_as_a_run_needs),
         TEST(inference_needs_less_than_training),
         TEST(a_batch_without_rows_passes),
         TEST(flop_are_those_of_all_blocks),
