@@ -210,7 +210,8 @@ static void check_losses_and_gradients(subject *s) {
                  fixture_number(s->pcc.json, "loss_reconstruction"), LOSS_TOLERANCE);
     assert_close(mean_loss(s, SP_COMPLETION), fixture_number(s->pcc.json, "loss_completion"),
                  LOSS_TOLERANCE);
-    assert_close(gradient_norm(params), fixture_number(s->pcc.json, "grad_norm"), GRADIENT_TOLERANCE);
+    assert_close(gradient_norm(params), fixture_number(s->pcc.json, "grad_norm"),
+                 GRADIENT_TOLERANCE);
     const double floor = 1e-6 * gradient_norm(params);
     for (size_t i = 0; i < params->n_entries; i++) {
         char name[256];
