@@ -34,15 +34,25 @@ static sp_status open_weights(sp_model_source *source, sp_weights *weights, cons
     return sp_weights_load(weights, &source->tensors, source->config, precision, part, path);
 }
 
-/* Encoder and decoder share their weights where the file, the precision and the use allow it. */
+sp_status sp_models_precisions(const sp_run_config *config, sp_precision *of_encoder,
+                               sp_precision *of_decoder) {
+    SP_TRY(resolve_precision(of_encoder, config->train.precision, "train.precision"));
+    return resolve_precision(of_decoder, config->decoder.precision, "decoder.precision");
+}
+
+bool sp_models_share_weights(const sp_run_config *config) {
+    sp_precision of_encoder = SP_PRECISION_F32, of_decoder = SP_PRECISION_F32;
+    return config->encoder.train != SP_ENCODER_FULL &&
+           sp_models_precisions(config, &of_encoder, &of_decoder) == SP_OK &&
+           of_encoder == of_decoder && is_same_file(config->encoder.model, config->decoder.model);
+}
+
 static sp_status open_both(sp_models *models, const sp_run_config *config, sp_sides sides) {
     if (sides == SP_SIDES_NEITHER) return SP_OK;
     sp_precision of_encoder = SP_PRECISION_F32, of_decoder = SP_PRECISION_F32;
-    SP_TRY(resolve_precision(&of_encoder, config->train.precision, "train.precision"));
-    SP_TRY(resolve_precision(&of_decoder, config->decoder.precision, "decoder.precision"));
+    SP_TRY(sp_models_precisions(config, &of_encoder, &of_decoder));
     const bool is_full = config->encoder.train == SP_ENCODER_FULL;
-    const bool is_shared = sides == SP_SIDES_BOTH && !is_full && of_encoder == of_decoder &&
-                           is_same_file(config->encoder.model, config->decoder.model);
+    const bool is_shared = sides == SP_SIDES_BOTH && sp_models_share_weights(config);
     if (sides != SP_SIDES_DECODER) {
         const sp_weights_part part = is_full     ? SP_WEIGHTS_FRAME
                                      : is_shared ? SP_WEIGHTS_ALL
@@ -86,24 +96,28 @@ static sp_status read_widths(sp_compressor_options *options, const sp_checkpoint
     return SP_OK;
 }
 
-static sp_status make_compressor(sp_models *models, const sp_run_config *config,
-                                 const sp_checkpoint *checkpoint, bool for_training) {
+sp_status sp_models_options(sp_compressor_options *options, const sp_run_config *config) {
     static const sp_training trainings[] = {[SP_ENCODER_FULL] = SP_TRAIN_FULL,
                                             [SP_ENCODER_LORA] = SP_TRAIN_LORA,
                                             [SP_ENCODER_NONE] = SP_TRAIN_NONE};
+    options->training = trainings[config->encoder.train];
+    options->memory_tokens = config->encoder.memory_tokens;
+    options->markers_are_frozen =
+        config->decoder.markers == SP_MARKERS_FROZEN ||
+        (config->decoder.markers == SP_MARKERS_AUTO && config->train.init != NULL);
+    options->seed = config->run.seed;
+    return read_lora(&options->lora, config);
+}
+
+static sp_status make_compressor(sp_models *models, const sp_run_config *config,
+                                 const sp_checkpoint *checkpoint, bool for_training) {
     sp_compressor_options options = {
         .encoder = models->encoder_weights,
         .decoder = models->decoder_weights,
         .encoder_tensors = &models->encoder_source.tensors,
-        .training = trainings[config->encoder.train],
-        .memory_tokens = config->encoder.memory_tokens,
-        .markers_are_frozen =
-            config->decoder.markers == SP_MARKERS_FROZEN ||
-            (config->decoder.markers == SP_MARKERS_AUTO && config->train.init != NULL),
         .is_inference = !for_training,
-        .seed = config->run.seed,
     };
-    SP_TRY(read_lora(&options.lora, config));
+    SP_TRY(sp_models_options(&options, config));
     SP_TRY(read_widths(&options, checkpoint));
     SP_TRY(sp_compressor_create(&models->compressor, &options));
     return checkpoint != NULL ? sp_models_load(models, checkpoint) : SP_OK;

@@ -32,6 +32,15 @@ SP_NODISCARD sp_status sp_models_open(sp_models *models, const sp_run_config *co
                                       sp_sides sides, const sp_checkpoint *checkpoint,
                                       bool for_training);
 
+/* What a configuration comes to, apart from its models: precisions of their frozen weights (SP_USAGE:
+   one that this version does not have), whether one copy of these serves both sides, and the
+   compressor's options. */
+SP_NODISCARD sp_status sp_models_precisions(const sp_run_config *config, sp_precision *of_encoder,
+                                            sp_precision *of_decoder);
+bool sp_models_share_weights(const sp_run_config *config);
+SP_NODISCARD sp_status sp_models_options(sp_compressor_options *options,
+                                         const sp_run_config *config);
+
 /* Reads every parameter of the compressor from a checkpoint. SP_BAD_DATA: one is missing or has
    another shape. */
 SP_NODISCARD sp_status sp_models_load(sp_models *models, const sp_checkpoint *checkpoint);

@@ -1,0 +1,78 @@
+#include "run/outline.h"
+
+#include "base/memory.h"
+#include "io/model_source.h"
+#include "run/models.h"
+
+#include <stdlib.h>
+
+static sp_status outline_model(sp_weights *weights, const char *path, sp_precision precision) {
+    json_t *json = NULL;
+    sp_model_config config;
+    SP_TRY(sp_model_config_json_load(&json, path));
+    if (json == NULL) return sp_fail(SP_BAD_DATA, "'%s': no config.json there", path);
+    sp_status status = sp_model_config_read(&config, json, path);
+    json_decref(json);
+    if (status == SP_OK) status = sp_weights_outline(weights, &config, precision);
+    return status;
+}
+
+static sp_status create(sp_outline *outline, const sp_run_config *config) {
+    sp_precision of_encoder = SP_PRECISION_F32, of_decoder = SP_PRECISION_F32;
+    sp_compressor_options options = {.is_outline = true};
+    SP_TRY(sp_models_precisions(config, &of_encoder, &of_decoder));
+    SP_TRY(outline_model(&outline->encoder, config->encoder.model, of_encoder));
+    SP_TRY(outline_model(&outline->decoder, config->decoder.model, of_decoder));
+    outline->shares_weights = sp_models_share_weights(config);
+    SP_TRY(sp_models_options(&options, config));
+    options.encoder = &outline->encoder;
+    options.decoder = &outline->decoder;
+    options.d_encoder = outline->encoder.config.d_model;
+    options.d_decoder = outline->decoder.config.d_model;
+    return sp_compressor_create(&outline->compressor, &options);
+}
+
+sp_status sp_outline_create(sp_outline *outline, const sp_run_config *config) {
+    const sp_status status = create(outline, config);
+    if (status != SP_OK) sp_outline_release(outline);
+    return status;
+}
+
+void sp_outline_release(sp_outline *outline) {
+    sp_compressor_destroy(outline->compressor);
+    sp_weights_free(&outline->decoder);
+    sp_weights_free(&outline->encoder);
+    *outline = (sp_outline){0};
+}
+
+sp_status sp_outline_fill(sp_outline *outline, sp_batch *batch, const sp_run_config *config,
+                          size_t n_segments) {
+    const sp_model_config *decoder = &outline->decoder.config;
+    const size_t n = config->segment.tokens;
+    const sp_layout layout = {.segment_tokens = n,
+                              .ratio = config->segment.ratio,
+                              .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
+                              .bos = decoder->bos_token_id,
+                              .eos = decoder->eos_token_id,
+                              .longrope_switch = sp_longrope_switch(decoder)};
+    void *ids = NULL;
+    SP_TRY(sp_alloc_array(&ids, n, sizeof(int32_t), "a segment"));
+    const bool reconstructs = config->objective.reconstruction > 0;
+    const bool completes = config->objective.completion > 0;
+    const bool draws_one = config->objective.draw == SP_DRAW_ONE && reconstructs;
+    sp_batch_clear(batch);
+    batch->is_training = true;
+    sp_status status = SP_OK;
+    for (size_t i = 0; status == SP_OK && i < n_segments; i++)
+        status = sp_layout_add_sample(&layout, batch,
+                                      &(sp_sample){.encoder_ids = ids,
+                                                   .n_encoder_ids = n,
+                                                   .decoder_ids = ids,
+                                                   .n_decoder_ids = n,
+                                                   .next_ids = ids,
+                                                   .n_next_ids = n,
+                                                   .reconstructs = reconstructs,
+                                                   .completes = completes && !draws_one});
+    free(ids);
+    return status;
+}
