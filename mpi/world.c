@@ -45,9 +45,22 @@ static int count_nodes(MPI_Comm comm) {
     return n_nodes;
 }
 
+/* Every rank's host name, cut where it is longer. */
+static sp_status gather_hosts(sp_world *world) {
+    char mine[MPI_MAX_PROCESSOR_NAME] = "";
+    int length = 0;
+    MPI_Get_processor_name(mine, &length);
+    mine[SP_HOST_SIZE - 1] = '\0';
+    void *hosts = NULL;
+    SP_TRY(sp_alloc_array(&hosts, (size_t)world->n_ranks, SP_HOST_SIZE, "the hosts' names"));
+    world->hosts = hosts;
+    MPI_Allgather(mine, SP_HOST_SIZE, MPI_CHAR, world->hosts, SP_HOST_SIZE, MPI_CHAR, world->comm);
+    return SP_OK;
+}
+
 sp_status sp_world_begin(sp_world **world) {
     int provided = 0;
-    MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
+    MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &provided);
     void *block = NULL;
     SP_TRY(sp_alloc(&block, sizeof **world, "the ranks"));
     sp_world *made = block;
@@ -55,6 +68,7 @@ sp_status sp_world_begin(sp_world **world) {
     MPI_Comm_rank(made->comm, &made->rank);
     MPI_Comm_size(made->comm, &made->n_ranks);
     made->n_nodes = count_nodes(made->comm);
+    made->has_threads = provided >= MPI_THREAD_MULTIPLE;
     *world = made;
     if (provided < MPI_THREAD_FUNNELED)
         return sp_fail(SP_FAILURE, "MPI was built without thread support");
@@ -63,7 +77,7 @@ sp_status sp_world_begin(sp_world **world) {
                        "the launcher started %d tasks, but MPI sees one: start with the mpirun of "
                        "this MPI, or srun --mpi=pmix",
                        launched_tasks());
-    return SP_OK;
+    return gather_hosts(made);
 }
 
 sp_status sp_world_end(sp_world *world, sp_status status) {
@@ -74,6 +88,7 @@ sp_status sp_world_end(sp_world *world, sp_status status) {
         MPI_Abort(world->comm, (int)status);
     }
     MPI_Comm_free(&world->comm);
+    free(world->hosts);
     free(world);
     MPI_Finalize();
     return status;
@@ -82,6 +97,8 @@ sp_status sp_world_end(sp_world *world, sp_status status) {
 int sp_world_rank(const sp_world *world) { return world->rank; }
 int sp_world_size(const sp_world *world) { return world->n_ranks; }
 int sp_world_node_count(const sp_world *world) { return world->n_nodes; }
+bool sp_world_has_threads(const sp_world *world) { return world->has_threads; }
+const char *sp_world_host(const sp_world *world, int rank) { return world->hosts[rank]; }
 
 void sp_world_barrier(sp_world *world) {
     MPI_Request request;

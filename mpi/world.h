@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,13 @@ sp_status sp_world_end(sp_world *world, sp_status status);
 int sp_world_rank(const sp_world *world);
 int sp_world_size(const sp_world *world);
 int sp_world_node_count(const sp_world *world); /* machines that the ranks run on */
+
+/* May several threads call MPI at once? Else only the one that began may. */
+bool sp_world_has_threads(const sp_world *world);
+
+/* Name of the host that a rank runs on, cut to SP_HOST_SIZE. Borrowed from the world. */
+enum { SP_HOST_SIZE = 64 };
+const char *sp_world_host(const sp_world *world, int rank);
 
 /* Collective: returns when all ranks have come. Sleeps between tests: burns no core. */
 void sp_world_barrier(sp_world *world);

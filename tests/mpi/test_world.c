@@ -2,8 +2,10 @@
 
 #include "mpi/world.h"
 
+#include <mpi.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 /* ranks: 1 2 3 5 */
 static sp_world *world;
@@ -14,6 +16,22 @@ static size_t n_ranks(void) { return (size_t)sp_world_size(world); }
 static void ranks_and_nodes_are_counted(void **state) {
     assert_true(rank() >= 0 && rank() < sp_world_size(world));
     assert_int_equal(sp_world_node_count(world), 1);
+}
+
+static void every_rank_knows_every_host(void **state) {
+    char mine[256];
+    assert_int_equal(gethostname(mine, sizeof mine), 0);
+    mine[SP_HOST_SIZE - 1] = '\0';
+    for (int r = 0; r < sp_world_size(world); r++)
+        assert_string_equal(sp_world_host(world, r), mine);
+}
+
+/* Open MPI as Debian builds it allows them. */
+static void threads_are_asked_for_and_what_is_provided_is_told(void **state) {
+    int provided = 0;
+    MPI_Query_thread(&provided);
+    assert_int_equal(provided, MPI_THREAD_MULTIPLE);
+    assert_true(sp_world_has_threads(world));
 }
 
 /* Small integers are exact in each type, in whatever order they are added. */
@@ -139,6 +157,8 @@ int main(void) {
     if (sp_world_begin(&world) != SP_OK) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranks_and_nodes_are_counted),
+        cmocka_unit_test(every_rank_knows_every_host),
+        cmocka_unit_test(threads_are_asked_for_and_what_is_provided_is_told),
         cmocka_unit_test(sums_are_over_all_ranks),
         cmocka_unit_test(sums_of_nothing_and_of_large_counts_are_fine),
         cmocka_unit_test(sums_are_the_same_bits_everywhere),
