@@ -18,6 +18,7 @@ static const char *const role_words[] = {"q",  "k",    "v",     "o",    "gate",
 #define ANY 0, SP_COUNT_LIMIT
 #define ONE_AND_MORE 1, SP_COUNT_LIMIT
 #define BELOW_ONE 0, 0.999999
+enum { SHORTEST_WATCH_S = 5 };
 
 /* clang-format off */
 static const sp_config_key keys[] = {
@@ -25,6 +26,9 @@ static const sp_config_key keys[] = {
      "folder of the run: checkpoints, metrics.jsonl"},
     {"run.seed", SP_KEY_COUNT, MEMBER(run.seed), "1", ANY, NULL,
      "of initial values, order of samples, dropout"},
+
+    {"run.watchdog_s", SP_KEY_COUNT, MEMBER(run.watchdog_s), "600", ANY, NULL,
+     "seconds within which a run that hangs is ended; 0: never"},
 
     {"encoder.model", SP_KEY_STRING, MEMBER(encoder.model), "null", 0, 0, NULL,
      "Hugging Face folder or .gguf file"},
@@ -98,6 +102,10 @@ static const sp_config_key keys[] = {
      "largest norm of the whole gradient; 0: no clipping"},
     {"train.weight_decay", SP_KEY_REAL, MEMBER(train.weight_decay), "0", 0, 1, NULL,
      "of AdamW, on matrices"},
+    {"train.spike_factor", SP_KEY_REAL, MEMBER(train.spike_factor), "10", 0, 1e30, NULL,
+     "a gradient's norm beyond so many times the average is skipped; 0: none"},
+    {"train.max_skipped", SP_KEY_COUNT, MEMBER(train.max_skipped), "10", ANY, NULL,
+     "steps in a row that may be skipped: spikes, and what is not finite"},
     {"train.precision", SP_KEY_CHOICE, MEMBER(train.precision), "auto", 0, 0, precision_words,
      "of the arithmetic in training"},
     {"train.validate_every", SP_KEY_COUNT, MEMBER(train.validate_every), "500", ANY, NULL,
@@ -116,6 +124,8 @@ static const sp_config_key keys[] = {
      "ranks that share one copy of the models"},
     {"parallel.wire", SP_KEY_CHOICE, MEMBER(parallel.wire), "auto", 0, 0, precision_words,
      "of gradients between ranks; auto: f32 unless train.precision is bf16"},
+    {"parallel.verify_every", SP_KEY_COUNT, MEMBER(parallel.verify_every), "100", ANY, NULL,
+     "steps after which replicas' weights are compared; 0: never"},
 };
 /* clang-format on */
 
@@ -158,6 +168,16 @@ sp_status sp_run_config_check(const sp_run_config *config) {
     if (config->objective.reconstruction == 0 && config->objective.completion == 0)
         return sp_fail(SP_USAGE, "objective.reconstruction, objective.completion: both are 0, so "
                                  "there is nothing to learn");
+    if (config->train.spike_factor > 0 && config->train.spike_factor <= 1)
+        return sp_fail(SP_USAGE,
+                       "train.spike_factor: %g would skip ordinary steps; use more than 1, or 0 "
+                       "for none",
+                       config->train.spike_factor);
+    if (config->run.watchdog_s > 0 && config->run.watchdog_s < SHORTEST_WATCH_S)
+        return sp_fail(SP_USAGE,
+                       "run.watchdog_s: %zu is too short to tell a hang from a pause; use %d or "
+                       "more, or 0 for none",
+                       config->run.watchdog_s, SHORTEST_WATCH_S);
     if (config->parallel.pipeline > 1)
         return sp_fail(SP_USAGE,
                        "parallel.pipeline: %zu is not supported: every rank holds the "

@@ -28,6 +28,7 @@ typedef struct sp_run_config {
     struct {
         char *dir;
         size_t seed;
+        size_t watchdog_s; /* 0: off */
     } run;
     struct {
         char *model;
@@ -69,6 +70,8 @@ typedef struct sp_run_config {
         sp_schedule schedule;
         double grad_clip; /* 0: no clipping */
         double weight_decay;
+        double spike_factor; /* 0: off */
+        size_t max_skipped;
         sp_asked_precision precision;
         size_t validate_every; /* 0: never */
         size_t validate_segments;
@@ -81,6 +84,7 @@ typedef struct sp_run_config {
     struct {
         size_t pipeline;
         sp_asked_precision wire;
+        size_t verify_every; /* 0: never */
     } parallel;
 } sp_run_config;
 

@@ -183,6 +183,10 @@ sp_sample_counts sp_samples_count(const sp_samples *samples, uint64_t begin, uin
     return counts;
 }
 
+uint32_t sp_samples_segment(const sp_samples *samples, uint64_t position) {
+    return (uint32_t)place_of(samples, position).segment;
+}
+
 static sp_status reserve_ids(sp_samples *samples, size_t n_ids) {
     if (n_ids <= samples->ids_capacity) return SP_OK;
     int32_t *grown = realloc(samples->ids, n_ids * sizeof *grown);

@@ -42,6 +42,9 @@ typedef struct sp_sample_counts {
 } sp_sample_counts;
 sp_sample_counts sp_samples_count(const sp_samples *samples, uint64_t begin, uint64_t end);
 
+/* The segment that stream position `position` is. */
+uint32_t sp_samples_segment(const sp_samples *samples, uint64_t position);
+
 /* Fills the batch with stream positions [begin, end), for training. */
 SP_NODISCARD sp_status sp_samples_fill(sp_samples *samples, sp_batch *batch, uint64_t begin,
                                        uint64_t end);

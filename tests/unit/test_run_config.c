@@ -56,6 +56,8 @@ static void defaults_are_the_methods_own(void **state) {
     assert_true(config.train.precision == SP_ASKED_AUTO);
     assert_true(config.checkpoint.every_steps == 500 && config.checkpoint.keep == 2);
     assert_true(config.checkpoint.major_every == 5000);
+    assert_true(config.train.spike_factor == 10 && config.train.max_skipped == 10);
+    assert_true(config.run.watchdog_s == 600 && config.parallel.verify_every == 100);
     assert_true(config.parallel.pipeline == 1 && config.parallel.wire == SP_ASKED_AUTO);
     sp_run_config_free(&config);
 }
@@ -98,6 +100,8 @@ static void what_cannot_be_run_is_refused_by_key(void **state) {
     assert_refused(SETS("parallel.pipeline=2"), "parallel.pipeline", "1");
     assert_refused(SETS("objective.reconstruction=0", "objective.completion=0"),
                    "objective.reconstruction", "objective.completion");
+    assert_refused(SETS("train.spike_factor=0.5"), "train.spike_factor", "more than 1");
+    assert_refused(SETS("run.watchdog_s=4"), "run.watchdog_s", "5 or more");
     assert_refused(SETS("segment.ratio=0"), "segment.ratio", "from 1");
     assert_refused(SETS("data.validation=1"), "data.validation", "from 0");
     assert_refused(SETS("encoder.lora.targets=q,query"), "'query'",
