@@ -48,18 +48,22 @@ sp_status sp_train_state_save(const sp_run_config *config, const sp_params *para
                               const char *tokens_digest) {
     json_t *extra = NULL;
     sp_checkpoint_writer *writer = NULL;
+    sp_checkpoint_file file;
     sp_status status = make_extra(&extra, config, params, step, tokens_digest);
-    if (status == SP_OK) status = sp_checkpoint_begin(&writer, config->run.dir, step);
+    if (status == SP_OK) status = sp_checkpoint_make_folder(config->run.dir, step);
+    if (status == SP_OK) status = sp_checkpoint_begin(&writer, config->run.dir, step, 0);
     if (status == SP_OK) status = write_tensors(writer, params, optimizer);
     if (status != SP_OK) goto cleanup;
-    status = sp_checkpoint_commit(writer, extra);
-    writer = NULL; /* released by the commit */
+    status = sp_checkpoint_finish(writer, &file);
+    writer = NULL; /* released */
+    if (status == SP_OK) status = sp_checkpoint_publish(config->run.dir, step, &file, 1, extra);
     if (status == SP_OK)
         status = sp_checkpoint_prune(config->run.dir, config->checkpoint.keep,
                                      config->checkpoint.major_every);
 
 cleanup:
     sp_checkpoint_abort(writer);
+    if (status != SP_OK) sp_checkpoint_discard(config->run.dir, step);
     json_decref(extra);
     return status;
 }
