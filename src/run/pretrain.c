@@ -10,6 +10,7 @@
 #include "run/metrics_summary.h"
 #include "run/models.h"
 #include "run/optimizer.h"
+#include "run/resume_notes.h"
 #include "run/run_folder.h"
 #include "run/samples.h"
 #include "run/stop_signal.h"
@@ -345,6 +346,9 @@ static sp_status open_and_train(training *t, const char *resume) {
     }
     SP_TRY(sp_agree(t->world, open_models(t)));
     if (is_first(t)) log_start(t);
+    if (t->checkpoint != NULL)
+        SP_TRY(sp_agree(t->world,
+                        is_first(t) ? sp_resume_notes_log(t->config, t->checkpoint) : SP_OK));
     sp_progress_begin(&t->progress, "pretrain", t->n_steps, "steps");
     t->progress.done_before = t->step;
     sp_stop_signal_watch();
