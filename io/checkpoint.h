@@ -21,14 +21,30 @@
 
 enum { SP_CHECKPOINT_FORMAT_VERSION = 1, SP_CHECKPOINT_MAX_DIMS = 4 };
 
-/* ---- writing ---- */
+/* ---- writing ----
 
-typedef struct sp_checkpoint_writer sp_checkpoint_writer; /* opaque */
+   Any number of writers share a step: one process makes the folder; then each writer, in whichever
+   process or thread, writes and finishes a file of its own; then one process publishes them all. A
+   process has one step in the making at a time. All of this is local: processes tell each other. */
 
-/* Begins the checkpoint of `step` in the run folder, which is created if it is not there. Local:
-   one process writes. */
+enum { SP_CHECKPOINT_FILE_NAME_SIZE = 32, SP_CHECKPOINT_DIGEST_SIZE = 40 };
+
+/* What the manifest says of a file. Has no pointers: it may be sent to another process. */
+typedef struct sp_checkpoint_file {
+    char name[SP_CHECKPOINT_FILE_NAME_SIZE];
+    uint64_t n_bytes;
+    char xxh3_128[SP_CHECKPOINT_DIGEST_SIZE]; /* 32 hexadecimal digits */
+} sp_checkpoint_file;
+
+typedef struct sp_checkpoint_writer sp_checkpoint_writer; /* opaque: one file in the making */
+
+/* Makes the temporary folder of `step` in the run folder, which is created if it is not there. What
+   a killed run left of the same step is removed. */
+SP_NODISCARD sp_status sp_checkpoint_make_folder(const char *run_dir, uint64_t step);
+
+/* Begins the file of writer `number` in that folder. */
 SP_NODISCARD sp_status sp_checkpoint_begin(sp_checkpoint_writer **writer, const char *run_dir,
-                                           uint64_t step);
+                                           uint64_t step, size_t number);
 
 /* Writes the tensor `name` of shape [n_dims] (1 to 4 dimensions) from data, row-major. A name is
    written once and has no '/'. */
@@ -37,19 +53,29 @@ SP_NODISCARD sp_status sp_checkpoint_write_tensor(sp_checkpoint_writer *writer, 
                                                   const float *data);
 
 /* Writes rows [row_begin, row_begin + n_rows) of the tensor `name` of global `shape` from data
-   [n_rows, ...]. The pieces of all writers cover each row once. */
+   [n_rows, ...]: of one tensor one piece a writer. The pieces of all writers cover each row once.
+   Threads that read other HDF5 files meanwhile wait for some MiB of it at most. */
 SP_NODISCARD sp_status sp_checkpoint_write_rows(sp_checkpoint_writer *writer, const char *name,
                                                 size_t n_dims, const size_t *shape,
                                                 size_t row_begin, size_t n_rows, const float *data);
 
-/* Completes the checkpoint: its manifest holds the members of the object `extra` (borrowed, may be
-   NULL) beside its own, which win over members of the same name. A checkpoint of the same step is
-   replaced. The writer is released whatever the outcome; on failure nothing new is left under the
-   final name. */
-SP_NODISCARD sp_status sp_checkpoint_commit(sp_checkpoint_writer *writer, const json_t *extra);
+/* Writes all out to the disk and describes the file in *file. The writer is released whatever the
+   outcome; on failure its file is removed. */
+SP_NODISCARD sp_status sp_checkpoint_finish(sp_checkpoint_writer *writer, sp_checkpoint_file *file);
 
-/* Removes what was written and releases the writer; NULL is fine. */
+/* Removes the file and releases the writer; NULL is fine. */
 void sp_checkpoint_abort(sp_checkpoint_writer *writer);
+
+/* Completes the checkpoint of the finished `files` [n_files], which are all that its folder holds:
+   the manifest has the members of the object `extra` (borrowed, may be NULL) beside its own, which
+   win over members of the same name. A checkpoint of the same step is replaced. On failure the
+   temporary folder is removed and nothing new is left under the final name. */
+SP_NODISCARD sp_status sp_checkpoint_publish(const char *run_dir, uint64_t step,
+                                             const sp_checkpoint_file *files, size_t n_files,
+                                             const json_t *extra);
+
+/* Removes the temporary folder with all that writers finished in it. */
+void sp_checkpoint_discard(const char *run_dir, uint64_t step);
 
 /* Deletes all complete checkpoints of the run but the newest `keep` (at least one) and those whose
    step is a positive multiple of major_every (0: none), and what killed writers left behind. */

@@ -94,7 +94,7 @@ static sp_status exchange(const char *temp_path, const char *path) {
     return sp_fail(SP_IO, "cannot rename '%s': %s", temp_path, strerror(errno));
 }
 
-sp_status sp_checkpoint_publish(const char *run_dir, uint64_t step) {
+sp_status sp_checkpoint_put_in_place(const char *run_dir, uint64_t step) {
     char *path = NULL, *temp_path = NULL;
     sp_status status = sp_checkpoint_folder(&path, run_dir, step, false);
     if (status == SP_OK) status = sp_checkpoint_folder(&temp_path, run_dir, step, true);

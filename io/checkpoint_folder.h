@@ -19,7 +19,7 @@ bool sp_is_step_folder(const char *dir);
 SP_NODISCARD sp_status sp_checkpoint_list(uint64_t **steps, size_t *n, const char *run_dir);
 
 /* Gives the finished temporary folder its name, in place of one that has it, and syncs run_dir. */
-SP_NODISCARD sp_status sp_checkpoint_publish(const char *run_dir, uint64_t step);
+SP_NODISCARD sp_status sp_checkpoint_put_in_place(const char *run_dir, uint64_t step);
 
 /* Removes what writers that were killed left in run_dir. */
 SP_NODISCARD sp_status sp_checkpoint_sweep(const char *run_dir);

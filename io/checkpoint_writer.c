@@ -3,6 +3,7 @@
 #include "io/checkpoint.h"
 #include "io/checkpoint_folder.h"
 #include "io/checkpoint_schema.h"
+#include "io/content_digest.h"
 #include "io/hdf5_internal.h"
 #include "io/manifest.h"
 
@@ -12,49 +13,60 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-/* 1 MiB: a piece of rows can be read alone, and the checksums' overhead is small. */
-enum { CHUNK_VALUES = 1 << 18 };
+enum {
+    CHUNK_VALUES = 1 << 18, /* 1 MiB: rows can be read alone, and checksums cost little */
+    PIECE_VALUES = 1 << 20, /* 4 MiB, some ms: for so long other threads wait for the library */
+};
+
+_Static_assert((int)SP_CHECKPOINT_DIGEST_SIZE >= (int)SP_DIGEST_HEX_SIZE, "a digest fits");
 
 struct sp_checkpoint_writer {
-    char *run_dir, *temp_dir, *data_path; /* owned */
-    const char *data_name;                /* in data_path */
-    uint64_t step;
+    char *path, *name; /* owned; the file, in the temporary folder */
     sp_hdf5_file file;
 };
 
-static sp_status begin_folder(sp_checkpoint_writer *writer) {
-    SP_TRY(sp_make_folders(writer->run_dir));
-    SP_TRY(sp_checkpoint_folder(&writer->temp_dir, writer->run_dir, writer->step, true));
-    SP_TRY(sp_remove_folder(writer->temp_dir)); /* a killed writer's */
-    if (mkdir(writer->temp_dir, 0777) != 0)
-        return sp_fail(SP_IO, "cannot create '%s': %s", writer->temp_dir, strerror(errno));
-    if (asprintf(&writer->data_path, "%s/" SP_CHECKPOINT_DATA_NAME, writer->temp_dir, 0) < 0) {
-        writer->data_path = NULL;
-        return sp_fail(SP_FAILURE, "no memory for a path in '%s'", writer->temp_dir);
-    }
-    writer->data_name = strrchr(writer->data_path, '/') + 1;
+sp_status sp_checkpoint_make_folder(const char *run_dir, uint64_t step) {
+    char *folder = NULL;
+    SP_TRY(sp_make_folders(run_dir));
+    SP_TRY(sp_checkpoint_folder(&folder, run_dir, step, true));
+    sp_status status = sp_remove_folder(folder);
+    if (status == SP_OK && mkdir(folder, 0777) != 0)
+        status = sp_fail(SP_IO, "cannot create '%s': %s", folder, strerror(errno));
+    free(folder);
+    return status;
+}
+
+/* ---- one writer's file ---- */
+
+static sp_status make_names(sp_checkpoint_writer *writer, const char *run_dir, uint64_t step,
+                            size_t number) {
+    char *folder = NULL;
+    SP_TRY(sp_checkpoint_folder(&folder, run_dir, step, true));
+    if (asprintf(&writer->name, SP_CHECKPOINT_DATA_NAME, number) < 0) writer->name = NULL;
+    if (asprintf(&writer->path, "%s/%s", folder, writer->name) < 0) writer->path = NULL;
+    free(folder);
+    if (writer->name == NULL || writer->path == NULL)
+        return sp_fail(SP_FAILURE, "no memory for a path in '%s'", run_dir);
     return SP_OK;
 }
 
-static sp_status begin_data(sp_checkpoint_writer *writer) {
-    SP_TRY(sp_hdf5_create(&writer->file, writer->data_path, writer->data_path));
-    SP_TRY(sp_hdf5_write_u64(&writer->file, "/", "step", writer->step));
+static sp_status create_file(sp_checkpoint_writer *writer, uint64_t step) {
+    SP_TRY(sp_hdf5_create(&writer->file, writer->path, writer->path));
+    SP_TRY(sp_hdf5_write_u64(&writer->file, "/", "step", step));
     return sp_hdf5_create_group(&writer->file, SP_CHECKPOINT_TENSORS);
 }
 
-sp_status sp_checkpoint_begin(sp_checkpoint_writer **writer, const char *run_dir, uint64_t step) {
+sp_status sp_checkpoint_begin(sp_checkpoint_writer **writer, const char *run_dir, uint64_t step,
+                              size_t number) {
     void *block = NULL;
     SP_TRY(sp_alloc(&block, sizeof **writer, "a checkpoint"));
     sp_checkpoint_writer *made = block;
-    made->step = step;
-    made->run_dir = strdup(run_dir);
-    sp_status status = SP_OK;
-    if (made->run_dir == NULL) status = sp_fail(SP_FAILURE, "no memory for '%s'", run_dir);
-    if (status == SP_OK) status = begin_folder(made);
+    sp_status status = make_names(made, run_dir, step, number);
     if (status == SP_OK) {
         sp_hdf5_lock();
-        status = begin_data(made);
+        status = create_file(made, step);
         sp_hdf5_unlock();
     }
     if (status == SP_OK)
@@ -82,24 +94,55 @@ static sp_status write_attributes(const sp_hdf5_file *file, const char *object, 
     return sp_hdf5_write_u64(file, object, SP_CHECKPOINT_ROW_BEGIN, row_begin);
 }
 
-static sp_status write_dataset(const sp_hdf5_file *file, const char *object, size_t n_dims,
-                               const hsize_t *extent, const float *data) {
-    hsize_t chunk[SP_CHECKPOINT_MAX_DIMS], n_values = 1;
-    for (size_t i = 0; i < n_dims; i++) n_values *= extent[i];
-    choose_chunk(chunk, extent, n_dims);
+static sp_status create_dataset(hid_t *id, const sp_hdf5_file *file, const char *object,
+                                size_t n_dims, const hsize_t *extent, const hsize_t *chunk) {
+    bool is_empty = false;
+    for (size_t i = 0; i < n_dims; i++) is_empty = is_empty || extent[i] == 0;
     /* HDF5 has no chunk that fits an empty dataset of fixed size. */
-    hid_t properties = sp_hdf5_properties(n_values > 0 ? n_dims : 0, chunk, false);
+    hid_t properties = sp_hdf5_properties(is_empty ? 0 : n_dims, chunk, false);
     hid_t space = H5Screate_simple((int)n_dims, extent, NULL);
-    hid_t id =
-        H5Dcreate2(file->id, object, H5T_IEEE_F32LE, space, H5P_DEFAULT, properties, H5P_DEFAULT);
-    sp_status status = SP_OK;
-    if (id < 0 ||
-        (n_values > 0 && H5Dwrite(id, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0))
-        status = sp_hdf5_fail(file->path, object);
-    sp_hdf5_release(&id);
+    *id = H5Dcreate2(file->id, object, H5T_IEEE_F32LE, space, H5P_DEFAULT, properties, H5P_DEFAULT);
+    const sp_status status = *id < 0 ? sp_hdf5_fail(file->path, object) : SP_OK;
     sp_hdf5_release(&space);
     sp_hdf5_release(&properties);
     return status;
+}
+
+/* Writes rows [begin, begin + n_rows) of the dataset. */
+static sp_status write_piece(const sp_hdf5_file *file, hid_t id, const char *object, size_t n_dims,
+                             const hsize_t *extent, hsize_t begin, hsize_t n_rows,
+                             const float *data) {
+    const hsize_t start[SP_CHECKPOINT_MAX_DIMS] = {begin};
+    hsize_t count[SP_CHECKPOINT_MAX_DIMS] = {n_rows};
+    for (size_t i = 1; i < n_dims; i++) count[i] = extent[i];
+    hid_t in_memory = H5Screate_simple((int)n_dims, count, NULL);
+    hid_t in_file = H5Dget_space(id);
+    sp_status status = SP_OK;
+    if (H5Sselect_hyperslab(in_file, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
+        H5Dwrite(id, H5T_NATIVE_FLOAT, in_memory, in_file, H5P_DEFAULT, data) < 0)
+        status = sp_hdf5_fail(file->path, object);
+    sp_hdf5_release(&in_file);
+    sp_hdf5_release(&in_memory);
+    return status == SP_OK ? sp_hdf5_check_written(file) : status;
+}
+
+/* Whole chunks, so that each is written at once. The lock is given back after every piece. */
+static sp_status write_pieces(const sp_hdf5_file *file, hid_t id, const char *object, size_t n_dims,
+                              const hsize_t *extent, const hsize_t *chunk, const float *data) {
+    hsize_t row_values = 1;
+    for (size_t i = 1; i < n_dims; i++) row_values *= extent[i];
+    if (row_values == 0) return SP_OK;
+    const hsize_t n_chunks = PIECE_VALUES / row_values / chunk[0];
+    const hsize_t most = chunk[0] * (n_chunks > 0 ? n_chunks : 1);
+    for (hsize_t begin = 0; begin < extent[0]; begin += most) {
+        const hsize_t left = extent[0] - begin;
+        sp_hdf5_lock();
+        const sp_status status = write_piece(file, id, object, n_dims, extent, begin,
+                                             left < most ? left : most, data + begin * row_values);
+        sp_hdf5_unlock();
+        if (status != SP_OK) return status;
+    }
+    return SP_OK;
 }
 
 sp_status sp_checkpoint_write_rows(sp_checkpoint_writer *writer, const char *name, size_t n_dims,
@@ -112,12 +155,18 @@ sp_status sp_checkpoint_write_rows(sp_checkpoint_writer *writer, const char *nam
         return sp_fail(SP_FAILURE, "'%s' cannot be a tensor's name", name);
     char object[SP_CHECKPOINT_NAME_SIZE + sizeof SP_CHECKPOINT_TENSORS "/"];
     snprintf(object, sizeof object, SP_CHECKPOINT_TENSORS "/%s", name);
-    hsize_t extent[SP_CHECKPOINT_MAX_DIMS];
+    hsize_t extent[SP_CHECKPOINT_MAX_DIMS], chunk[SP_CHECKPOINT_MAX_DIMS];
     for (size_t i = 0; i < n_dims; i++) extent[i] = i == 0 ? n_rows : shape[i];
+    choose_chunk(chunk, extent, n_dims);
+    hid_t id = H5I_INVALID_HID;
     sp_hdf5_lock();
-    sp_status status = write_dataset(&writer->file, object, n_dims, extent, data);
+    sp_status status = create_dataset(&id, &writer->file, object, n_dims, extent, chunk);
     if (status == SP_OK) status = write_attributes(&writer->file, object, n_dims, shape, row_begin);
-    if (status == SP_OK) status = sp_hdf5_check_written(&writer->file);
+    sp_hdf5_unlock();
+    if (status == SP_OK)
+        status = write_pieces(&writer->file, id, object, n_dims, extent, chunk, data);
+    sp_hdf5_lock();
+    sp_hdf5_release(&id);
     sp_hdf5_unlock();
     return status;
 }
@@ -128,14 +177,35 @@ sp_status sp_checkpoint_write_tensor(sp_checkpoint_writer *writer, const char *n
     return sp_checkpoint_write_rows(writer, name, n_dims, shape, 0, shape[0], data);
 }
 
-sp_status sp_checkpoint_commit(sp_checkpoint_writer *writer, const json_t *extra) {
+static sp_status describe(sp_checkpoint_file *file, const sp_checkpoint_writer *writer) {
+    struct stat info;
+    *file = (sp_checkpoint_file){0};
+    snprintf(file->name, sizeof file->name, "%s", writer->name);
+    SP_TRY(sp_digest_file(file->xxh3_128, writer->path));
+    if (stat(writer->path, &info) != 0)
+        return sp_fail(SP_IO, "cannot stat '%s': %s", writer->path, strerror(errno));
+    file->n_bytes = (uint64_t)info.st_size;
+    return SP_OK;
+}
+
+static void release(sp_checkpoint_writer *writer) {
+    free(writer->path);
+    free(writer->name);
+    free(writer);
+}
+
+sp_status sp_checkpoint_finish(sp_checkpoint_writer *writer, sp_checkpoint_file *file) {
+    sp_checkpoint_file described;
     sp_hdf5_lock();
     sp_status status = sp_hdf5_finish(&writer->file);
     sp_hdf5_unlock();
+    if (status == SP_OK) status = sp_sync_path(writer->path);
+    if (status == SP_OK) status = describe(&described, writer);
     if (status == SP_OK)
-        status = sp_manifest_write(writer->temp_dir, writer->step, &writer->data_name, 1, extra);
-    if (status == SP_OK) status = sp_checkpoint_publish(writer->run_dir, writer->step);
-    sp_checkpoint_abort(writer); /* of what was published nothing is left to remove */
+        *file = described;
+    else
+        unlink(writer->path);
+    release(writer);
     return status;
 }
 
@@ -144,9 +214,26 @@ void sp_checkpoint_abort(sp_checkpoint_writer *writer) {
     sp_hdf5_lock();
     sp_hdf5_close(&writer->file);
     sp_hdf5_unlock();
-    if (writer->temp_dir != NULL) sp_discard_folder(writer->temp_dir);
-    free(writer->data_path);
-    free(writer->temp_dir);
-    free(writer->run_dir);
-    free(writer);
+    if (writer->path != NULL) unlink(writer->path);
+    release(writer);
+}
+
+/* ---- all of them ---- */
+
+sp_status sp_checkpoint_publish(const char *run_dir, uint64_t step, const sp_checkpoint_file *files,
+                                size_t n_files, const json_t *extra) {
+    char *folder = NULL;
+    SP_TRY(sp_checkpoint_folder(&folder, run_dir, step, true));
+    sp_status status = sp_manifest_write(folder, step, files, n_files, extra);
+    if (status == SP_OK) status = sp_checkpoint_put_in_place(run_dir, step);
+    if (status != SP_OK) sp_discard_folder(folder);
+    free(folder);
+    return status;
+}
+
+void sp_checkpoint_discard(const char *run_dir, uint64_t step) {
+    char *folder = NULL;
+    if (sp_checkpoint_folder(&folder, run_dir, step, true) != SP_OK) return; /* swept later */
+    sp_discard_folder(folder);
+    free(folder);
 }

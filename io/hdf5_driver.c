@@ -32,7 +32,10 @@ static H5FD_t *open_file(const char *name, unsigned flags, hid_t access, haddr_t
     driver_file *file = calloc(1, sizeof *file);
     if (info == NULL || file == NULL) goto cleanup;
     file->fd = open(name, mode | O_CLOEXEC, 0666);
-    if (file->fd < 0) goto cleanup;
+    if (file->fd < 0) {
+        *info->write_errno = errno;
+        goto cleanup;
+    }
     if (fstat(file->fd, &state) != 0) {
         close(file->fd);
         goto cleanup;

@@ -11,5 +11,5 @@
 #include <hdf5.h>
 
 /* Makes files opened with these access properties use the driver. *write_errno (borrowed until the
-   file is closed) becomes the errno of the first write that failed; it is 0 before. */
+   file is closed) becomes the errno of the first write that failed, or of the creation; it is 0 before. */
 SP_NODISCARD sp_status sp_hdf5_use_driver(hid_t access, int *write_errno);

@@ -10,7 +10,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static pthread_mutex_t the_lock = PTHREAD_MUTEX_INITIALIZER;
+/* Tickets, so that the library is lent in the order of asking: a thread that writes piece after piece
+   may win a bare mutex back each time, before the one that waits has woken. */
+static pthread_mutex_t door = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t turn_is_over = PTHREAD_COND_INITIALIZER;
+static uint64_t next_ticket, turn; /* behind the door */
 static pthread_once_t is_set_up = PTHREAD_ONCE_INIT;
 
 static void set_up(void) {
@@ -22,11 +26,19 @@ static void set_up(void) {
 }
 
 void sp_hdf5_lock(void) {
-    pthread_mutex_lock(&the_lock);
+    pthread_mutex_lock(&door);
+    const uint64_t ticket = next_ticket++;
+    while (turn != ticket) pthread_cond_wait(&turn_is_over, &door);
+    pthread_mutex_unlock(&door);
     pthread_once(&is_set_up, set_up);
 }
 
-void sp_hdf5_unlock(void) { pthread_mutex_unlock(&the_lock); }
+void sp_hdf5_unlock(void) {
+    pthread_mutex_lock(&door);
+    turn++;
+    pthread_mutex_unlock(&door);
+    pthread_cond_broadcast(&turn_is_over);
+}
 
 void sp_hdf5_version(char *text, size_t size) {
     unsigned major = 0, minor = 0, release = 0;
@@ -91,6 +103,8 @@ sp_status sp_hdf5_create(sp_hdf5_file *file, const char *temp_path, const char *
     if (status == SP_OK) {
         id = H5Fcreate(temp_path, H5F_ACC_TRUNC, creation, access);
         if (id < 0) status = sp_hdf5_fail(path, "/");
+        if (id < 0 && *write_errno != 0)
+            status = sp_fail(SP_IO, "cannot create '%s': %s", path, strerror(*write_errno));
     }
     sp_hdf5_release(&creation);
     sp_hdf5_release(&access);

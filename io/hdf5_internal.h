@@ -19,7 +19,7 @@ enum {
     SP_HDF5_MAX_STRING = 65535 /* bytes of an id or path in a dataset */
 };
 
-/* The library is not assumed thread-safe. The first lock also silences its error stack and keeps
+/* The library is not assumed thread-safe. Threads get it in the order of asking. The first lock also silences its error stack and keeps
    it from loading filters from plug-in files that a data file may name. */
 void sp_hdf5_lock(void);
 void sp_hdf5_unlock(void);

@@ -1,7 +1,6 @@
 #include "io/manifest.h"
 
 #include "io/atomic_file.h"
-#include "io/checkpoint.h"
 #include "io/content_digest.h"
 
 #include <errno.h>
@@ -20,22 +19,6 @@ static sp_status join(char **path, const char *dir, const char *name) {
 
 /* ---- writing ---- */
 
-/* Syncs one file and describes it. */
-static sp_status describe_file(json_t *files, const char *dir, const char *name) {
-    char *path = NULL, digest[SP_DIGEST_HEX_SIZE];
-    struct stat info;
-    SP_TRY(join(&path, dir, name));
-    sp_status status = sp_sync_path(path);
-    if (status == SP_OK) status = sp_digest_file(digest, path);
-    if (status == SP_OK && stat(path, &info) != 0)
-        status = sp_fail(SP_IO, "cannot stat '%s': %s", path, strerror(errno));
-    if (status == SP_OK)
-        json_array_append_new(files, json_pack("{s:s, s:I, s:s}", "name", name, "bytes",
-                                               (json_int_t)info.st_size, "xxh3_128", digest));
-    free(path);
-    return status;
-}
-
 static sp_status write_text(const char *dir, const json_t *manifest) {
     char *path = NULL;
     char *text = json_dumps(manifest, JSON_INDENT(2));
@@ -47,18 +30,19 @@ static sp_status write_text(const char *dir, const json_t *manifest) {
     return status;
 }
 
-sp_status sp_manifest_write(const char *dir, uint64_t step, const char *const *names,
+sp_status sp_manifest_write(const char *dir, uint64_t step, const sp_checkpoint_file *files,
                             size_t n_files, const json_t *extra) {
-    json_t *files = json_array();
-    sp_status status = SP_OK;
-    for (size_t i = 0; i < n_files && status == SP_OK; i++)
-        status = describe_file(files, dir, names[i]);
+    json_t *list = json_array();
+    for (size_t i = 0; i < n_files; i++)
+        json_array_append_new(list, json_pack("{s:s, s:I, s:s}", "name", files[i].name, "bytes",
+                                              (json_int_t)files[i].n_bytes, "xxh3_128",
+                                              files[i].xxh3_128));
     json_t *manifest =
         json_pack("{s:s, s:i, s:I, s:o}", "format", format, "format_version",
-                  SP_CHECKPOINT_FORMAT_VERSION, "step", (json_int_t)step, "files", files);
-    if (status == SP_OK &&
-        (manifest == NULL || json_array_size(json_object_get(manifest, "files")) != n_files ||
-         (extra != NULL && json_object_update_missing(manifest, (json_t *)extra) != 0)))
+                  SP_CHECKPOINT_FORMAT_VERSION, "step", (json_int_t)step, "files", list);
+    sp_status status = SP_OK;
+    if (manifest == NULL || json_array_size(list) != n_files ||
+        (extra != NULL && json_object_update_missing(manifest, (json_t *)extra) != 0))
         status = sp_fail(SP_FAILURE, "no memory for a manifest");
     if (status == SP_OK) status = write_text(dir, manifest);
     json_decref(manifest);

@@ -4,16 +4,18 @@
 
 #include "base/json.h"
 #include "base/status.h"
+#include "io/checkpoint.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 #define SP_MANIFEST_NAME "manifest.json"
 
-/* Writes the manifest of the step folder `dir`, which holds the files `names` [n_files], each of
-   which is synced; the members of the object `extra` (borrowed, may be NULL) come after our own. */
-SP_NODISCARD sp_status sp_manifest_write(const char *dir, uint64_t step, const char *const *names,
-                                         size_t n_files, const json_t *extra);
+/* Writes the manifest of the step folder `dir`, which holds the synced `files` [n_files]; the members
+   of the object `extra` (borrowed, may be NULL) come after our own. */
+SP_NODISCARD sp_status sp_manifest_write(const char *dir, uint64_t step,
+                                         const sp_checkpoint_file *files, size_t n_files,
+                                         const json_t *extra);
 
 /* Reads the manifest of a step folder into *manifest, owned, and holds the files' sizes against it.
    SP_IO: no manifest; SP_BAD_DATA: not valid, or a file is missing or of another size. */

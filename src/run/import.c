@@ -328,15 +328,17 @@ static sp_status check_run(const sp_run_config *config) {
     return status;
 }
 
+/* Step 0 of a run: moments are 0. */
 static sp_status save(importing *m) {
-    sp_optimizer optimizer = {0};
     const sp_params *params = &m->models.compressor->params;
+    const sp_train_state about = {.config = m->config};
+    void *zeros = NULL;
     SP_TRY(sp_make_folders(m->config->run.dir));
     SP_TRY(sp_run_lock_acquire(&m->lock, m->config->run.dir));
     SP_TRY(check_run(m->config));
-    sp_status status = sp_optimizer_create(&optimizer, params, 0, 1);
-    if (status == SP_OK) status = sp_train_state_save(m->config, params, &optimizer, 0, NULL);
-    sp_optimizer_release(&optimizer);
+    SP_TRY(sp_alloc_array(&zeros, params->n_values, sizeof(float), "moments"));
+    const sp_status status = sp_train_state_save(&about, params, zeros, zeros);
+    free(zeros);
     return status;
 }
 

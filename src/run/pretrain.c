@@ -10,6 +10,7 @@
 #include "run/metrics_summary.h"
 #include "run/models.h"
 #include "run/optimizer.h"
+#include "run/resume_notes.h"
 #include "run/run_folder.h"
 #include "run/samples.h"
 #include "run/stop_signal.h"
@@ -95,6 +96,15 @@ static sp_status load_init(training *t) {
     return status;
 }
 
+static sp_status load_moments(training *t) {
+    sp_shard all = {0};
+    SP_TRY(sp_shard_create(&all, &t->models.compressor->params, 0, 1));
+    const sp_status status =
+        sp_train_state_load_moments(t->optimizer.m, t->optimizer.v, &all, t->checkpoint);
+    sp_shard_free(&all);
+    return status;
+}
+
 static sp_status open_models(training *t) {
     SP_TRY(sp_models_open(&t->models, t->config, SP_SIDES_BOTH, t->checkpoint, true));
     SP_TRY(check_stream(t, t->samples.encoder_stream, t->models.encoder_weights,
@@ -107,8 +117,7 @@ static sp_status open_models(training *t) {
     const sp_params *params = &t->models.compressor->params;
     SP_TRY(sp_optimizer_create(&t->optimizer, params, 0, 1));
     SP_TRY(load_init(t));
-    if (t->checkpoint != NULL)
-        SP_TRY(sp_train_state_load_moments(&t->optimizer, params, t->checkpoint));
+    if (t->checkpoint != NULL) SP_TRY(load_moments(t));
     if (is_first(t)) SP_TRY(sp_metrics_open(&t->metrics, t->config->run.dir, t->step));
     return SP_OK;
 }
@@ -285,10 +294,12 @@ static sp_status validate(training *t) {
 
 static sp_status save(training *t) {
     const double begin_s = sp_clock_seconds();
+    const sp_train_state about = {
+        .config = t->config, .step = t->step, .tokens_digest = sp_tokens_digest(t->tokens)};
     sp_status status = SP_OK;
     if (is_first(t))
-        status = sp_train_state_save(t->config, &t->models.compressor->params, &t->optimizer,
-                                     t->step, sp_tokens_digest(t->tokens));
+        status = sp_train_state_save(&about, &t->models.compressor->params, t->optimizer.m,
+                                     t->optimizer.v);
     status = sp_agree(t->world, status);
     t->seconds_checkpoint = sp_clock_seconds() - begin_s;
     return status;
@@ -335,6 +346,9 @@ static sp_status open_and_train(training *t, const char *resume) {
     }
     SP_TRY(sp_agree(t->world, open_models(t)));
     if (is_first(t)) log_start(t);
+    if (t->checkpoint != NULL)
+        SP_TRY(sp_agree(t->world,
+                        is_first(t) ? sp_resume_notes_log(t->config, t->checkpoint) : SP_OK));
     sp_progress_begin(&t->progress, "pretrain", t->n_steps, "steps");
     t->progress.done_before = t->step;
     sp_stop_signal_watch();

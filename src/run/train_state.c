@@ -1,80 +1,181 @@
 #include "run/train_state.h"
 
 #include "base/json.h"
+#include "base/memory.h"
 #include "run/models.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 enum { NAME_SIZE = 320 };
 
-static void digest_params(char digest[SP_STATE_DIGEST_SIZE], const sp_params *params) {
-    const XXH128_hash_t hash = XXH3_128bits(params->values, params->n_values * sizeof(float));
-    snprintf(digest, SP_STATE_DIGEST_SIZE, "%016llx%016llx", (unsigned long long)hash.high64,
-             (unsigned long long)hash.low64);
+/* ---- writing ---- */
+
+static size_t row_values(const sp_param *param) { return param->n_dims == 2 ? param->shape[1] : 1; }
+
+size_t sp_state_part_bytes(const sp_state_part *part) {
+    return sizeof *part + part->n_tensors * sizeof part->tensors[0];
 }
 
-static sp_status write_tensors(sp_checkpoint_writer *writer, const sp_params *params,
-                               const sp_optimizer *optimizer) {
+static sp_status write_rows(sp_checkpoint_writer *writer, const sp_shard_piece *piece,
+                            const char *prefix, const float *shard_values) {
     char name[NAME_SIZE];
-    for (size_t i = 0; i < params->n_entries; i++) {
-        const sp_param *p = params->entries[i];
-        SP_TRY(sp_checkpoint_write_tensor(writer, p->name, p->n_dims, p->shape, p->value));
-        snprintf(name, sizeof name, "optimizer.m.%s", p->name);
-        SP_TRY(sp_checkpoint_write_tensor(writer, name, p->n_dims, p->shape,
-                                          optimizer->m + p->offset));
-        snprintf(name, sizeof name, "optimizer.v.%s", p->name);
-        SP_TRY(sp_checkpoint_write_tensor(writer, name, p->n_dims, p->shape,
-                                          optimizer->v + p->offset));
+    snprintf(name, sizeof name, "%s%s", prefix, piece->param->name);
+    return sp_checkpoint_write_rows(writer, name, piece->param->n_dims, piece->param->shape,
+                                    piece->row_begin, piece->n_rows, shard_values + piece->local);
+}
+
+static sp_status write_shard(sp_checkpoint_writer *writer, const sp_shard *shard,
+                             const float *values, const float *m, const float *v) {
+    for (size_t i = 0; i < shard->n_pieces; i++) {
+        SP_TRY(write_rows(writer, &shard->pieces[i], "", values));
+        SP_TRY(write_rows(writer, &shard->pieces[i], "optimizer.m.", m));
+        SP_TRY(write_rows(writer, &shard->pieces[i], "optimizer.v.", v));
     }
     return SP_OK;
 }
 
-static sp_status make_extra(json_t **extra, const sp_run_config *config, const sp_params *params,
-                            uint64_t step, const char *tokens_digest) {
-    char digest[SP_STATE_DIGEST_SIZE];
-    json_t *dump = NULL;
-    digest_params(digest, params);
-    SP_TRY(sp_config_dump(&dump, config, &sp_run_config_table));
-    *extra = json_pack("{s:o, s:I, s:s?, s:s}", "config", dump, "sample_cursor",
-                       (json_int_t)(step * config->train.global_batch), "tokens_digest",
-                       tokens_digest, "digest", digest);
-    return *extra != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for a manifest");
+static sp_status make_part(sp_state_part **part, const sp_shard *shard, const float *values) {
+    void *block = NULL;
+    SP_TRY(sp_alloc(&block, sizeof **part + shard->n_pieces * sizeof(sp_tensor_hash),
+                    "a checkpoint's digests"));
+    sp_state_part *made = block;
+    made->n_tensors = shard->n_pieces;
+    for (size_t i = 0; i < shard->n_pieces; i++) {
+        const sp_shard_piece *piece = &shard->pieces[i];
+        snprintf(made->tensors[i].name, SP_HASHED_NAME_SIZE, "%s", piece->param->name);
+        sp_tensor_hash_add(&made->tensors[i], values + piece->local, piece->row_begin,
+                           piece->n_rows, row_values(piece->param));
+    }
+    *part = made;
+    return SP_OK;
 }
 
-sp_status sp_train_state_save(const sp_run_config *config, const sp_params *params,
-                              const sp_optimizer *optimizer, uint64_t step,
-                              const char *tokens_digest) {
-    json_t *extra = NULL;
+sp_status sp_train_state_write(sp_state_part **part, const char *run_dir, uint64_t step,
+                               size_t number, const sp_shard *shard, const float *values,
+                               const float *m, const float *v) {
+    sp_state_part *made = NULL;
     sp_checkpoint_writer *writer = NULL;
-    sp_status status = make_extra(&extra, config, params, step, tokens_digest);
-    if (status == SP_OK) status = sp_checkpoint_begin(&writer, config->run.dir, step);
-    if (status == SP_OK) status = write_tensors(writer, params, optimizer);
-    if (status != SP_OK) goto cleanup;
-    status = sp_checkpoint_commit(writer, extra);
-    writer = NULL; /* released by the commit */
-    if (status == SP_OK)
-        status = sp_checkpoint_prune(config->run.dir, config->checkpoint.keep,
-                                     config->checkpoint.major_every);
-
-cleanup:
+    sp_status status = make_part(&made, shard, values);
+    if (status == SP_OK) status = sp_checkpoint_begin(&writer, run_dir, step, number);
+    if (status == SP_OK) status = write_shard(writer, shard, values, m, v);
+    if (status == SP_OK) {
+        status = sp_checkpoint_finish(writer, &made->file);
+        writer = NULL; /* released, whatever the outcome */
+    }
+    if (status == SP_OK) {
+        *part = made;
+        made = NULL;
+    }
     sp_checkpoint_abort(writer);
-    json_decref(extra);
+    free(made);
     return status;
 }
 
-sp_status sp_train_state_load_moments(sp_optimizer *optimizer, const sp_params *params,
-                                      const sp_checkpoint *checkpoint) {
+/* ---- publishing ---- */
+
+/* What the parts hold, as arrays. */
+typedef struct gathered {
+    sp_checkpoint_file *files; /* [n_files], owned */
+    size_t n_files;
+    sp_tensor_hash *hashes; /* [n_hashes], owned */
+    size_t n_hashes;
+} gathered;
+
+/* Goes through the parts; with arrays that are NULL it only counts. */
+static void go_through(gathered *all, const void *parts, size_t n_bytes) {
+    all->n_files = all->n_hashes = 0;
+    for (size_t at = 0; at < n_bytes;) {
+        const sp_state_part *part = (const void *)((const char *)parts + at);
+        if (all->files != NULL) {
+            all->files[all->n_files] = part->file;
+            memcpy(all->hashes + all->n_hashes, part->tensors,
+                   part->n_tensors * sizeof part->tensors[0]);
+        }
+        all->n_files++;
+        all->n_hashes += part->n_tensors;
+        at += sp_state_part_bytes(part);
+    }
+}
+
+static sp_status take_apart(gathered *all, const void *parts, size_t n_bytes) {
+    void *files = NULL, *hashes = NULL;
+    go_through(all, parts, n_bytes);
+    SP_TRY(sp_alloc_array(&files, all->n_files, sizeof *all->files, "a checkpoint's files"));
+    all->files = files;
+    SP_TRY(sp_alloc_array(&hashes, all->n_hashes, sizeof *all->hashes, "a checkpoint's digests"));
+    all->hashes = hashes;
+    go_through(all, parts, n_bytes);
+    return SP_OK;
+}
+
+static sp_status make_extra(json_t **extra, const sp_train_state *about, const char *digest) {
+    json_t *dump = NULL;
+    SP_TRY(sp_config_dump(&dump, about->config, &sp_run_config_table));
+    *extra = json_pack("{s:o, s:I, s:s?, s:s, s:O*, s:O*}", "config", dump, "sample_cursor",
+                       (json_int_t)(about->step * about->config->train.global_batch),
+                       "tokens_digest", about->tokens_digest, "digest", digest, "grid", about->grid,
+                       "state", about->state);
+    return *extra != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for a manifest");
+}
+
+sp_status sp_train_state_publish(const sp_train_state *about, const void *parts, size_t n_bytes) {
+    const sp_run_config *config = about->config;
+    char digest[SP_PARAMS_DIGEST_SIZE];
+    gathered all = {0};
+    json_t *extra = NULL;
+    sp_status status = take_apart(&all, parts, n_bytes);
+    if (status == SP_OK) {
+        sp_params_digest(digest, all.hashes, all.n_hashes);
+        status = make_extra(&extra, about, digest);
+    }
+    if (status == SP_OK)
+        status = sp_checkpoint_publish(config->run.dir, about->step, all.files, all.n_files, extra);
+    else
+        sp_checkpoint_discard(config->run.dir, about->step);
+    if (status == SP_OK)
+        status = sp_checkpoint_prune(config->run.dir, config->checkpoint.keep,
+                                     config->checkpoint.major_every);
+    json_decref(extra);
+    free(all.hashes);
+    free(all.files);
+    return status;
+}
+
+sp_status sp_train_state_save(const sp_train_state *about, const sp_params *params, const float *m,
+                              const float *v) {
+    sp_shard shard = {0};
+    sp_state_part *part = NULL;
+    const char *run_dir = about->config->run.dir;
+    SP_TRY(sp_checkpoint_make_folder(run_dir, about->step));
+    sp_status status = sp_shard_create(&shard, params, 0, 1);
+    if (status == SP_OK)
+        status = sp_train_state_write(&part, run_dir, about->step, 0, &shard, params->values, m, v);
+    if (status == SP_OK)
+        status = sp_train_state_publish(about, part, sp_state_part_bytes(part));
+    else
+        sp_checkpoint_discard(run_dir, about->step);
+    free(part);
+    sp_shard_free(&shard);
+    return status;
+}
+
+/* ---- going on ---- */
+
+static sp_status read_rows(float *shard_values, const sp_shard_piece *piece, const char *prefix,
+                           const sp_checkpoint *checkpoint) {
     char name[NAME_SIZE];
-    for (size_t i = 0; i < params->n_entries; i++) {
-        const sp_param *p = params->entries[i];
-        snprintf(name, sizeof name, "optimizer.m.%s", p->name);
-        SP_TRY(sp_checkpoint_read_tensor(checkpoint, name, p->n_dims, p->shape,
-                                         optimizer->m + p->offset));
-        snprintf(name, sizeof name, "optimizer.v.%s", p->name);
-        SP_TRY(sp_checkpoint_read_tensor(checkpoint, name, p->n_dims, p->shape,
-                                         optimizer->v + p->offset));
+    snprintf(name, sizeof name, "%s%s", prefix, piece->param->name);
+    return sp_checkpoint_read_rows(checkpoint, name, piece->param->n_dims, piece->param->shape,
+                                   piece->row_begin, piece->n_rows, shard_values + piece->local);
+}
+
+sp_status sp_train_state_load_moments(float *m, float *v, const sp_shard *shard,
+                                      const sp_checkpoint *checkpoint) {
+    for (size_t i = 0; i < shard->n_pieces; i++) {
+        SP_TRY(read_rows(m, &shard->pieces[i], "optimizer.m.", checkpoint));
+        SP_TRY(read_rows(v, &shard->pieces[i], "optimizer.v.", checkpoint));
     }
     return SP_OK;
 }

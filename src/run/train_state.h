@@ -1,26 +1,57 @@
 /* The state of a training run as a checkpoint: parameters, AdamW's moments, and what the run goes
    on from. Tensors are named as the parameters; moments as "optimizer.m.NAME", "optimizer.v.NAME".
 
+   Each rank writes the rows of its shard as a file of its own; then one rank, which has gathered what
+   they wrote, publishes. run/checkpointer.h does so beside the training.
+
    The manifest adds config (the effective one), sample_cursor (samples taken so far), tokens_digest,
-   and digest (of the parameters alone, 32 hexadecimal digits: the compressor's identity). */
+   digest (of the parameters alone, by run/params_digest.h: the compressor's identity), and of a run
+   on ranks grid, which is for the reader only, and state. */
 #pragma once
 
-#include "chain/params.h"
+#include "chain/shard.h"
 #include "io/checkpoint.h"
-#include "run/optimizer.h"
+#include "run/params_digest.h"
 #include "run/run_config.h"
 
-enum { SP_STATE_DIGEST_SIZE = 33 };
+/* What a checkpoint is of. All borrowed. */
+typedef struct sp_train_state {
+    const sp_run_config *config;
+    uint64_t step;             /* updates made */
+    const char *tokens_digest; /* NULL where no tokens have been seen, which is at step 0 only */
+    json_t *grid;              /* pipeline, data, and the cut; NULL: one process */
+    json_t *state;             /* an object for the run alone, given back bit by bit; may be NULL */
+} sp_train_state;
 
-/* Writes the checkpoint of `step` into the run's folder and removes those that config's policy does
-   not keep. tokens_digest is NULL where no tokens have been seen, which is at step 0 only. Local: one
-   rank writes, since replicas are equal. */
-SP_NODISCARD sp_status sp_train_state_save(const sp_run_config *config, const sp_params *params,
-                                           const sp_optimizer *optimizer, uint64_t step,
-                                           const char *tokens_digest);
+/* What one writer has written. Has no pointers: parts may be sent, and laid one behind the other. */
+typedef struct sp_state_part {
+    sp_checkpoint_file file;
+    uint64_t n_tensors;
+    sp_tensor_hash tensors[]; /* [n_tensors]: the rows' of its parameters */
+} sp_state_part;
 
-/* Reads the moments of every parameter. The parameters themselves: sp_models_load(). */
-SP_NODISCARD sp_status sp_train_state_load_moments(sp_optimizer *optimizer, const sp_params *params,
+size_t sp_state_part_bytes(const sp_state_part *part);
+
+/* Writes a shard's rows from values, m and v [shard->n_values] as the file of writer `number`, into
+   the folder that sp_checkpoint_make_folder() made for the step. Local, and may run in a thread of
+   its own. *part is owned. */
+SP_NODISCARD sp_status sp_train_state_write(sp_state_part **part, const char *run_dir,
+                                            uint64_t step, size_t number, const sp_shard *shard,
+                                            const float *values, const float *m, const float *v);
+
+/* Publishes the checkpoint that the parts of all writers, n_bytes one behind the other in order of
+   the writers, make up, and removes those that config's policy does not keep. Local: for one
+   process. On failure the temporary folder is gone. */
+SP_NODISCARD sp_status sp_train_state_publish(const sp_train_state *about, const void *parts,
+                                              size_t n_bytes);
+
+/* All of it at once for a process that holds everything: m and v [params->n_values]. Local. */
+SP_NODISCARD sp_status sp_train_state_save(const sp_train_state *about, const sp_params *params,
+                                           const float *m, const float *v);
+
+/* Reads the moments of a shard's rows to m and v [shard->n_values]. The parameters themselves:
+   sp_models_load(). */
+SP_NODISCARD sp_status sp_train_state_load_moments(float *m, float *v, const sp_shard *shard,
                                                    const sp_checkpoint *checkpoint);
 
 /* Refuses (SP_USAGE, by key) a configuration whose seed, or shapes of LoRA and memory, are others than

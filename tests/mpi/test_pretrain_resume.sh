@@ -37,6 +37,12 @@ pretrain 0 2 whole1
 [ "$(cat "$folder/whole1/metrics.jsonl")" = "$before" ] || fail "a finished run wrote metrics"
 pretrain 0 1 whole1 train.steps=22
 has_steps whole1 22
+# Which keys have changed since is said once, and that the present ones win.
+expect 0 mpirun --oversubscribe -n 2 "$slotpress" pretrain --config "$folder/run.yaml" \
+    --set run.dir="$folder/whole1" --set train.steps=23 --set train.lr=1e-3
+says "train.lr: 0.001 here wins over 0.003 of '$folder/whole1/step-0000022'"
+says "train.steps: 23 here wins over 22 of '$folder/whole1/step-0000022'"
+[ "$(grep -c 'here wins' "$folder/err")" = 2 ] || fail "keys that have not changed are named, or some twice"
 
 # --resume: a path; none sets aside what is there.
 pretrain 0 1 branch --resume "$folder/halves1" train.steps=23

@@ -22,7 +22,7 @@ static int remove_folder(void **state) {
     return 0;
 }
 
-/* Shapes around the size of a chunk, and empty ones. */
+/* Shapes around the size of a chunk and of what is written at once, and empty ones. */
 static const struct {
     const char *name;
     size_t n_dims, shape[SP_CHECKPOINT_MAX_DIMS];
@@ -33,8 +33,10 @@ static const struct {
                {"long", 1, {300000}},
                {"wide", 2, {2, 300000}},
                {"deep", 4, {2, 3, 1, 5}},
-               {"scalar", 1, {1}}};
-enum { N_TENSORS = sizeof tensors / sizeof tensors[0], MOST_VALUES = 600000 };
+               {"scalar", 1, {1}},
+               {"several pieces", 2, {2500, 700}},
+               {"several pieces of values", 1, {2200000}}};
+enum { N_TENSORS = sizeof tensors / sizeof tensors[0], MOST_VALUES = 2200000 };
 
 static size_t n_values_of(size_t t) {
     size_t n_values = 1;
@@ -47,18 +49,39 @@ static void fill(float *values, size_t t, uint64_t step) {
     fill_values(values, n_values_of(t), (uint32_t)(t * 1000 + step));
 }
 
-static sp_status save(uint64_t step, const json_t *extra) {
+static sp_status begin(sp_checkpoint_writer **writer, uint64_t step) {
+    SP_TRY(sp_checkpoint_make_folder(dir, step));
+    return sp_checkpoint_begin(writer, dir, step, 0);
+}
+
+static sp_status commit(sp_checkpoint_writer *writer, uint64_t step, const json_t *extra) {
+    sp_checkpoint_file file;
+    SP_TRY(sp_checkpoint_finish(writer, &file));
+    return sp_checkpoint_publish(dir, step, &file, 1, extra);
+}
+
+static sp_status write_all(sp_checkpoint_writer *writer, uint64_t step) {
     float *values = malloc(MOST_VALUES * sizeof *values);
-    sp_checkpoint_writer *writer = NULL;
-    sp_status status = sp_checkpoint_begin(&writer, dir, step);
+    sp_status status = SP_OK;
     for (size_t t = 0; t < N_TENSORS && status == SP_OK; t++) {
         fill(values, t, step);
         status = sp_checkpoint_write_tensor(writer, tensors[t].name, tensors[t].n_dims,
                                             tensors[t].shape, values);
     }
     free(values);
-    if (status == SP_OK) return sp_checkpoint_commit(writer, extra);
-    sp_checkpoint_abort(writer);
+    return status;
+}
+
+/* As a run does: what was begun and failed is discarded. */
+static sp_status save(uint64_t step, const json_t *extra) {
+    sp_checkpoint_writer *writer = NULL;
+    sp_status status = begin(&writer, step);
+    if (status == SP_OK) status = write_all(writer, step);
+    if (status == SP_OK)
+        status = commit(writer, step, extra);
+    else
+        sp_checkpoint_abort(writer);
+    if (status != SP_OK) sp_checkpoint_discard(dir, step);
     return status;
 }
 
@@ -67,9 +90,9 @@ static void save_small(uint64_t step) {
     const float value = (float)step;
     const size_t shape[] = {1};
     sp_checkpoint_writer *writer = NULL;
-    assert_int_equal(sp_checkpoint_begin(&writer, dir, step), SP_OK);
+    assert_int_equal(begin(&writer, step), SP_OK);
     assert_int_equal(sp_checkpoint_write_tensor(writer, "step", 1, shape, &value), SP_OK);
-    assert_int_equal(sp_checkpoint_commit(writer, NULL), SP_OK);
+    assert_int_equal(commit(writer, step, NULL), SP_OK);
 }
 
 static void assert_newest(uint64_t step) {
@@ -154,12 +177,13 @@ static void names_that_are_paths_are_not_written(void **state) {
     const float value = 1;
     const size_t shape[] = {1};
     sp_checkpoint_writer *writer = NULL;
-    assert_int_equal(sp_checkpoint_begin(&writer, dir, 1), SP_OK);
+    assert_int_equal(begin(&writer, 1), SP_OK);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(sp_checkpoint_write_tensor(writer, bad[i], 1, shape, &value), SP_FAILURE);
     assert_int_equal(sp_checkpoint_write_tensor(writer, "a", 1, shape, &value), SP_OK);
     assert_int_not_equal(sp_checkpoint_write_tensor(writer, "a", 1, shape, &value), SP_OK);
     sp_checkpoint_abort(writer);
+    sp_checkpoint_discard(dir, 1);
     assert_int_equal(temp_count(dir), 0);
 }
 
@@ -170,11 +194,11 @@ static void missing_rows_are_noticed_when_opening(void **state) {
     for (size_t i = 0; i < 3; i++) {
         sp_checkpoint_writer *writer = NULL;
         sp_checkpoint *checkpoint = NULL;
-        assert_int_equal(sp_checkpoint_begin(&writer, dir, 1), SP_OK);
+        assert_int_equal(begin(&writer, 1), SP_OK);
         assert_int_equal(
             sp_checkpoint_write_rows(writer, "x", 2, shape, pieces[i][0], pieces[i][1], values),
             SP_OK);
-        assert_int_equal(sp_checkpoint_commit(writer, NULL), SP_OK);
+        assert_int_equal(commit(writer, 1, NULL), SP_OK);
         assert_int_equal(sp_checkpoint_open(&checkpoint, in_step(1, "")), SP_BAD_DATA);
         assert_non_null(strstr(sp_message(), "rows"));
     }
@@ -299,13 +323,17 @@ static void prune_keeps_the_newest_and_the_major_ones(void **state) {
 }
 
 static void aborted_checkpoint_leaves_nothing(void **state) {
+    char folder[TEMP_PATH_SIZE];
     sp_checkpoint_writer *writer = NULL;
     const float value = 1;
     const size_t shape[] = {1};
-    assert_int_equal(sp_checkpoint_begin(&writer, dir, 9), SP_OK);
+    assert_int_equal(begin(&writer, 9), SP_OK);
     assert_int_equal(sp_checkpoint_write_tensor(writer, "a", 1, shape, &value), SP_OK);
     sp_checkpoint_abort(writer);
     sp_checkpoint_abort(NULL);
+    assert_int_equal(temp_count(temp_path(folder, dir, "step-0000009.tmp")), 0);
+    sp_checkpoint_discard(dir, 9);
+    sp_checkpoint_discard(dir, 9);
     assert_int_equal(temp_count(dir), 0);
 }
 
@@ -330,7 +358,9 @@ static void run_folder_that_cannot_be_made_is_refused(void **state) {
     char path[TEMP_PATH_SIZE];
     sp_checkpoint_writer *writer = NULL;
     temp_write(temp_path(path, dir, "file"), "x", 1);
-    assert_int_equal(sp_checkpoint_begin(&writer, temp_path(path, dir, "file/run"), 1), SP_IO);
+    assert_int_equal(sp_checkpoint_make_folder(temp_path(path, dir, "file/run"), 1), SP_IO);
+    assert_int_equal(sp_checkpoint_begin(&writer, dir, 1, 0), SP_IO); /* nobody made the folder */
+    assert_non_null(strstr(sp_message(), "step-0000001.tmp/data-0000.h5"));
 }
 
 static void description_lists_tensors(void **state) {
@@ -359,6 +389,7 @@ int main(void) {
                                        WITH_FOLDER(aborted_checkpoint_leaves_nothing),
                                        WITH_FOLDER(full_disk_leaves_the_checkpoint_before),
                                        WITH_FOLDER(run_folder_that_cannot_be_made_is_refused),
+
                                        WITH_FOLDER(description_lists_tensors)};
     return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
 }
