@@ -1,7 +1,7 @@
 #include "mpi/replicas.h"
 
 #include "base/memory.h"
-#include "mpi/world_comm.h"
+#include "mpi/grid_comm.h"
 
 #include <assert.h>
 #include <limits.h>
@@ -11,16 +11,16 @@
 
 enum { TEXT_SIZE = 512, MOST_NAMED = 8 };
 
-sp_status sp_replicas_create(sp_replicas *replicas, sp_world *world, const sp_params *params) {
+sp_status sp_replicas_create(sp_replicas *replicas, const sp_grid *grid, const sp_params *params) {
     void *hashes = NULL, *of_one = NULL;
     SP_TRY(sp_alloc_array(&hashes, params->n_entries, 2 * sizeof(uint64_t), "weight hashes"));
-    const sp_status status = sp_alloc_array(&of_one, (size_t)sp_world_size(world),
-                                            2 * sizeof(uint64_t), "weight hashes");
+    const sp_status status =
+        sp_alloc_array(&of_one, sp_grid_data_size(grid), 2 * sizeof(uint64_t), "weight hashes");
     if (status != SP_OK) {
         free(hashes);
         return status;
     }
-    *replicas = (sp_replicas){.world = world, .params = params, .hashes = hashes, .of_one = of_one};
+    *replicas = (sp_replicas){.grid = grid, .params = params, .hashes = hashes, .of_one = of_one};
     return SP_OK;
 }
 
@@ -44,29 +44,29 @@ static void reduce_hashes(sp_replicas *r) {
     }
     assert(n <= INT_MAX / 2); /* parameters are some thousands */
     MPI_Request request;
-    MPI_Iallreduce(MPI_IN_PLACE, r->hashes, (int)(2 * n), MPI_UINT64_T, MPI_MAX, r->world->comm,
+    MPI_Iallreduce(MPI_IN_PLACE, r->hashes, (int)(2 * n), MPI_UINT64_T, MPI_MAX, r->grid->data,
                    &request);
     sp_wait(&request);
 }
 
 static void gather_hashes(sp_replicas *r, const sp_param *param) {
-    const uint64_t mine[] = {hash_of(param), (uint64_t)r->world->rank};
+    const uint64_t mine[] = {hash_of(param), (uint64_t)r->grid->world->rank};
     MPI_Request request;
-    MPI_Iallgather(mine, 2, MPI_UINT64_T, r->of_one, 2, MPI_UINT64_T, r->world->comm, &request);
+    MPI_Iallgather(mine, 2, MPI_UINT64_T, r->of_one, 2, MPI_UINT64_T, r->grid->data, &request);
     sp_wait(&request);
 }
 
 static size_t count_holders(const sp_replicas *r, uint64_t hash) {
     size_t n_holders = 0;
-    for (int i = 0; i < r->world->n_ranks; i++) n_holders += r->of_one[2 * i] == hash;
+    for (int i = 0; i < r->grid->data_size; i++) n_holders += r->of_one[2 * i] == hash;
     return n_holders;
 }
 
 /* Does more than half hold one hash? */
 static bool find_majority(uint64_t *hash, const sp_replicas *r) {
-    for (int i = 0; i < r->world->n_ranks; i++) {
+    for (int i = 0; i < r->grid->data_size; i++) {
         *hash = r->of_one[2 * i];
-        if (2 * count_holders(r, *hash) > (size_t)r->world->n_ranks) return true;
+        if (2 * count_holders(r, *hash) > (size_t)r->grid->data_size) return true;
     }
     return false;
 }
@@ -76,15 +76,16 @@ static void list_ranks(char text[TEXT_SIZE], const sp_replicas *r, const uint64_
     size_t used = 0;
     int n_named = 0, n_left_out = 0;
     text[0] = '\0';
-    for (int i = 0; i < r->world->n_ranks; i++) {
+    for (int i = 0; i < r->grid->data_size; i++) {
         if (good != NULL && r->of_one[2 * i] == *good) continue;
         const int rank = (int)r->of_one[2 * i + 1]; /* one of ours, so it fits */
         if (n_named == MOST_NAMED || used > TEXT_SIZE - 2 * SP_HOST_SIZE) {
             n_left_out++;
             continue;
         }
-        used += (size_t)snprintf(text + used, TEXT_SIZE - used, "%srank %d (%s)",
-                                 n_named > 0 ? ", " : "", rank, sp_world_host(r->world, rank));
+        used +=
+            (size_t)snprintf(text + used, TEXT_SIZE - used, "%srank %d (%s)",
+                             n_named > 0 ? ", " : "", rank, sp_world_host(r->grid->world, rank));
         n_named++;
     }
     if (n_left_out > 0) snprintf(text + used, TEXT_SIZE - used, " and %d more", n_left_out);
@@ -109,7 +110,7 @@ static sp_status fail_of(const sp_replicas *r, const sp_param *param, size_t n_o
 }
 
 sp_status sp_replicas_verify(sp_replicas *replicas) {
-    if (replicas->world->n_ranks == 1) return SP_OK;
+    if (replicas->grid->data_size == 1) return SP_OK;
     reduce_hashes(replicas);
     const sp_params *params = replicas->params;
     const sp_param *first = NULL;

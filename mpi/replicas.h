@@ -6,22 +6,22 @@
 #pragma once
 
 #include "chain/params.h"
-#include "mpi/world.h"
+#include "mpi/grid.h"
 
 typedef struct sp_replicas {
-    sp_world *world;         /* borrowed */
+    const sp_grid *grid;     /* borrowed */
     const sp_params *params; /* borrowed */
     uint64_t *hashes;        /* [2 n_entries], owned: each parameter's; the same, inverted */
     uint64_t *of_one;        /* [2 n_ranks], owned: hash and rank, of one parameter everywhere */
 } sp_replicas;               /* all zero: empty */
 
-/* Local. Prepares to compare the ranks of `world`, which declare the same parameters. SP_FAILURE: no
-   memory. */
-SP_NODISCARD sp_status sp_replicas_create(sp_replicas *replicas, sp_world *world,
+/* Local. Prepares to compare the ranks of a data group, which declare the same parameters. SP_FAILURE:
+   no memory. */
+SP_NODISCARD sp_status sp_replicas_create(sp_replicas *replicas, const sp_grid *grid,
                                           const sp_params *params);
 void sp_replicas_free(sp_replicas *replicas);
 
-/* Collective over the ranks compared: an all_reduce of 16 bytes a parameter, and where hashes differ
+/* Collective over the data group: an all_reduce of 16 bytes a parameter, and where hashes differ
    an all_gather. SP_NUMERIC on each of them: the message names a parameter, and the ranks and hosts
    whose values differ. */
 SP_NODISCARD sp_status sp_replicas_verify(sp_replicas *replicas);

@@ -80,13 +80,17 @@ sp_status sp_world_begin(sp_world **world) {
     return gather_hosts(made);
 }
 
+sp_status sp_world_fail_alone(sp_world *world, sp_status status) {
+    if (status == SP_OK || world->n_ranks == 1) return status;
+    fprintf(stderr, "slotpress: rank %d: %s\n", world->rank, sp_message());
+    fflush(NULL);
+    MPI_Abort(world->comm, (int)status);
+    return status;
+}
+
 sp_status sp_world_end(sp_world *world, sp_status status) {
     if (world == NULL) return status;
-    if (status != SP_OK && !world->has_agreed_failure && world->n_ranks > 1) {
-        fprintf(stderr, "slotpress: rank %d: %s\n", world->rank, sp_message());
-        fflush(NULL);
-        MPI_Abort(world->comm, (int)status);
-    }
+    if (!world->has_agreed_failure) (void)sp_world_fail_alone(world, status);
     MPI_Comm_free(&world->comm);
     free(world->hosts);
     free(world);

@@ -22,6 +22,11 @@ SP_NODISCARD sp_status sp_world_begin(sp_world **world);
    says who, where and why, and the job's exit code is `status`. */
 sp_status sp_world_end(sp_world *world, sp_status status);
 
+/* Ends all ranks at once, as sp_world_end() does after a failure that was not agreed: for a rank that
+   fails while others may wait for it, before it releases what they share. Returns `status` where
+   there is one rank, or all is well. */
+sp_status sp_world_fail_alone(sp_world *world, sp_status status);
+
 int sp_world_rank(const sp_world *world);
 int sp_world_size(const sp_world *world);
 int sp_world_node_count(const sp_world *world); /* machines that the ranks run on */

@@ -30,7 +30,7 @@ typedef struct sp_params {
     size_t *group_begin; /* [n_groups], owned */
     size_t n_groups, group_capacity;
     float *values, *grads; /* [n_values], owned, zero at first */
-    bool are_frozen;       /* no gradients are kept: compression, generation, evaluation */
+    bool are_frozen; /* no gradients are allocated: inference, or they get a place elsewhere */
 } sp_params;
 
 /* What is declared from here on, up to the next call, is one group. */

@@ -18,12 +18,11 @@ static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
 /* ---- the workspace ---- */
 
-static size_t turn_bytes(const sp_chain *chain, size_t begin, size_t end, const sp_batch *batch,
-                         bool is_training) {
+static size_t turn_bytes(const sp_chain *chain, size_t begin, size_t end, const sp_batch *batch) {
     size_t widest = 0;
     for (size_t i = begin; i < end; i++) {
         widest = most(widest, output_bytes(chain->blocks[i], batch));
-        if (is_training) widest = most(widest, input_bytes(chain->blocks[i], batch));
+        widest = most(widest, input_bytes(chain->blocks[i], batch));
     }
     return widest;
 }
@@ -45,7 +44,7 @@ size_t sp_workspace_bytes(const sp_chain *chain, size_t begin, size_t end, const
         room = most(room, passing_bytes(chain, i, batch, &cost, is_training) +
                               sp_arena_bytes(cost.bytes_scratch));
     }
-    return 2 * turn_bytes(chain, begin, end, batch, is_training) + room;
+    return 2 * turn_bytes(chain, begin, end, batch) + room;
 }
 
 sp_status sp_workspace_reserve(sp_workspace *workspace, const sp_chain *chain, size_t begin,
@@ -54,7 +53,7 @@ sp_status sp_workspace_reserve(sp_workspace *workspace, const sp_chain *chain, s
     arena->used = 0;
     SP_TRY(sp_arena_reserve(arena, sp_workspace_bytes(chain, begin, end, batch, is_training),
                             "scratch"));
-    const size_t n_bytes = turn_bytes(chain, begin, end, batch, is_training);
+    const size_t n_bytes = turn_bytes(chain, begin, end, batch);
     for (int i = 0; i < 2; i++) workspace->turns[i] = sp_arena_push(arena, n_bytes);
     return SP_OK;
 }

@@ -8,9 +8,11 @@
 #include "chain/chain.h"
 
 typedef struct sp_workspace {
-    sp_arena arena;  /* the two turns first, then scratch */
-    float *turns[2]; /* neighbouring blocks hand outputs or gradients on through these */
-} sp_workspace;      /* all zero: empty */
+    sp_arena arena; /* the two turns first, then scratch */
+    /* Neighbouring blocks hand outputs or gradients on through these: block i writes y or dx to
+       turns[i % 2], so what it is given may lie in the other one. */
+    float *turns[2];
+} sp_workspace; /* all zero: empty */
 
 typedef struct sp_pass {
     sp_arena arena;

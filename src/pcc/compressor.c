@@ -43,7 +43,7 @@ static bool has(const sp_compressor_options *options, size_t block) {
 }
 
 static sp_status declare(sp_compressor *c, const sp_compressor_options *options) {
-    c->params.are_frozen = options->is_inference;
+    c->params.are_frozen = options->has_no_gradients;
     if (options->encoder != NULL) {
         SP_TRY(declare_encoder(c, options));
         c->encoder_end = options->encoder->config.n_layers + 2;

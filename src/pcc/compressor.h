@@ -26,8 +26,8 @@ typedef struct sp_compressor_options {
     sp_lora_options lora;
     size_t memory_tokens;
     bool markers_are_frozen;
-    bool is_inference; /* no gradients are kept */
-    bool is_outline;   /* for costs only, over outlines of weights: no parameters are allocated */
+    bool has_no_gradients; /* inference, or gradients that the caller gives a place */
+    bool is_outline; /* for costs only, over outlines of weights: no parameters are allocated */
     /* [n_blocks] which blocks are here, borrowed during create(); NULL: all. */
     const bool *has_block;
     uint64_t seed;

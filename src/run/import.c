@@ -301,7 +301,7 @@ static sp_status check_values(const importing *m) {
 static sp_status read_all(importing *m) {
     SP_TRY(open_file(&m->pcc, m->input, "pcc.safetensors"));
     SP_TRY(open_encoder(m));
-    SP_TRY(sp_models_open(&m->models, m->config, SP_SIDES_BOTH, NULL, false));
+    SP_TRY(sp_models_open(&m->models, m->config, SP_SIDES_BOTH, NULL));
     /* Memory tokens first: those of pcc.safetensors go before a table's last rows. */
     SP_TRY(read_param(m, m->models.compressor->memory_tokens));
     const sp_params *params = &m->models.compressor->params;

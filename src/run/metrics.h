@@ -2,12 +2,16 @@
 
    A training line has step, loss_reconstruction, loss_completion (null without a target), grad_norm
    (before clipping), lr, tokens_per_second (context tokens), flops_per_second, seconds,
-   seconds_data, seconds_communication, seconds_checkpoint. Line N holds the losses before update N.
+   seconds_data, seconds_communication (waiting for other ranks), seconds_checkpoint, skipped, and how
+   evenly the ranks were busy (mpi/step_timing.h): slowest_rank, slowest_host, slowest_seconds, balance,
+   bubble. Line N holds the losses before update N.
    A validation line has step and validation_… keys. Losses are mean NLL in nats. */
 #pragma once
 
 #include "chain/batch.h"
+#include "mpi/step_timing.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
 typedef struct sp_metrics {
@@ -23,6 +27,8 @@ typedef struct sp_step_metrics {
     uint64_t n_tokens; /* context tokens */
     double flop;
     double seconds, seconds_data, seconds_communication, seconds_checkpoint;
+    sp_step_timing timing;
+    bool is_skipped; /* no update was made */
 } sp_step_metrics;
 
 typedef struct sp_validation_metrics {

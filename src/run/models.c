@@ -28,10 +28,19 @@ static bool is_same_file(const char *a, const char *b) {
     return is_same;
 }
 
-static sp_status open_weights(sp_model_source *source, sp_weights *weights, const char *path,
+/* What is opened, and where from. */
+typedef struct opening {
+    const sp_run_config *config;
+    sp_sides sides;
+    const bool *has_block; /* [n_blocks]; NULL: all */
+    bool has_gradients;
+    const sp_checkpoint *checkpoint; /* or NULL */
+} opening;
+
+static sp_status load_weights(sp_weights *weights, const sp_model_source *source,
                               sp_precision precision, sp_weights_part part) {
-    SP_TRY(sp_model_source_open(source, path));
-    return sp_weights_load(weights, &source->tensors, source->config, precision, part, path);
+    return sp_weights_load(weights, &source->tensors, source->config, precision, part,
+                           source->path);
 }
 
 sp_status sp_models_precisions(const sp_run_config *config, sp_precision *of_encoder,
@@ -47,25 +56,67 @@ bool sp_models_share_weights(const sp_run_config *config) {
            of_encoder == of_decoder && is_same_file(config->encoder.model, config->decoder.model);
 }
 
-static sp_status open_both(sp_models *models, const sp_run_config *config, sp_sides sides) {
-    if (sides == SP_SIDES_NEITHER) return SP_OK;
+/* Narrows a part of a model's weights to the blocks that are here: has_block [n_layers + 2] of the
+   encoder, or of the decoder. Where both use the weights a block of either will do; a norm is wanted
+   for the encoder's last block, norm and head for the decoder's. which [n_layers] is filled. */
+static void narrow(sp_weights_part *part, bool *which, size_t n_layers, const bool *of_encoder,
+                   const bool *of_decoder) {
+    bool has_encoder_end = false, has_decoder_end = false;
+    memset(which, 0, n_layers * sizeof *which);
+    for (size_t l = 0; l < n_layers; l++)
+        which[l] =
+            (of_encoder != NULL && of_encoder[1 + l]) || (of_decoder != NULL && of_decoder[1 + l]);
+    if (of_encoder != NULL) has_encoder_end = of_encoder[n_layers + 1];
+    if (of_decoder != NULL) has_decoder_end = of_decoder[n_layers + 1];
+    part->which_layers = which;
+    part->final_norm = part->final_norm && (has_encoder_end || has_decoder_end);
+    part->head = part->head && has_decoder_end;
+}
+
+static sp_status count_layers(size_t *n_layers, const sp_model_source *source) {
+    sp_model_config config;
+    SP_TRY(sp_model_config_read(&config, source->config, source->path));
+    *n_layers = config.n_layers;
+    return SP_OK;
+}
+
+static sp_status load_both(sp_models *models, const opening *o, bool is_shared,
+                           sp_precision of_encoder, sp_precision of_decoder) {
+    bool which[SP_MOST_LAYERS];
+    size_t n_layers = 0;
+    const bool is_full = o->config->encoder.train == SP_ENCODER_FULL, *decoder_blocks = NULL;
+    sp_weights_part part = is_full     ? SP_WEIGHTS_FRAME
+                           : is_shared ? SP_WEIGHTS_ALL
+                                       : SP_WEIGHTS_BODY;
+    if (models->encoder_weights != NULL) {
+        SP_TRY(count_layers(&n_layers, &models->encoder_source));
+        if (o->has_block != NULL) decoder_blocks = o->has_block + n_layers + 3;
+        if (o->has_block != NULL)
+            narrow(&part, which, n_layers, o->has_block, is_shared ? decoder_blocks : NULL);
+        SP_TRY(load_weights(&models->encoder, &models->encoder_source, of_encoder, part));
+    }
+    if (models->decoder_weights == NULL || is_shared) return SP_OK;
+    part = SP_WEIGHTS_ALL;
+    SP_TRY(count_layers(&n_layers, &models->decoder_source));
+    if (o->has_block != NULL) narrow(&part, which, n_layers, NULL, decoder_blocks);
+    return load_weights(&models->decoder, &models->decoder_source, of_decoder, part);
+}
+
+static sp_status open_both(sp_models *models, const opening *o) {
+    if (o->sides == SP_SIDES_NEITHER) return SP_OK;
     sp_precision of_encoder = SP_PRECISION_F32, of_decoder = SP_PRECISION_F32;
-    SP_TRY(sp_models_precisions(config, &of_encoder, &of_decoder));
-    const bool is_full = config->encoder.train == SP_ENCODER_FULL;
-    const bool is_shared = sides == SP_SIDES_BOTH && sp_models_share_weights(config);
-    if (sides != SP_SIDES_DECODER) {
-        const sp_weights_part part = is_full     ? SP_WEIGHTS_FRAME
-                                     : is_shared ? SP_WEIGHTS_ALL
-                                                 : SP_WEIGHTS_BODY;
-        SP_TRY(open_weights(&models->encoder_source, &models->encoder, config->encoder.model,
-                            of_encoder, part));
+    SP_TRY(sp_models_precisions(o->config, &of_encoder, &of_decoder));
+    const bool is_shared = o->sides == SP_SIDES_BOTH && sp_models_share_weights(o->config);
+    if (o->sides != SP_SIDES_DECODER) {
+        SP_TRY(sp_model_source_open(&models->encoder_source, o->config->encoder.model));
         models->encoder_weights = &models->encoder;
     }
-    if (sides == SP_SIDES_ENCODER) return SP_OK;
-    models->decoder_weights = is_shared ? &models->encoder : &models->decoder;
-    if (is_shared) return SP_OK;
-    return open_weights(&models->decoder_source, &models->decoder, config->decoder.model,
-                        of_decoder, SP_WEIGHTS_ALL);
+    if (o->sides != SP_SIDES_ENCODER) {
+        if (!is_shared)
+            SP_TRY(sp_model_source_open(&models->decoder_source, o->config->decoder.model));
+        models->decoder_weights = is_shared ? &models->encoder : &models->decoder;
+    }
+    return load_both(models, o, is_shared, of_encoder, of_decoder);
 }
 
 static sp_status read_lora(sp_lora_options *lora, const sp_run_config *config) {
@@ -109,26 +160,41 @@ sp_status sp_models_options(sp_compressor_options *options, const sp_run_config 
     return read_lora(&options->lora, config);
 }
 
-static sp_status make_compressor(sp_models *models, const sp_run_config *config,
-                                 const sp_checkpoint *checkpoint, bool for_training) {
+static sp_status make_compressor(sp_models *models, const opening *o) {
     sp_compressor_options options = {
         .encoder = models->encoder_weights,
         .decoder = models->decoder_weights,
         .encoder_tensors = &models->encoder_source.tensors,
-        .is_inference = !for_training,
+        .has_block = o->has_block,
+        .has_no_gradients = !o->has_gradients,
     };
-    SP_TRY(sp_models_options(&options, config));
-    SP_TRY(read_widths(&options, checkpoint));
+    SP_TRY(sp_models_options(&options, o->config));
+    SP_TRY(read_widths(&options, o->checkpoint));
     SP_TRY(sp_compressor_create(&models->compressor, &options));
-    return checkpoint != NULL ? sp_models_load(models, checkpoint) : SP_OK;
+    return o->checkpoint != NULL ? sp_models_load(models, o->checkpoint) : SP_OK;
+}
+
+static sp_status open_models(sp_models *models, const opening *o) {
+    sp_status status = open_both(models, o);
+    if (status == SP_OK) status = make_compressor(models, o);
+    if (status != SP_OK) sp_models_close(models);
+    return status;
 }
 
 sp_status sp_models_open(sp_models *models, const sp_run_config *config, sp_sides sides,
-                         const sp_checkpoint *checkpoint, bool for_training) {
-    sp_status status = open_both(models, config, sides);
-    if (status == SP_OK) status = make_compressor(models, config, checkpoint, for_training);
-    if (status != SP_OK) sp_models_close(models);
-    return status;
+                         const sp_checkpoint *checkpoint) {
+    const opening o = {.config = config, .sides = sides, .checkpoint = checkpoint};
+    return open_models(models, &o);
+}
+
+sp_status sp_models_open_part(sp_models *models, const sp_run_config *config, const bool *has_block,
+                              bool has_gradients, const sp_checkpoint *checkpoint) {
+    const opening o = {.config = config,
+                       .sides = SP_SIDES_BOTH,
+                       .has_block = has_block,
+                       .has_gradients = has_gradients,
+                       .checkpoint = checkpoint};
+    return open_models(models, &o);
 }
 
 sp_status sp_models_load(sp_models *models, const sp_checkpoint *checkpoint) {

@@ -25,12 +25,17 @@ typedef struct sp_models {
     sp_compressor *compressor;
 } sp_models; /* all zero: empty */
 
-/* Opens the models of `config` and makes the compressor, for training if `checkpoint` is NULL or
-   for_training; parameters start as pcc.md §4 says, or as the checkpoint has them. SP_USAGE: a
-   precision that this machine or version does not have. */
+/* Opens the models of `config` and makes the compressor, without gradients; parameters are as the
+   checkpoint has them, or, if it is NULL, start as pcc.md §4 says. SP_USAGE: a precision that this
+   machine or version does not have. */
 SP_NODISCARD sp_status sp_models_open(sp_models *models, const sp_run_config *config,
-                                      sp_sides sides, const sp_checkpoint *checkpoint,
-                                      bool for_training);
+                                      sp_sides sides, const sp_checkpoint *checkpoint);
+
+/* Opens what of them a rank of a training run holds: the blocks of has_block [n_blocks] (NULL: all),
+   with the weights that these need; has_gradients: parameters have gradients of their own. */
+SP_NODISCARD sp_status sp_models_open_part(sp_models *models, const sp_run_config *config,
+                                           const bool *has_block, bool has_gradients,
+                                           const sp_checkpoint *checkpoint);
 
 /* What a configuration comes to, apart from its models: precisions of their frozen weights (SP_USAGE:
    one that this version does not have), whether one copy of these serves both sides, and the

@@ -45,7 +45,7 @@ void sp_outline_release(sp_outline *outline) {
     *outline = (sp_outline){0};
 }
 
-sp_status sp_outline_fill(sp_outline *outline, sp_batch *batch, const sp_run_config *config,
+sp_status sp_outline_fill(const sp_outline *outline, sp_batch *batch, const sp_run_config *config,
                           size_t n_segments) {
     const sp_model_config *decoder = &outline->decoder.config;
     const size_t n = config->segment.tokens;

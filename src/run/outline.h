@@ -20,5 +20,5 @@ void sp_outline_release(sp_outline *outline);
 /* Fills a batch with n_segments full segments, each with all objectives of `config`: what a
    micro-batch is like. Its ids are all 0; the decoder is taken to have as many tokens as the
    encoder. */
-SP_NODISCARD sp_status sp_outline_fill(sp_outline *outline, sp_batch *batch,
+SP_NODISCARD sp_status sp_outline_fill(const sp_outline *outline, sp_batch *batch,
                                        const sp_run_config *config, size_t n_segments);

@@ -12,6 +12,8 @@ static const char *const marker_words[] = {"train", "frozen", "auto", NULL};
 static const char *const slot_words[] = {"proportional", "fixed", NULL};
 static const char *const draw_words[] = {"both", "one", NULL};
 static const char *const schedule_words[] = {"cosine", "constant", NULL};
+static const char *const recompute_words[] = {"auto", "none", "all", NULL};
+static const char *const cut_words[] = {"auto", "contiguous", "folded", NULL};
 static const char *const role_words[] = {"q",  "k",    "v",     "o",    "gate",
                                          "up", "down", "embed", "head", NULL};
 
@@ -108,6 +110,8 @@ static const sp_config_key keys[] = {
      "steps in a row that may be skipped: spikes, and what is not finite"},
     {"train.precision", SP_KEY_CHOICE, MEMBER(train.precision), "auto", 0, 0, precision_words,
      "of the arithmetic in training"},
+    {"train.recompute", SP_KEY_CHOICE, MEMBER(train.recompute), "auto", 0, 0, recompute_words,
+     "layers whose activations are made again in the backward pass; auto: as many as memory needs"},
     {"train.validate_every", SP_KEY_COUNT, MEMBER(train.validate_every), "500", ANY, NULL,
      "steps; 0: never"},
     {"train.validate_segments", SP_KEY_COUNT, MEMBER(train.validate_segments), "256", ONE_AND_MORE,
@@ -123,7 +127,12 @@ static const sp_config_key keys[] = {
     {"parallel.pipeline", SP_KEY_COUNT, MEMBER(parallel.pipeline), "1", ONE_AND_MORE, NULL,
      "ranks that share one copy of the models"},
     {"parallel.wire", SP_KEY_CHOICE, MEMBER(parallel.wire), "auto", 0, 0, precision_words,
-     "of gradients between ranks; auto: f32 unless train.precision is bf16"},
+     "of activations and their gradients between stages; auto: f32 unless train.precision is bf16"},
+    {"parallel.cut", SP_KEY_CHOICE, MEMBER(parallel.cut), "auto", 0, 0, cut_words,
+     "blocks of a rank: a contiguous range, or folded, one of each model (auto: where they share "
+     "weights)"},
+    {"parallel.zero", SP_KEY_COUNT, MEMBER(parallel.zero), "1", 1, 2, NULL,
+     "what replicas share out: optimiser state (1), gradients too (2)"},
     {"parallel.verify_every", SP_KEY_COUNT, MEMBER(parallel.verify_every), "100", ANY, NULL,
      "steps after which replicas' weights are compared; 0: never"},
 };
@@ -178,13 +187,6 @@ sp_status sp_run_config_check(const sp_run_config *config) {
                        "run.watchdog_s: %zu is too short to tell a hang from a pause; use %d or "
                        "more, or 0 for none",
                        config->run.watchdog_s, SHORTEST_WATCH_S);
-    if (config->parallel.pipeline > 1)
-        return sp_fail(SP_USAGE,
-                       "parallel.pipeline: %zu is not supported: every rank holds the "
-                       "whole chain; set it to 1",
-                       config->parallel.pipeline);
-    if (config->parallel.wire == SP_ASKED_BF16)
-        return sp_fail(SP_USAGE, "parallel.wire: bf16 is not supported yet; use f32 or auto");
     return SP_OK;
 }
 

@@ -22,7 +22,9 @@ typedef enum sp_asked_precision {
 typedef enum sp_markers { SP_MARKERS_TRAIN, SP_MARKERS_FROZEN, SP_MARKERS_AUTO } sp_markers;
 typedef enum sp_slot_rule { SP_SLOTS_PROPORTIONAL, SP_SLOTS_FIXED } sp_slot_rule;
 typedef enum sp_draw { SP_DRAW_BOTH, SP_DRAW_ONE } sp_draw;
-typedef enum sp_schedule { SP_SCHEDULE_COSINE, SP_SCHEDULE_CONSTANT } sp_schedule;
+typedef enum sp_recompute { SP_RECOMPUTE_AUTO, SP_RECOMPUTE_NONE, SP_RECOMPUTE_ALL } sp_recompute;
+typedef enum sp_cut_choice { SP_CUT_AUTO, SP_CUT_CONTIGUOUS, SP_CUT_FOLDED } sp_cut_choice;
+typedef enum sp_lr_schedule { SP_SCHEDULE_COSINE, SP_SCHEDULE_CONSTANT } sp_lr_schedule;
 
 typedef struct sp_run_config {
     struct {
@@ -67,12 +69,13 @@ typedef struct sp_run_config {
         size_t global_batch, micro_batch;
         double lr;
         size_t warmup_steps;
-        sp_schedule schedule;
+        sp_lr_schedule schedule;
         double grad_clip; /* 0: no clipping */
         double weight_decay;
         double spike_factor; /* 0: off */
         size_t max_skipped;
         sp_asked_precision precision;
+        sp_recompute recompute;
         size_t validate_every; /* 0: never */
         size_t validate_segments;
     } train;
@@ -84,6 +87,8 @@ typedef struct sp_run_config {
     struct {
         size_t pipeline;
         sp_asked_precision wire;
+        sp_cut_choice cut;
+        size_t zero;         /* 1: optimiser state is sharded, 2: gradients too */
         size_t verify_every; /* 0: never */
     } parallel;
 } sp_run_config;

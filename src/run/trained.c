@@ -15,7 +15,7 @@ static sp_status open_trained(sp_trained *trained, const char *dir, const char *
                               "digest", where));
     if (trained->digest == NULL)
         return sp_fail(SP_BAD_DATA, "'%s': its manifest has no digest", where);
-    return sp_models_open(&trained->models, &trained->config, sides, trained->checkpoint, false);
+    return sp_models_open(&trained->models, &trained->config, sides, trained->checkpoint);
 }
 
 sp_status sp_trained_open(sp_trained *trained, const char *dir, const char *const *assignments,

@@ -7,6 +7,7 @@
 
 /* ranks: 1 2 3 4 */
 static sp_world *world;
+static sp_grid *grid;
 static sp_params params;
 static sp_replicas replicas;
 
@@ -22,11 +23,13 @@ static int make_params(void **state) {
     }
     if (sp_params_allocate(&params) != SP_OK) return -1;
     fill_values(params.values, params.n_values, 5);
-    return sp_replicas_create(&replicas, world, &params) == SP_OK ? 0 : -1;
+    if (sp_grid_create(&grid, world, 1) != SP_OK) return -1;
+    return sp_replicas_create(&replicas, grid, &params) == SP_OK ? 0 : -1;
 }
 
 static int free_params(void **state) {
     sp_replicas_free(&replicas);
+    sp_grid_destroy(grid);
     sp_params_free(&params);
     return 0;
 }
