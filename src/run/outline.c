@@ -6,11 +6,19 @@
 
 #include <stdlib.h>
 
+/* Says as opening it would why there is no model. */
+static sp_status refuse(const char *path) {
+    sp_model_source source = {0};
+    SP_TRY(sp_model_source_open(&source, path));
+    sp_model_source_close(&source);
+    return sp_fail(SP_BAD_DATA, "'%s': no config.json there", path);
+}
+
 static sp_status outline_model(sp_weights *weights, const char *path, sp_precision precision) {
     json_t *json = NULL;
     sp_model_config config;
     SP_TRY(sp_model_config_json_load(&json, path));
-    if (json == NULL) return sp_fail(SP_BAD_DATA, "'%s': no config.json there", path);
+    if (json == NULL) return refuse(path);
     sp_status status = sp_model_config_read(&config, json, path);
     json_decref(json);
     if (status == SP_OK) status = sp_weights_outline(weights, &config, precision);
