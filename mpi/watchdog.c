@@ -92,17 +92,14 @@ static bool watches(const sp_watchdog *w, int rank) { return rank == 0 || rank =
 
 /* ---- what is said and heard ---- */
 
-/* Beyond an interval and some, what passed is a time in which this process did not run. Says whether
-   there was such a time. */
-static bool advance_clock(sp_watchdog *w) {
+/* Beyond an interval and some, what passed is a time in which this process did not run. */
+static void advance_clock(sp_watchdog *w) {
     const double read_s = sp_clock_seconds();
-    const double passed_s = read_s - w->read_s;
-    w->now_s += fmin(passed_s, 2 * w->interval_s);
+    w->now_s += fmin(read_s - w->read_s, 2 * w->interval_s);
     w->read_s = read_s;
     const uint64_t n_moves = atomic_load_explicit(&w->n_moves, memory_order_acquire);
     if (n_moves != w->n_moves_seen) w->moved_s = w->now_s;
     w->n_moves_seen = n_moves;
-    return passed_s > 2 * w->interval_s;
 }
 
 static beat own_beat(sp_watchdog *w, bool is_last) {
@@ -147,7 +144,7 @@ static void receive_beats(sp_watchdog *w) {
         /* A test may be what lets the library notice; the next one finds it. */
         for (int i = 0; i < 4 && !has_come; i++) MPI_Test(&w->incoming, &has_come, &from);
         if (!has_come) return;
-        (void)advance_clock(w); /* if we were stopped just before, it was not heard then */
+        advance_clock(w); /* if we were stopped just before, it was not heard then */
         peer *sender = &w->peers[from.MPI_SOURCE];
         sender->beat = w->received;
         sender->heard_s = w->now_s;
@@ -290,12 +287,11 @@ static void *watch(void *watchdog) {
     w->read_s = sp_clock_seconds();
     while (state != STATE_LEFT) {
         const bool is_ending = state == STATE_ENDING;
-        /* Who was stopped itself hears the others first, before it judges them. */
-        const bool was_away = advance_clock(w);
+        advance_clock(w);
         send_beats(w, is_ending);
         receive_beats(w);
         if (is_ending && w->n_open == 0 && all_are_sent(w)) break;
-        if (!was_away && (has_silent_rank(w) || nothing_moves(w, is_ending))) end_job(w);
+        if (has_silent_rank(w) || nothing_moves(w, is_ending)) end_job(w);
         state = wait_for_change(w, state, is_ending ? poll_s : w->interval_s);
     }
     return NULL;

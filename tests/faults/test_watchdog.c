@@ -59,6 +59,7 @@ static void act(const char *what, sp_watchdog *watchdog) {
     fprintf(stderr, "acts at %.3f\n", now_s());
     if (strncmp(what, "stop", 4) == 0) stop();
     if (strcmp(what, "pause") == 0) stop_and_go_on(0.4 * LIMIT_S);
+    if (strcmp(what, "suspend") == 0) stop_and_go_on(1.2 * LIMIT_S);
     if (strcmp(what, "slow") == 0) pause_s(0.4 * LIMIT_S);
     if (strcmp(what, "loop") == 0) compute_for_ever();
     if (strcmp(what, "wait") == 0) {
@@ -72,7 +73,7 @@ static int run_rank(const char *acts) {
     static const struct {
         char letter;
         const char *what;
-    } letters[] = {{'s', "stop"}, {'t', "stop late"}, {'p', "pause"},
+    } letters[] = {{'s', "stop"}, {'t', "stop late"}, {'p', "pause"}, {'u', "suspend"},
                    {'c', "slow"}, {'l', "loop"},      {'w', "wait"}};
     sp_world *world = NULL;
     sp_watchdog *watchdog = NULL;
@@ -110,7 +111,7 @@ typedef struct job {
 
 static void run_job(job *done, const char *acts) {
     char n_ranks[16];
-    const size_t n = strspn(acts, ".stpclwf");
+    const size_t n = strspn(acts, ".stpuclwf");
     snprintf(n_ranks, sizeof n_ranks, "%zu", n);
     int ends[2];
     assert_int_equal(pipe(ends), 0);
@@ -206,6 +207,9 @@ static void what_is_slow_or_paused_for_less_than_the_limit_goes_on(void **state)
     assert_no_alarm("..p");
 }
 
+/* As on a machine that was suspended: no rank could be heard for longer than the limit. */
+static void job_that_was_suspended_as_a_whole_goes_on(void **state) { assert_no_alarm("uuu"); }
+
 static void rank_that_fails_alone_is_not_waited_for(void **state) {
     static job done;
     run_job(&done, ".f.");
@@ -229,6 +233,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(ranks_that_wait_for_each_other_are_found),
         cmocka_unit_test(single_rank_that_hangs_is_found),
         cmocka_unit_test(what_is_slow_or_paused_for_less_than_the_limit_goes_on),
+        cmocka_unit_test(job_that_was_suspended_as_a_whole_goes_on),
         cmocka_unit_test(rank_that_fails_alone_is_not_waited_for),
     };
     return cmocka_run_group_tests_name("watchdog", tests, NULL, NULL);
