@@ -146,7 +146,7 @@ static sp_status send_locked(sp_wire *wire, int to, int tag, const float *x, siz
     SP_TRY(reserve(&out->buffer, &out->capacity, n_bytes));
     if (wire->is_bf16)
         sp_f32_to_bf16((uint16_t *)(void *)out->buffer, x, n);
-    else
+    else if (n > 0) /* an empty micro-batch has no rows, and nowhere to keep them */
         memcpy(out->buffer, x, n_bytes);
     MPI_Isend(out->buffer, (int)n, wire->is_bf16 ? MPI_UINT16_T : MPI_FLOAT, to, tag, wire->comm,
               &out->request);
