@@ -15,6 +15,9 @@ enum {
     LEAST_TENSOR_BYTES = 8 + 4 + 4 + 8 /* empty name, n_dims, type, offset */
 };
 
+/* Of data that are not there: past any file, and far from wrapping. */
+static const size_t MOST_DATA_BYTES = (size_t)1 << 60;
+
 /* The format's types of a value, by their numbers; n_bytes is 0 where it varies. */
 enum { U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64, N_VALUE_TYPES };
 static const size_t value_bytes[N_VALUE_TYPES] = {
@@ -36,6 +39,7 @@ typedef struct cursor {
     const unsigned char *data;
     size_t n_bytes, at;
     const char *path;
+    bool is_outline; /* the tensors' values may go beyond the end */
 } cursor;
 
 static size_t left(const cursor *c) { return c->n_bytes - c->at; }
@@ -315,7 +319,8 @@ static sp_status take_tensor(sp_gguf *gguf, size_t *end, size_t alignment, curso
                        "the one before it, at %zu",
                        c->path, c->at - sizeof offset, name, (uintmax_t)offset, *end);
     const size_t n_bytes = tensor_bytes(&tensor);
-    if (n_bytes > c->n_bytes || *end > c->n_bytes - n_bytes)
+    const size_t most = c->is_outline ? MOST_DATA_BYTES : c->n_bytes;
+    if (n_bytes > most || *end > most - n_bytes)
         return sp_fail(SP_BAD_DATA,
                        "'%s': tensor '%s' goes beyond the file's end, with %zu bytes; cut short?",
                        c->path, name, n_bytes);
@@ -341,12 +346,13 @@ static sp_status place_tensors(sp_gguf *gguf, size_t alignment, const cursor *c)
     for (size_t i = 0; i < gguf->tensors.n_entries; i++) {
         sp_tensor *tensor = &gguf->tensors.entries[i].tensor;
         const size_t n_bytes = tensor_bytes(tensor);
-        if (at > c->n_bytes || n_bytes > c->n_bytes - at)
+        const bool is_there = at <= c->n_bytes && n_bytes <= c->n_bytes - at;
+        if (!is_there && !c->is_outline)
             return sp_fail(SP_BAD_DATA,
                            "'%s', offset %zu: tensor '%s' of %zu bytes goes beyond the file's end; "
                            "cut short?",
                            c->path, at, gguf->tensors.entries[i].name, n_bytes);
-        tensor->data = c->data + at;
+        tensor->data = is_there ? c->data + at : NULL;
         at = align(at + n_bytes, alignment);
     }
     return SP_OK;
@@ -368,16 +374,25 @@ static sp_status read_file(sp_gguf *gguf, cursor *c) {
     return SP_OK;
 }
 
-sp_status sp_gguf_open(sp_gguf *gguf, const char *path) {
+static sp_status open_file(sp_gguf *gguf, const char *path, bool is_outline) {
     sp_gguf made = {0};
     SP_TRY(sp_mapping_open(&made.mapping, path));
-    cursor c = {.data = made.mapping.data, .n_bytes = made.mapping.n_bytes, .path = path};
+    cursor c = {.data = made.mapping.data,
+                .n_bytes = made.mapping.n_bytes,
+                .path = path,
+                .is_outline = is_outline};
     const sp_status status = read_file(&made, &c);
     if (status == SP_OK)
         *gguf = made;
     else
         sp_gguf_close(&made);
     return status;
+}
+
+sp_status sp_gguf_open(sp_gguf *gguf, const char *path) { return open_file(gguf, path, false); }
+
+sp_status sp_gguf_open_outline(sp_gguf *gguf, const char *path) {
+    return open_file(gguf, path, true);
 }
 
 void sp_gguf_close(sp_gguf *gguf) {

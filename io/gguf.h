@@ -42,6 +42,11 @@ typedef struct sp_gguf {
    GGUF, of another version or byte order, cut short, contradicts itself, or has a tensor of a type
    that sp_dtype has not, which is named. *gguf is untouched then. */
 SP_NODISCARD sp_status sp_gguf_open(sp_gguf *gguf, const char *path);
+
+/* The same of a file whose tensors' values may be cut off, as when only its first megabytes were
+   downloaded: tensors know their types and shapes, and those beyond the end have no data. */
+SP_NODISCARD sp_status sp_gguf_open_outline(sp_gguf *gguf, const char *path);
+
 void sp_gguf_close(sp_gguf *gguf); /* an empty one is fine */
 
 /* The array of that key as a JSON array, owned; NULL if there is none. `path` names the file in

@@ -77,12 +77,14 @@ static sp_status read_stop_ids(sp_model_source *source) {
     return add_stop_ids(source, source->config, "eos_token_id");
 }
 
-static sp_status read_folder(sp_model_source *source) {
+static sp_status read_folder(sp_model_source *source, bool is_outline) {
     sp_safetensors_folder folder = {0};
     const char *model_type = NULL;
     source->format = "safetensors";
     SP_TRY(load_json_in(&source->config, source->path, "config.json", true));
     SP_TRY(sp_json_get_string(&model_type, source->config, "model_type", source->path));
+    if (is_outline && !sp_safetensors_folder_has_weights(source->path))
+        return read_stop_ids(source);
     SP_TRY(sp_safetensors_folder_open(&folder, source->path));
     source->tensors = folder.tensors; /* and all else that it holds moves likewise */
     source->n_left_out = folder.n_left_out;
@@ -112,24 +114,34 @@ static sp_status take_gguf(sp_model_source *source, sp_gguf *gguf) {
     return SP_OK;
 }
 
-static sp_status read_gguf(sp_model_source *source) {
+static sp_status read_gguf(sp_model_source *source, bool is_outline) {
     sp_gguf gguf = {0};
     source->format = "gguf";
-    SP_TRY(sp_gguf_open(&gguf, source->path));
+    SP_TRY(is_outline ? sp_gguf_open_outline(&gguf, source->path)
+                      : sp_gguf_open(&gguf, source->path));
     const sp_status status = take_gguf(source, &gguf);
     sp_gguf_close(&gguf);
     return status;
 }
 
-sp_status sp_model_source_open(sp_model_source *source, const char *path) {
+static sp_status open_source(sp_model_source *source, const char *path, bool is_outline) {
     sp_model_source made = {.path = strdup(path)};
     if (made.path == NULL) return sp_fail(SP_FAILURE, "no memory for the path '%s'", path);
-    const sp_status status = is_folder(path) ? read_folder(&made) : read_gguf(&made);
+    const sp_status status =
+        is_folder(path) ? read_folder(&made, is_outline) : read_gguf(&made, is_outline);
     if (status == SP_OK)
         *source = made;
     else
         sp_model_source_close(&made);
     return status;
+}
+
+sp_status sp_model_source_open(sp_model_source *source, const char *path) {
+    return open_source(source, path, false);
+}
+
+sp_status sp_model_source_open_outline(sp_model_source *source, const char *path) {
+    return open_source(source, path, true);
 }
 
 void sp_model_source_close(sp_model_source *source) {

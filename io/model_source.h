@@ -33,6 +33,11 @@ typedef struct sp_model_source {
 /* Opens a folder or a GGUF file. SP_IO: cannot be read; SP_BAD_DATA: something in it is damaged,
    missing or of a kind that is not known. *source is untouched then. */
 SP_NODISCARD sp_status sp_model_source_open(sp_model_source *source, const char *path);
+
+/* Opens likewise what may lack its weights: a folder with config.json alone has no tensors then, and
+   those of a GGUF file that is cut off behind its header no data. For planning. */
+SP_NODISCARD sp_status sp_model_source_open_outline(sp_model_source *source, const char *path);
+
 void sp_model_source_close(sp_model_source *source); /* an empty one is fine */
 
 /* Loads a tokenizer as tokenizer.json has it, owned: from a folder (tokenizer.json alone is

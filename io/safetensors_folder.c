@@ -141,6 +141,10 @@ static sp_status read_files(sp_safetensors_folder *folder, const char *path) {
     return sp_fail(SP_BAD_DATA, "'%s': neither %s nor %s in it", path, single_name, index_name);
 }
 
+bool sp_safetensors_folder_has_weights(const char *path) {
+    return has_file(path, single_name) || has_file(path, index_name);
+}
+
 sp_status sp_safetensors_folder_open(sp_safetensors_folder *folder, const char *path) {
     sp_safetensors_folder made = {0};
     const sp_status status = read_files(&made, path);

@@ -6,6 +6,7 @@
 #include "io/mapping.h"
 #include "tensor/tensor_table.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct sp_safetensors_folder {
@@ -19,4 +20,8 @@ typedef struct sp_safetensors_folder {
    damaged, a tensor is in two shards or not in the one where the index has it. *folder is
    untouched then. */
 SP_NODISCARD sp_status sp_safetensors_folder_open(sp_safetensors_folder *folder, const char *path);
+
+/* Is there a model.safetensors in the folder, or an index of shards? */
+bool sp_safetensors_folder_has_weights(const char *path);
+
 void sp_safetensors_folder_close(sp_safetensors_folder *folder); /* an empty one is fine */

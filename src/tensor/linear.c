@@ -58,14 +58,25 @@ static sp_status copy_as_bf16(sp_linear *linear, const sp_tensor *weight) {
     return SP_OK;
 }
 
+static bool is_used_in_place(const sp_tensor *weight, sp_precision precision) {
+    return precision == SP_PRECISION_F32 ? is_plain(weight, SP_F32, sizeof(float))
+                                         : is_plain(weight, SP_BF16, sizeof(uint16_t));
+}
+
+size_t sp_linear_copied_bytes(const sp_tensor *weight, sp_precision precision) {
+    if (is_used_in_place(weight, precision)) return 0;
+    return sp_tensor_n_values(weight) *
+           (precision == SP_PRECISION_F32 ? sizeof(float) : sizeof(uint16_t));
+}
+
 static sp_status take_weight(sp_linear *linear, const sp_tensor *weight, sp_precision precision) {
-    if (precision == SP_PRECISION_F32) {
-        if (!is_plain(weight, SP_F32, sizeof(float))) return copy_as_f32(linear, weight);
+    const bool is_f32 = precision == SP_PRECISION_F32;
+    if (!is_used_in_place(weight, precision))
+        return is_f32 ? copy_as_f32(linear, weight) : copy_as_bf16(linear, weight);
+    if (is_f32)
         linear->weight_f32 = weight->data;
-        return SP_OK;
-    }
-    if (!is_plain(weight, SP_BF16, sizeof(uint16_t))) return copy_as_bf16(linear, weight);
-    linear->weight_bf16 = weight->data;
+    else
+        linear->weight_bf16 = weight->data;
     return SP_OK;
 }
 

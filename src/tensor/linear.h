@@ -43,6 +43,10 @@ SP_NODISCARD sp_status sp_linear_wrap(sp_linear **linear, const float *weight, c
 SP_NODISCARD sp_status sp_linear_outline(sp_linear **linear, size_t n_out, size_t n_in,
                                          sp_precision precision);
 
+/* Bytes that sp_linear_create() copies of this weight; 0: it is used in place. A weight without data
+   counts as aligned. */
+size_t sp_linear_copied_bytes(const sp_tensor *weight, sp_precision precision);
+
 void sp_linear_destroy(sp_linear *linear); /* NULL is allowed */
 
 size_t sp_linear_n_in(const sp_linear *linear);
