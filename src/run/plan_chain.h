@@ -1,0 +1,76 @@
+/* What a run would train, without weights: the very chain and cost functions of the run over outlines
+   of its models, the bytes that each block's frozen weights would take, and what is known of the data
+   before it is read. */
+#pragma once
+
+#include "run/models.h"
+#include "run/run_config.h"
+
+/* Frozen weights of one block, or of several, in bytes. */
+typedef struct sp_plan_weights {
+    uint64_t mapped;   /* used in place: pages of the file, shared by the ranks of a node */
+    uint64_t copied;   /* converted into memory of the rank's own */
+    uint64_t file;     /* pages of the file that are read once, for conversion or as first values */
+    uint64_t n_values; /* parameters that these are */
+} sp_plan_weights;
+
+/* Segments as they come. */
+typedef struct sp_plan_data {
+    bool is_read;              /* from the token file; else full segments are assumed */
+    uint64_t n_segments;       /* to train on; 0: unknown */
+    double encoder_tokens;     /* of a segment, mean */
+    double decoder_tokens;     /* likewise */
+    size_t most_encoder_tokens, most_decoder_tokens;
+    double completes;          /* share of segments that another one follows */
+    uint64_t n_steps;          /* of the run; 0: unknown */
+    uint64_t n_bytes;          /* what a rank keeps of the token file in memory */
+} sp_plan_data;
+
+typedef struct sp_plan_chain {
+    const sp_run_config *config; /* borrowed */
+    sp_models models;            /* outlines */
+    sp_precision precisions[SP_N_SIDES];
+    bool shares_weights; /* both sides are one model: what a rank has of it serves both */
+    sp_plan_weights *weights; /* [n_blocks], owned */
+    bool head_is_table[SP_N_SIDES]; /* the head's bytes in use are the embedding's */
+    sp_layout layout;
+    sp_plan_data data;
+} sp_plan_chain; /* all zero: empty */
+
+/* Makes the chain of a configuration (borrowed). Reads config.json or a GGUF file's header, and the
+   token file's index if there is one. Errors as of sp_models_outline() and sp_samples_open(). */
+SP_NODISCARD sp_status sp_plan_chain_open(sp_plan_chain *chain, const sp_run_config *config);
+void sp_plan_chain_close(sp_plan_chain *chain);
+
+static inline const sp_chain *sp_plan_blocks(const sp_plan_chain *chain) {
+    return &chain->models.compressor->chain;
+}
+
+/* Writes where a block stands, such as "decoder layer 3", to text [size]. */
+void sp_plan_block_name(char *text, size_t size, const sp_plan_chain *chain, size_t block);
+
+/* The side that a block belongs to; the converter is the encoder's. */
+sp_side sp_plan_block_side(const sp_plan_chain *chain, size_t block);
+
+/* Trained values of a block. */
+size_t sp_plan_block_trained(const sp_plan_chain *chain, size_t block);
+
+/* The weights of the blocks with has_block [n_blocks] on one rank: what two of them share counts
+   once. */
+sp_plan_weights sp_plan_weights_of(const sp_plan_chain *chain, const bool *has_block);
+
+/* What one block does over a micro-batch of the mean kind. */
+typedef struct sp_plan_cost {
+    double flop_forward, flop_backward;
+    double adapted_forward, adapted_backward; /* of these, in f32 whatever the frozen weights are */
+    double output_bytes; /* f32 rows to the next block */
+    double kept_bytes;
+} sp_plan_cost;
+
+/* Writes costs [n_blocks] of a micro-batch of n_samples. SP_FAILURE: no memory. */
+SP_NODISCARD sp_status sp_plan_costs(sp_plan_cost *costs, const sp_plan_chain *chain,
+                                     size_t n_samples);
+
+/* Fills a batch (release with sp_batch_free()) with n_samples of the largest kind, for memory. */
+SP_NODISCARD sp_status sp_plan_largest_batch(sp_batch *batch, const sp_plan_chain *chain,
+                                             size_t n_samples);
