@@ -187,7 +187,7 @@ sp_status sp_tokenizer_json_load(json_t **tokenizer, const char *path) {
 
 static sp_status load_gguf_config(json_t **config, const char *path) {
     sp_gguf gguf = {0};
-    SP_TRY(sp_gguf_open(&gguf, path));
+    SP_TRY(sp_gguf_open_outline(&gguf, path));
     const sp_status status = sp_gguf_make_config(config, &gguf, path);
     sp_gguf_close(&gguf);
     return status;

@@ -1,6 +1,7 @@
 #include "run/plan_chain.h"
 
 #include "base/memory.h"
+#include "run/models.h"
 #include "run/samples.h"
 
 #include <math.h>
@@ -25,7 +26,9 @@ static sp_status read_dtype(sp_dtype *dtype, const sp_model_source *source) {
     const char *name = "bfloat16";
     SP_TRY(sp_json_get_string(&name, source->config, "torch_dtype", source->path));
     SP_TRY(sp_json_get_string(&name, source->config, "dtype", source->path));
-    *dtype = strcmp(name, "float32") == 0 ? SP_F32 : strcmp(name, "float16") == 0 ? SP_F16 : SP_BF16;
+    *dtype = strcmp(name, "float32") == 0   ? SP_F32
+             : strcmp(name, "float16") == 0 ? SP_F16
+                                            : SP_BF16;
     return SP_OK;
 }
 
@@ -137,39 +140,6 @@ static sp_plan_weights weights_of_head(bool *is_table, const side_tensors *from)
     return sum;
 }
 
-static side_tensors side_of(const sp_plan_chain *chain, sp_side side, sp_dtype dtype) {
-    const sp_models *models = &chain->models;
-    const bool is_encoder = side == SP_ENCODER || chain->shares_weights;
-    return (side_tensors){
-        .config = &(side == SP_ENCODER ? models->encoder_weights : models->decoder_weights)->config,
-        .tensors = is_encoder ? &models->encoder_source.tensors : &models->decoder_source.tensors,
-        .dtype = dtype,
-        .precision = chain->precisions[side],
-        .is_trained = side == SP_ENCODER && chain->config->encoder.train == SP_ENCODER_FULL};
-}
-
-static sp_status weigh_side(sp_plan_chain *chain, sp_side side) {
-    const sp_models *models = &chain->models;
-    sp_dtype dtype = SP_BF16;
-    SP_TRY(read_dtype(&dtype, side == SP_ENCODER || chain->shares_weights
-                                  ? &models->encoder_source
-                                  : &models->decoder_source));
-    const side_tensors from = side_of(chain, side, dtype);
-    const size_t n_layers = from.config->n_layers;
-    sp_plan_weights *weights = chain->weights;
-    if (side == SP_DECODER) weights += models->compressor->encoder_end + 1;
-    weights[0] = weights_of_embedding(&from);
-    for (size_t l = 0; l < n_layers; l++) weights[1 + l] = weights_of_layer(&from, l);
-    add_norm(&weights[1 + n_layers], &from, from.config->family->final_norm);
-    if (side == SP_ENCODER) return SP_OK;
-    const sp_plan_weights head = weights_of_head(&chain->head_is_table[side], &from);
-    weights[1 + n_layers].mapped += head.mapped;
-    weights[1 + n_layers].copied += head.copied;
-    weights[1 + n_layers].file += head.file;
-    weights[1 + n_layers].n_values += head.n_values;
-    return SP_OK;
-}
-
 static void add_weights(sp_plan_weights *sum, const sp_plan_weights *more) {
     sum->mapped += more->mapped;
     sum->copied += more->copied;
@@ -177,19 +147,42 @@ static void add_weights(sp_plan_weights *sum, const sp_plan_weights *more) {
     sum->n_values += more->n_values;
 }
 
+static const sp_model_config *config_of(const sp_plan_chain *chain, sp_side side) {
+    return &(side == SP_ENCODER ? &chain->outline.encoder : &chain->outline.decoder)->config;
+}
+
+static sp_status weigh_side(sp_plan_chain *chain, sp_side side) {
+    const sp_model_config *c = config_of(chain, side);
+    side_tensors from = {.config = c,
+                         .tensors = &chain->sources[side].tensors,
+                         .precision = chain->precisions[side],
+                         .is_trained =
+                             side == SP_ENCODER && chain->config->encoder.train == SP_ENCODER_FULL};
+    SP_TRY(read_dtype(&from.dtype, &chain->sources[side]));
+    sp_plan_weights *weights = chain->weights;
+    if (side == SP_DECODER) weights += chain->outline.compressor->encoder_end + 1;
+    weights[0] = weights_of_embedding(&from);
+    for (size_t l = 0; l < c->n_layers; l++) weights[1 + l] = weights_of_layer(&from, l);
+    add_norm(&weights[1 + c->n_layers], &from, c->family->final_norm);
+    if (side == SP_ENCODER) return SP_OK;
+    const sp_plan_weights head = weights_of_head(&chain->head_is_table, &from);
+    add_weights(&weights[1 + c->n_layers], &head);
+    return SP_OK;
+}
+
 sp_plan_weights sp_plan_weights_of(const sp_plan_chain *chain, const bool *has_block) {
     const size_t n_blocks = sp_plan_blocks(chain)->n_blocks;
-    const size_t decoder = chain->models.compressor->encoder_end + 1;
+    const size_t decoder = chain->outline.compressor->encoder_end + 1;
     sp_plan_weights sum = {0};
     for (size_t b = 0; b < n_blocks; b++) {
         if (!has_block[b]) continue;
         /* of shared models, the embedding and the layers; what follows them differs */
-        const bool is_twin = chain->shares_weights && b >= decoder && b + 1 < n_blocks;
+        const bool is_twin = chain->outline.shares_weights && b >= decoder && b + 1 < n_blocks;
         if (is_twin && has_block[b - decoder]) continue;
         sp_plan_weights own = chain->weights[b];
         const bool is_head = b + 1 == n_blocks;
-        if (is_head && chain->head_is_table[SP_DECODER] &&
-            (has_block[decoder] || (chain->shares_weights && has_block[0])))
+        if (is_head && chain->head_is_table &&
+            (has_block[decoder] || (chain->outline.shares_weights && has_block[0])))
             own.mapped = 0;
         add_weights(&sum, &own);
     }
@@ -284,17 +277,18 @@ static sp_status read_data(sp_plan_data *data, const sp_run_config *config) {
 
 static sp_status open_chain(sp_plan_chain *chain) {
     const sp_run_config *config = chain->config;
-    SP_TRY(sp_models_precisions(&chain->precisions[SP_ENCODER], &chain->precisions[SP_DECODER],
-                                config));
-    SP_TRY(sp_models_outline(&chain->models, config));
-    chain->shares_weights = chain->models.encoder_weights == chain->models.decoder_weights;
+    SP_TRY(sp_models_precisions(config, &chain->precisions[SP_ENCODER],
+                                &chain->precisions[SP_DECODER]));
+    SP_TRY(sp_outline_create(&chain->outline, config));
+    SP_TRY(sp_model_source_open_outline(&chain->sources[SP_ENCODER], config->encoder.model));
+    SP_TRY(sp_model_source_open_outline(&chain->sources[SP_DECODER], config->decoder.model));
     void *weights = NULL;
     SP_TRY(sp_alloc_array(&weights, sp_plan_blocks(chain)->n_blocks, sizeof *chain->weights,
                           "a plan"));
     chain->weights = weights;
     SP_TRY(weigh_side(chain, SP_ENCODER));
     SP_TRY(weigh_side(chain, SP_DECODER));
-    const sp_model_config *decoder = &chain->models.decoder_weights->config;
+    const sp_model_config *decoder = config_of(chain, SP_DECODER);
     chain->layout = (sp_layout){.segment_tokens = config->segment.tokens,
                                 .ratio = config->segment.ratio,
                                 .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
@@ -313,18 +307,19 @@ sp_status sp_plan_chain_open(sp_plan_chain *chain, const sp_run_config *config) 
 
 void sp_plan_chain_close(sp_plan_chain *chain) {
     free(chain->weights);
-    sp_models_close(&chain->models);
+    for (int side = 0; side < SP_N_SIDES; side++) sp_model_source_close(&chain->sources[side]);
+    sp_outline_release(&chain->outline);
     *chain = (sp_plan_chain){0};
 }
 
 /* ---- blocks ---- */
 
 sp_side sp_plan_block_side(const sp_plan_chain *chain, size_t block) {
-    return block <= chain->models.compressor->encoder_end ? SP_ENCODER : SP_DECODER;
+    return block <= chain->outline.compressor->encoder_end ? SP_ENCODER : SP_DECODER;
 }
 
 void sp_plan_block_name(char *text, size_t size, const sp_plan_chain *chain, size_t block) {
-    const size_t converter = chain->models.compressor->encoder_end;
+    const size_t converter = chain->outline.compressor->encoder_end;
     const sp_block_kind *kind = sp_plan_blocks(chain)->blocks[block]->kind;
     const char *side = block < converter ? "encoder" : "decoder";
     const size_t first = block < converter ? 0 : converter + 1;
@@ -337,7 +332,7 @@ void sp_plan_block_name(char *text, size_t size, const sp_plan_chain *chain, siz
 }
 
 size_t sp_plan_block_trained(const sp_plan_chain *chain, size_t block) {
-    const sp_params *params = &chain->models.compressor->params;
+    const sp_params *params = &chain->outline.compressor->params;
     return sp_params_group_end(params, block) - params->group_begin[block];
 }
 
@@ -417,9 +412,9 @@ sp_status sp_plan_costs(sp_plan_cost *costs, const sp_plan_chain *chain, size_t 
     memset(costs, 0, n_blocks * sizeof *costs);
     for (size_t k = 0; k < N_KINDS && status == SP_OK; k++) {
         if (kinds[k].share == 0) continue;
-        status = fill(&batch, chain, n_samples, &kinds[k],
-                      (size_t)lround(chain->data.encoder_tokens),
-                      (size_t)lround(chain->data.decoder_tokens));
+        status =
+            fill(&batch, chain, n_samples, &kinds[k], (size_t)lround(chain->data.encoder_tokens),
+                 (size_t)lround(chain->data.decoder_tokens));
         for (size_t b = 0; b < n_blocks && status == SP_OK; b++)
             add_cost(&costs[b], chain, b, &batch, kinds[k].share);
     }

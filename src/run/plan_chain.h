@@ -3,8 +3,8 @@
    before it is read. */
 #pragma once
 
-#include "run/models.h"
-#include "run/run_config.h"
+#include "io/model_source.h"
+#include "run/outline.h"
 
 /* Frozen weights of one block, or of several, in bytes. */
 typedef struct sp_plan_weights {
@@ -16,34 +16,34 @@ typedef struct sp_plan_weights {
 
 /* Segments as they come. */
 typedef struct sp_plan_data {
-    bool is_read;              /* from the token file; else full segments are assumed */
-    uint64_t n_segments;       /* to train on; 0: unknown */
-    double encoder_tokens;     /* of a segment, mean */
-    double decoder_tokens;     /* likewise */
+    bool is_read;          /* from the token file; else full segments are assumed */
+    uint64_t n_segments;   /* to train on; 0: unknown */
+    double encoder_tokens; /* of a segment, mean */
+    double decoder_tokens; /* likewise */
     size_t most_encoder_tokens, most_decoder_tokens;
-    double completes;          /* share of segments that another one follows */
-    uint64_t n_steps;          /* of the run; 0: unknown */
-    uint64_t n_bytes;          /* what a rank keeps of the token file in memory */
+    double completes; /* share of segments that another one follows */
+    uint64_t n_steps; /* of the run; 0: unknown */
+    uint64_t n_bytes; /* what a rank keeps of the token file in memory */
 } sp_plan_data;
 
 typedef struct sp_plan_chain {
     const sp_run_config *config; /* borrowed */
-    sp_models models;            /* outlines */
+    sp_outline outline;
+    sp_model_source sources[SP_N_SIDES]; /* types of tensors, where the files are there */
     sp_precision precisions[SP_N_SIDES];
-    bool shares_weights; /* both sides are one model: what a rank has of it serves both */
     sp_plan_weights *weights; /* [n_blocks], owned */
-    bool head_is_table[SP_N_SIDES]; /* the head's bytes in use are the embedding's */
+    bool head_is_table;       /* the bytes that the decoder's head uses are its embedding's */
     sp_layout layout;
     sp_plan_data data;
 } sp_plan_chain; /* all zero: empty */
 
 /* Makes the chain of a configuration (borrowed). Reads config.json or a GGUF file's header, and the
-   token file's index if there is one. Errors as of sp_models_outline() and sp_samples_open(). */
+   token file's index if there is one. Errors as of sp_outline_create(), of opening its models and its token file. */
 SP_NODISCARD sp_status sp_plan_chain_open(sp_plan_chain *chain, const sp_run_config *config);
 void sp_plan_chain_close(sp_plan_chain *chain);
 
 static inline const sp_chain *sp_plan_blocks(const sp_plan_chain *chain) {
-    return &chain->models.compressor->chain;
+    return &chain->outline.compressor->chain;
 }
 
 /* Writes where a block stands, such as "decoder layer 3", to text [size]. */
@@ -63,7 +63,7 @@ sp_plan_weights sp_plan_weights_of(const sp_plan_chain *chain, const bool *has_b
 typedef struct sp_plan_cost {
     double flop_forward, flop_backward;
     double adapted_forward, adapted_backward; /* of these, in f32 whatever the frozen weights are */
-    double output_bytes; /* f32 rows to the next block */
+    double output_bytes;                      /* f32 rows to the next block */
     double kept_bytes;
 } sp_plan_cost;
 
