@@ -1,6 +1,7 @@
 #include "run/plan_memory.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 
 const char *const sp_memory_item_names[SP_N_MEMORY_ITEMS] = {
     [SP_MEMORY_MAPPED] = "frozen weights, mapped",   [SP_MEMORY_COPIED] = "frozen weights, copied",
@@ -139,4 +140,45 @@ size_t sp_memory_choose_recompute(sp_chain *chain, const sp_rank_share *share, u
         chain->recomputes[block] = true;
         n++;
     }
+}
+
+uint64_t sp_memory_budget(const sp_node_memory *node, const sp_memory *memory) {
+    const uint64_t left = node->n_bytes > node->mapped ? node->n_bytes - node->mapped : 0;
+    return left / node->n_ranks + memory->items[SP_MEMORY_MAPPED];
+}
+
+uint64_t sp_memory_of_node(const sp_node_memory *node, const sp_memory *ranks) {
+    uint64_t sum = node->mapped;
+    for (size_t i = 0; i < node->n_ranks; i++) sum += sp_memory_private(&ranks[i]);
+    return sum;
+}
+
+const char *sp_memory_text(char *text, size_t size, uint64_t n_bytes) {
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    double value = (double)n_bytes;
+    size_t unit = 0;
+    for (; value >= 1024 && unit + 1 < sizeof units / sizeof units[0]; unit++) value /= 1024;
+    snprintf(text, size, value < 10 && unit > 0 ? "%.2f %s" : "%.1f %s", value, units[unit]);
+    return text;
+}
+
+sp_status sp_memory_check(const sp_node_memory *node, const sp_memory *ranks, size_t first_rank,
+                          const char *hint) {
+    enum { SIZE = 32 };
+    char needed[SIZE], had[SIZE], of_rank[SIZE], of_item[SIZE];
+    const uint64_t sum = sp_memory_of_node(node, ranks);
+    if (sum <= node->n_bytes) return SP_OK;
+    size_t most = 0;
+    for (size_t i = 1; i < node->n_ranks; i++)
+        if (sp_memory_total(&ranks[i]) > sp_memory_total(&ranks[most])) most = i;
+    const sp_memory_item item = sp_memory_largest(&ranks[most]);
+    return sp_fail(
+        SP_USAGE,
+        "%zu rank(s) of a node need %s, and have %s (%s); rank %zu needs %s, of these %s "
+        "for %s: %s%s%s",
+        node->n_ranks, sp_memory_text(needed, SIZE, sum), sp_memory_text(had, SIZE, node->n_bytes),
+        node->source, first_rank + most,
+        sp_memory_text(of_rank, SIZE, sp_memory_total(&ranks[most])),
+        sp_memory_text(of_item, SIZE, ranks[most].items[item]), sp_memory_item_names[item],
+        sp_memory_item_remedies[item], hint != NULL ? "; " : "", hint != NULL ? hint : "");
 }

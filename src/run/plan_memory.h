@@ -2,6 +2,7 @@
    start. Both come from here, and from the blocks' own cost functions. */
 #pragma once
 
+#include "base/status.h"
 #include "chain/cut.h"
 #include "chain/pass.h"
 
@@ -68,3 +69,27 @@ sp_memory_item sp_memory_largest(const sp_memory *memory);
    those that keep most first. Sets `recomputes` of the chain (all other blocks' become false for these
    stages) and returns how many; all that can be, where even that is not enough. */
 size_t sp_memory_choose_recompute(sp_chain *chain, const sp_rank_share *share, uint64_t n_bytes);
+
+/* The ranks of one node and what it has. */
+typedef struct sp_node_memory {
+    size_t n_ranks;
+    uint64_t mapped;    /* weights that the ranks map, those of several once, bytes */
+    uint64_t n_bytes;   /* what the node, or its control group, lets the ranks have together */
+    const char *source; /* whose limit that is, for messages: "--memory" */
+} sp_node_memory;
+
+/* The part of the node's memory that one rank may take, its mapped weights included: what
+   sp_memory_choose_recompute() wants. */
+uint64_t sp_memory_budget(const sp_node_memory *node, const sp_memory *memory);
+
+/* Bytes that the ranks take together. */
+uint64_t sp_memory_of_node(const sp_node_memory *node, const sp_memory *ranks);
+
+/* Refuses (SP_USAGE) memories [node->n_ranks] that the node does not have: says by how much, names the
+   rank that needs most, its largest item and what makes that smaller; then, unless NULL, `hint`.
+   first_rank is the number of the first of them. */
+SP_NODISCARD sp_status sp_memory_check(const sp_node_memory *node, const sp_memory *ranks,
+                                       size_t first_rank, const char *hint);
+
+/* Writes bytes as people read them, "1.5 GiB", to text [size]; returns text. */
+const char *sp_memory_text(char *text, size_t size, uint64_t n_bytes);
