@@ -10,7 +10,7 @@ static void must(sp_status status) {
     if (status != SP_OK) fail_msg("%s", sp_message());
 }
 
-static sp_run_config config_of(sp_schedule schedule, size_t warmup_steps) {
+static sp_run_config config_of(sp_lr_schedule schedule, size_t warmup_steps) {
     sp_run_config config = {0};
     config.train.lr = 2e-3;
     config.train.schedule = schedule;
@@ -20,7 +20,7 @@ static sp_run_config config_of(sp_schedule schedule, size_t warmup_steps) {
 
 static void warm_up_rises_by_the_same_amount_each_step(void **state) {
     for (int schedule = 0; schedule < 2; schedule++) {
-        const sp_run_config config = config_of((sp_schedule)schedule, 8);
+        const sp_run_config config = config_of((sp_lr_schedule)schedule, 8);
         for (uint64_t step = 1; step <= 8; step++)
             assert_close(sp_learning_rate(&config, step, 100) / 2e-3, (double)step / 8, 1e-12);
     }
