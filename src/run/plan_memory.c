@@ -1,5 +1,7 @@
 #include "run/plan_memory.h"
 
+#include "mpi/reducer.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -47,21 +49,24 @@ static uint64_t input_bytes(const sp_chain *chain, const sp_stage *stage, const 
     return first->kind->n_in_rows(first, batch) * first->n_in * sizeof(float);
 }
 
-/* Buffers of messages between stages, each of which is one copy that the sender keeps until it has
-   gone; and of a group of gradients on its way. */
+/* Messages between stages: the sender keeps a copy until it has gone, of rows one way and of their
+   gradients the other. */
 static uint64_t staging_bytes(const sp_rank_share *share) {
     uint64_t n_bytes = 0;
     for (size_t i = 0; i < share->n_stages && share->is_in_pipeline; i++)
         n_bytes += 2 * input_bytes(share->chain, &share->stages[i], share->batch) *
                    share->wire_bytes / sizeof(float);
-    if (share->data > 1) n_bytes += 2 * share->largest_group * sizeof(float);
     return n_bytes;
 }
 
+/* The parameters' own, unless they are reduced at once, and what the reduction adds. */
 static uint64_t gradient_bytes(const sp_rank_share *share, uint64_t n_shard) {
-    if (share->data == 1) return share->n_trained * sizeof(float);
-    const uint64_t n_own = share->zero == 2 ? 2 * share->largest_group : share->n_trained;
-    return (n_own + n_shard) * sizeof(float);
+    size_t begin = 0;
+    const sp_params largest = {
+        .n_values = share->largest_group, .group_begin = &begin, .n_groups = 1};
+    const bool are_pooled = share->zero == 2 && share->data > 1;
+    return (are_pooled ? 0 : share->n_trained * sizeof(float)) +
+           sp_reducer_bytes(&largest, n_shard, share->data, share->zero);
 }
 
 sp_memory sp_memory_of(const sp_rank_share *share) {
