@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "chain/schedule.h"
+#include "run/plan_node.h"
 #include "run/plan_time.h"
 
 #include <math.h>
@@ -12,7 +13,7 @@
 sp_status sp_plan_open(sp_plan *plan, const sp_run_config *config, const sp_machine *machine) {
     *plan = (sp_plan){
         .config = config, .machine = *machine, .global_batch = config->train.global_batch};
-    return sp_plan_chain_open(&plan->chain, config);
+    return sp_plan_chain_open(&plan->chain, config, NULL);
 }
 
 void sp_plan_close(sp_plan *plan) {
@@ -24,6 +25,12 @@ static size_t n_ranks_of(const sp_plan *plan) {
     return plan->machine.n_nodes * plan->machine.ranks_per_node;
 }
 
+/* As run/stages.c chooses. */
+static bool cuts_folded(const sp_plan *plan) {
+    if (plan->config->parallel.cut == SP_CUT_AUTO) return plan->chain.outline.shares_weights;
+    return plan->config->parallel.cut == SP_CUT_FOLDED;
+}
+
 sp_status sp_plan_choice_of(sp_plan_choice *choice, const sp_plan *plan) {
     const size_t n_ranks = n_ranks_of(plan), pipeline = plan->config->parallel.pipeline;
     if (n_ranks % pipeline != 0)
@@ -33,7 +40,8 @@ sp_status sp_plan_choice_of(sp_plan_choice *choice, const sp_plan *plan) {
     *choice = (sp_plan_choice){.pipeline = pipeline,
                                .data = n_ranks / pipeline,
                                .micro_batch = plan->config->train.micro_batch,
-                               .zero = 1};
+                               .is_folded = cuts_folded(plan) && pipeline > 1,
+                               .zero = (int)plan->config->parallel.zero};
     return SP_OK;
 }
 
@@ -47,16 +55,9 @@ typedef struct work {
     sp_plan_cost *costs; /* of a micro-batch as large as the step's are on average */
     double *forward_s, *backward_s;
     sp_batch largest;
-    bool *has_block;
+    sp_plan_grid grid;
     size_t n_micro; /* micro-batches of the replica with the most */
 } work;
-
-static size_t divide_up(size_t a, size_t b) { return a / b + (a % b != 0); }
-
-/* A replica's segments, at most. */
-static size_t share_of(const sp_plan *plan, const sp_plan_choice *choice) {
-    return divide_up(plan->global_batch, choice->data);
-}
 
 static size_t stages_per_rank(const sp_plan_choice *choice) {
     return choice->is_folded && choice->pipeline > 1 ? 2 : 1;
@@ -76,9 +77,15 @@ static sp_status cut(const work *w, const double *seconds) {
 
 static sp_status make_costs(work *w) {
     const sp_plan_choice *choice = &w->e->choice;
-    const size_t share = share_of(w->plan, choice);
-    const size_t size = choice->micro_batch < share ? choice->micro_batch : share;
-    w->n_micro = divide_up(share, size);
+    w->grid = (sp_plan_grid){.stages = w->e->stages,
+                             .pipeline = choice->pipeline,
+                             .data = choice->data,
+                             .global_batch = w->plan->global_batch,
+                             .micro_batch = choice->micro_batch,
+                             .zero = choice->zero};
+    const size_t share = (w->plan->global_batch + choice->data - 1) / choice->data;
+    const size_t size = sp_plan_micro_batch(&w->grid);
+    w->n_micro = sp_plan_n_micro(&w->grid);
     SP_TRY(sp_plan_costs(w->costs, &w->plan->chain, size));
     const double filled = (double)share / (double)(w->n_micro * size);
     for (size_t b = 0; b < w->chain->n_blocks; b++) {
@@ -95,101 +102,43 @@ static sp_status make_costs(work *w) {
 
 /* ---- memory ---- */
 
-static void mark_blocks(const work *w, size_t rank) {
-    const sp_plan_estimate *e = w->e;
-    for (size_t s = rank; s < e->n_stages; s += e->choice.pipeline)
-        for (size_t b = e->stages[s].begin; b < e->stages[s].end; b++) w->has_block[b] = true;
-}
-
-static void clear_blocks(const work *w) {
-    memset(w->has_block, 0, w->chain->n_blocks * sizeof *w->has_block);
-}
-
-static sp_rank_share share_of_rank(const work *w, size_t rank) {
-    const sp_plan *plan = w->plan;
-    const sp_plan_estimate *e = w->e;
-    const sp_plan_choice *choice = &e->choice;
-    clear_blocks(w);
-    mark_blocks(w, rank);
-    const sp_plan_weights weights = sp_plan_weights_of(&plan->chain, w->has_block);
-    sp_rank_share share = {.chain = w->chain,
-                           .batch = &w->largest,
-                           .weights_mapped = weights.mapped,
-                           .weights_copied = weights.copied,
-                           .weights_file = weights.file,
-                           .data = choice->data,
-                           .zero = choice->zero,
-                           .wire_bytes = plan->config->parallel.wire == SP_ASKED_BF16 ? 2 : 4,
-                           .token_bytes = plan->chain.data.n_bytes,
-                           .is_in_pipeline = choice->pipeline > 1};
-    for (size_t s = rank; s < e->n_stages; s += choice->pipeline) {
-        const size_t most = sp_stage_in_flight(e->n_stages, choice->pipeline, s);
-        share.stages[share.n_stages] = e->stages[s];
-        share.in_flight[share.n_stages++] = most < w->n_micro ? most : w->n_micro;
-        for (size_t b = e->stages[s].begin; b < e->stages[s].end; b++) {
-            const size_t n = sp_plan_block_trained(&plan->chain, b);
-            share.n_trained += n;
-            if (n > share.largest_group) share.largest_group = n;
-        }
-    }
-    return share;
-}
-
-/* Mapped bytes that the ranks of a node touch together. */
-static uint64_t mapped_on_node(const work *w, size_t node) {
-    const size_t ranks = w->plan->machine.ranks_per_node;
-    clear_blocks(w);
-    for (size_t i = 0; i < ranks && i < w->e->choice.pipeline; i++)
-        mark_blocks(w, (node * ranks + i) % w->e->choice.pipeline);
-    return sp_plan_weights_of(&w->plan->chain, w->has_block).mapped;
-}
-
 static size_t count_recomputed(const sp_chain *chain) {
     size_t n = 0;
     for (size_t b = 0; b < chain->n_blocks; b++) n += chain->recomputes[b];
     return n;
 }
 
-/* Chooses what the ranks of a node recompute, and takes the node down if it needs most so far.
-   memories [ranks_per_node]. */
-static void fit_node(work *w, size_t number, sp_memory *memories) {
+/* Takes the node down if it needs most so far. */
+static void take_node(const work *w, size_t number, const sp_node_memory *node,
+                      const sp_memory *memories) {
     sp_plan_estimate *e = w->e;
-    const size_t n_ranks = w->plan->machine.ranks_per_node;
-    const sp_node_memory node = {.n_ranks = n_ranks,
-                                 .mapped = mapped_on_node(w, number),
-                                 .n_bytes = w->plan->machine.node_bytes};
+    const uint64_t n_bytes = sp_memory_of_node(node, memories);
     size_t most = 0;
-    for (size_t i = 0; i < n_ranks; i++) {
-        if (i >= e->choice.pipeline) { /* a further replica of a stage that was here */
-            memories[i] = memories[i - e->choice.pipeline];
-            continue;
-        }
-        const sp_rank_share share = share_of_rank(w, (number * n_ranks + i) % e->choice.pipeline);
-        const sp_memory whole = {.items = {[SP_MEMORY_MAPPED] = share.weights_mapped}};
-        (void)sp_memory_choose_recompute(w->chain, &share, sp_memory_budget(&node, &whole));
-        memories[i] = sp_memory_of(&share);
-        if (sp_memory_total(&memories[i]) > sp_memory_total(&memories[most])) most = i;
-    }
-    const uint64_t n_bytes = sp_memory_of_node(&node, memories);
     if (n_bytes <= e->node_bytes) return;
+    for (size_t i = 1; i < node->n_ranks; i++)
+        if (sp_memory_total(&memories[i]) > sp_memory_total(&memories[most])) most = i;
     e->node_bytes = n_bytes;
-    e->node = number;
-    e->rank = number * n_ranks + most;
+    e->rank = number * node->n_ranks + most;
     e->memory = memories[most];
 }
 
 static sp_status fit(work *w) {
-    const size_t n_ranks = w->plan->machine.ranks_per_node, pipeline = w->e->choice.pipeline;
+    const sp_machine *machine = &w->plan->machine;
+    const size_t n_ranks = machine->ranks_per_node, pipeline = w->e->choice.pipeline;
     const size_t n_kinds = n_ranks % pipeline == 0 ? 1 : pipeline; /* of nodes, at most */
     void *memories = NULL;
-    SP_TRY(sp_alloc_array(&memories, n_ranks, sizeof(sp_memory), "a plan"));
+    sp_status status = sp_alloc_array(&memories, n_ranks, sizeof(sp_memory), "a plan");
     memset(w->chain->recomputes, 0, sizeof w->chain->recomputes);
-    for (size_t node = 0; node < n_kinds && node < w->plan->machine.n_nodes; node++)
-        fit_node(w, node, memories);
+    for (size_t i = 0; i < n_kinds && i < machine->n_nodes && status == SP_OK; i++) {
+        sp_node_memory node = {.n_ranks = n_ranks, .n_bytes = machine->node_bytes};
+        status =
+            sp_plan_fit_node(memories, &node, &w->plan->chain, &w->grid, &w->largest, i * n_ranks);
+        if (status == SP_OK) take_node(w, i, &node, memories);
+    }
     free(memories);
-    w->e->fits = w->e->node_bytes <= w->plan->machine.node_bytes;
+    w->e->fits = w->e->node_bytes <= machine->node_bytes;
     w->e->n_recomputed = count_recomputed(w->chain);
-    return SP_OK;
+    return status;
 }
 
 /* ---- time ---- */
@@ -217,8 +166,7 @@ static stage_sums sum_stage(const work *w, const sp_stage *stage) {
 }
 
 static double bytes_on_wire(const work *w, size_t border) {
-    const size_t value = w->plan->config->parallel.wire == SP_ASKED_BF16 ? 2 : 4;
-    return w->costs[border].output_bytes * (double)value / 4;
+    return w->costs[border].output_bytes * (double)sp_plan_wire_bytes(w->plan->config) / 4;
 }
 
 /* Long steps are simulated in part: once the pipeline is full, each micro-batch takes as long. */
@@ -262,7 +210,7 @@ static sp_status time_pipeline(work *w, const double *forward_s, const double *b
         busiest = fmax(busiest, own);
     }
     e->balance = busy / busiest;
-    e->bubble = 1 - busy / e->pipeline_s;
+    e->bubble = fmax(0, 1 - busy / e->pipeline_s); /* not below, by rounding */
     e->wire_s = pipeline > 1 ? 2 * shape.transfer_s * (double)w->n_micro : 0;
     e->wire_bytes = pipeline > 1 ? (uint64_t)(2 * widest * (double)w->n_micro) : 0;
     return SP_OK;
@@ -284,7 +232,7 @@ static void time_exchange(work *w, const stage_sums *most) {
     const double last = most->n_groups > 0 ? once.seconds / (double)most->n_groups : 0;
     e->reduce_s = fmax(e->full_reduce_s - times * most->trained_backward_s, last);
     e->gather_s = fmax(e->full_gather_s - most->trained_forward_s, last);
-    e->update_s = sp_plan_update_seconds(plan, divide_up((size_t)most->n_trained, e->choice.data));
+    e->update_s = sp_plan_update_seconds(plan, (double)most->n_trained / (double)e->choice.data);
     e->agree_s = sp_plan_agree_seconds(plan);
 }
 
@@ -312,6 +260,7 @@ static sp_status estimate(work *w) {
     sp_plan_block_seconds(w->forward_s, w->backward_s, w->plan, w->costs);
     for (size_t b = 0; b < w->chain->n_blocks; b++) seconds[b] += w->backward_s[b];
     SP_TRY(cut(w, seconds));
+    w->grid.n_stages = w->e->n_stages;
     SP_TRY(fit(w));
     return time_step(w);
 }
@@ -321,19 +270,16 @@ sp_status sp_plan_estimate_choice(sp_plan_estimate *made, sp_plan *plan,
     *made = (sp_plan_estimate){.choice = *choice};
     work w = {.plan = plan, .e = made, .chain = &plan->chain.outline.compressor->chain};
     const size_t n = w.chain->n_blocks;
-    void *costs = NULL, *seconds = NULL, *has_block = NULL;
+    void *costs = NULL, *seconds = NULL;
     sp_status status = sp_alloc_array(&costs, n, sizeof *w.costs, "a plan");
     if (status == SP_OK) status = sp_alloc_array(&seconds, 2 * n, sizeof(double), "a plan");
-    if (status == SP_OK) status = sp_alloc_array(&has_block, n, sizeof(bool), "a plan");
     if (status == SP_OK) {
         w.costs = costs;
         w.forward_s = seconds;
         w.backward_s = w.forward_s + n;
-        w.has_block = has_block;
         status = estimate(&w);
     }
     sp_batch_free(&w.largest);
-    free(has_block);
     free(seconds);
     free(costs);
     return status;
@@ -369,7 +315,7 @@ static sp_status add_found(found *f, const sp_plan_estimate *e) {
 /* Both cuts and all micro-batches of one pipeline. */
 static sp_status try_pipeline(found *f, sp_plan *plan, sp_plan_choice choice) {
     enum { MOST_MICRO_BATCH = 64 };
-    const size_t share = share_of(plan, &choice);
+    const size_t share = (plan->global_batch + choice.data - 1) / choice.data;
     for (int is_folded = 0; is_folded < (choice.pipeline > 1 ? 2 : 1); is_folded++)
         for (size_t micro = 1; micro <= share && micro <= MOST_MICRO_BATCH; micro *= 2) {
             sp_plan_estimate e;
@@ -396,8 +342,10 @@ static sp_status try_all(found *f, sp_plan *plan) {
         const size_t data = n_ranks / pipeline;
         /* replicas without a sample only wait, unless there is no other grid */
         if (data > plan->global_batch && 2 * pipeline <= n_blocks) continue;
-        SP_TRY(
-            try_pipeline(f, plan, (sp_plan_choice){.pipeline = pipeline, .data = data, .zero = 1}));
+        SP_TRY(try_pipeline(f, plan,
+                            (sp_plan_choice){.pipeline = pipeline,
+                                             .data = data,
+                                             .zero = (int)plan->config->parallel.zero}));
     }
     if (f->n > 0) return SP_OK;
     if (f->least.n_stages > 0) return push(f, &f->least);
@@ -448,10 +396,8 @@ sp_status sp_plan_refuse(const sp_plan *plan, const sp_plan_estimate *e,
                  best->choice.micro_batch);
     else
         snprintf(hint, sizeof hint, "no grid of these ranks fits");
-    /* one rank stands for the node: what the others need is in mapped */
-    const sp_node_memory node = {.n_ranks = 1,
-                                 .mapped = e->node_bytes - sp_memory_private(&e->memory),
+    const sp_node_memory node = {.n_ranks = plan->machine.ranks_per_node,
                                  .n_bytes = plan->machine.node_bytes,
                                  .source = "--memory"};
-    return sp_memory_check(&node, &e->memory, e->rank, hint);
+    return sp_memory_refuse(&node, e->node_bytes, e->rank, &e->memory, hint);
 }

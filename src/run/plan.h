@@ -38,7 +38,7 @@ typedef struct sp_plan_estimate {
 
     /* memory: of the node that needs most, and in it of the rank that does */
     uint64_t node_bytes;
-    size_t node, rank;
+    size_t rank;
     sp_memory memory;
     bool fits;
     size_t n_recomputed; /* layers, over all ranks of a pipeline */

@@ -2,7 +2,6 @@
 
 #include "base/memory.h"
 #include "run/models.h"
-#include "run/samples.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -275,7 +274,7 @@ static sp_status read_data(sp_plan_data *data, const sp_run_config *config) {
 
 /* ---- opening ---- */
 
-static sp_status open_chain(sp_plan_chain *chain) {
+static sp_status open_chain(sp_plan_chain *chain, const sp_samples *samples) {
     const sp_run_config *config = chain->config;
     SP_TRY(sp_models_precisions(config, &chain->precisions[SP_ENCODER],
                                 &chain->precisions[SP_DECODER]));
@@ -295,12 +294,15 @@ static sp_status open_chain(sp_plan_chain *chain) {
                                 .bos = decoder->bos_token_id,
                                 .eos = decoder->eos_token_id,
                                 .longrope_switch = sp_longrope_switch(decoder)};
-    return read_data(&chain->data, config);
+    if (samples == NULL) return read_data(&chain->data, config);
+    measure_data(&chain->data, samples, config);
+    return SP_OK;
 }
 
-sp_status sp_plan_chain_open(sp_plan_chain *chain, const sp_run_config *config) {
+sp_status sp_plan_chain_open(sp_plan_chain *chain, const sp_run_config *config,
+                             const sp_samples *samples) {
     *chain = (sp_plan_chain){.config = config};
-    const sp_status status = open_chain(chain);
+    const sp_status status = open_chain(chain, samples);
     if (status != SP_OK) sp_plan_chain_close(chain);
     return status;
 }
@@ -329,6 +331,13 @@ void sp_plan_block_name(char *text, size_t size, const sp_plan_chain *chain, siz
         snprintf(text, size, "%s layer %zu", side, block - first - 1);
     else
         snprintf(text, size, "%s %s", side, kind->name);
+}
+
+size_t sp_plan_wire_bytes(const sp_run_config *config) {
+    const bool is_bf16 =
+        config->parallel.wire == SP_ASKED_BF16 ||
+        (config->parallel.wire == SP_ASKED_AUTO && config->train.precision == SP_ASKED_BF16);
+    return is_bf16 ? 2 : 4;
 }
 
 size_t sp_plan_block_trained(const sp_plan_chain *chain, size_t block) {

@@ -5,6 +5,7 @@
 
 #include "io/model_source.h"
 #include "run/outline.h"
+#include "run/samples.h"
 
 /* Frozen weights of one block, or of several, in bytes. */
 typedef struct sp_plan_weights {
@@ -37,9 +38,10 @@ typedef struct sp_plan_chain {
     sp_plan_data data;
 } sp_plan_chain; /* all zero: empty */
 
-/* Makes the chain of a configuration (borrowed). Reads config.json or a GGUF file's header, and the
-   token file's index if there is one. Errors as of sp_outline_create(), of opening its models and its token file. */
-SP_NODISCARD sp_status sp_plan_chain_open(sp_plan_chain *chain, const sp_run_config *config);
+/* Makes the chain of a configuration (borrowed). Reads config.json or a GGUF file's header, and what is
+   known of the data from `samples`, or if that is NULL from the token file, if there is one. Errors as of sp_outline_create(), of opening its models and its token file. */
+SP_NODISCARD sp_status sp_plan_chain_open(sp_plan_chain *chain, const sp_run_config *config,
+                                          const sp_samples *samples);
 void sp_plan_chain_close(sp_plan_chain *chain);
 
 static inline const sp_chain *sp_plan_blocks(const sp_plan_chain *chain) {
@@ -51,6 +53,9 @@ void sp_plan_block_name(char *text, size_t size, const sp_plan_chain *chain, siz
 
 /* The side that a block belongs to; the converter is the encoder's. */
 sp_side sp_plan_block_side(const sp_plan_chain *chain, size_t block);
+
+/* Bytes of a value between stages, as parallel.wire says: 4 or 2. */
+size_t sp_plan_wire_bytes(const sp_run_config *config);
 
 /* Trained values of a block. */
 size_t sp_plan_block_trained(const sp_plan_chain *chain, size_t block);

@@ -169,21 +169,26 @@ const char *sp_memory_text(char *text, size_t size, uint64_t n_bytes) {
 
 sp_status sp_memory_check(const sp_node_memory *node, const sp_memory *ranks, size_t first_rank,
                           const char *hint) {
-    enum { SIZE = 32 };
-    char needed[SIZE], had[SIZE], of_rank[SIZE], of_item[SIZE];
     const uint64_t sum = sp_memory_of_node(node, ranks);
     if (sum <= node->n_bytes) return SP_OK;
     size_t most = 0;
     for (size_t i = 1; i < node->n_ranks; i++)
         if (sp_memory_total(&ranks[i]) > sp_memory_total(&ranks[most])) most = i;
-    const sp_memory_item item = sp_memory_largest(&ranks[most]);
+    return sp_memory_refuse(node, sum, first_rank + most, &ranks[most], hint);
+}
+
+sp_status sp_memory_refuse(const sp_node_memory *node, uint64_t n_bytes, size_t rank,
+                           const sp_memory *memory, const char *hint) {
+    enum { SIZE = 32 };
+    char needed[SIZE], had[SIZE], of_rank[SIZE], of_item[SIZE];
+    const sp_memory_item item = sp_memory_largest(memory);
     return sp_fail(
         SP_USAGE,
-        "%zu rank(s) of a node need %s, and have %s (%s); rank %zu needs %s, of these %s "
-        "for %s: %s%s%s",
-        node->n_ranks, sp_memory_text(needed, SIZE, sum), sp_memory_text(had, SIZE, node->n_bytes),
-        node->source, first_rank + most,
-        sp_memory_text(of_rank, SIZE, sp_memory_total(&ranks[most])),
-        sp_memory_text(of_item, SIZE, ranks[most].items[item]), sp_memory_item_names[item],
-        sp_memory_item_remedies[item], hint != NULL ? "; " : "", hint != NULL ? hint : "");
+        "the node's %zu rank(s) need %s, and have %s (%s); rank %zu needs %s, of these %s "
+        "for %s: %s; %s",
+        node->n_ranks, sp_memory_text(needed, SIZE, n_bytes),
+        sp_memory_text(had, SIZE, node->n_bytes), node->source, rank,
+        sp_memory_text(of_rank, SIZE, sp_memory_total(memory)),
+        sp_memory_text(of_item, SIZE, memory->items[item]), sp_memory_item_names[item],
+        sp_memory_item_remedies[item], hint);
 }

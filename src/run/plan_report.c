@@ -195,9 +195,7 @@ static void print_choice(FILE *out, const char *what, const sp_plan *plan,
 static void print_memory(FILE *out, const sp_plan *plan, const sp_plan_estimate *e) {
     char text[TEXT], all[TEXT];
     const uint64_t total = sp_memory_total(&e->memory);
-    char head[48];
-    snprintf(head, sizeof head, "memory of rank %zu, at most", e->rank);
-    fprintf(out, "\n%-26s\n", head);
+    fprintf(out, "\nmemory of rank %zu, at most\n", e->rank);
     for (sp_memory_item i = 0; i < SP_N_MEMORY_ITEMS; i++)
         if (e->memory.items[i] > 0)
             fprintf(out, "  %-24s %12s %11.1f %%\n", sp_memory_item_names[i],
@@ -221,14 +219,15 @@ static void print_exchange(FILE *out, const char *name, uint64_t n_bytes, double
 }
 
 static sp_status print_step(FILE *out, const sp_plan *plan, const sp_plan_estimate *e) {
-    char text[TEXT];
+    char text[TEXT], volume[TEXT];
     flops f = {0};
     SP_TRY(count_flop(&f, plan));
-    fprintf(out, "\n%-26s\n", "seconds of a step");
+    fprintf(out, "\nseconds of a step\n");
     fprintf(out, "  %-24s %12s  bubble %.1f %%, balance %.2f\n", "forward and backward",
             seconds_text(text, e->pipeline_s), 100 * e->bubble, e->balance);
     if (e->choice.pipeline > 1)
-        print_exchange(out, "  between stages", e->wire_bytes, e->wire_s, 0);
+        fprintf(out, "  %-24s %12s  within these; %s sent by a rank\n", "  between stages",
+                seconds_text(text, e->wire_s), sp_memory_text(volume, TEXT, e->wire_bytes));
     if (e->choice.data > 1) {
         print_exchange(out, "gradients, reduced", e->reduce_bytes, e->full_reduce_s, e->reduce_s);
         print_exchange(out, "values, gathered", e->gather_bytes, e->full_gather_s, e->gather_s);

@@ -89,8 +89,8 @@ sp_plan_exchange sp_plan_exchange_of(const sp_plan *plan, const sp_plan_choice *
                               .n_bytes = (uint64_t)(inside + between)};
 }
 
-double sp_plan_update_seconds(const sp_plan *plan, uint64_t n_values) {
-    return UPDATE_BYTES * (double)n_values / bandwidth_of(plan);
+double sp_plan_update_seconds(const sp_plan *plan, double n_values) {
+    return UPDATE_BYTES * n_values / bandwidth_of(plan);
 }
 
 double sp_plan_agree_seconds(const sp_plan *plan) {

@@ -24,7 +24,7 @@ sp_plan_exchange sp_plan_exchange_of(const sp_plan *plan, const sp_plan_choice *
                                      uint64_t n_values, size_t n_groups);
 
 /* Seconds of AdamW's update, and of the norm before it, for n_values of one rank. */
-double sp_plan_update_seconds(const sp_plan *plan, uint64_t n_values);
+double sp_plan_update_seconds(const sp_plan *plan, double n_values);
 
 /* Seconds of the few agreements of all ranks in a step. */
 double sp_plan_agree_seconds(const sp_plan *plan);

@@ -390,12 +390,51 @@ static void file_with_any_byte_changed_does_no_harm(void **state) {
 
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, temp_file_tear_down)
 
+/* Wherever a file ends behind its header, an outline of it has all tensors, and data for those that
+   are there. */
+static void outline_needs_the_header_alone(void **state) {
+    const temp_file *at = *state;
+    sp_gguf whole = {0};
+    size_t n_bytes = 0;
+    char *bytes = temp_read(llama, &n_bytes);
+    assert_int_equal(sp_gguf_open(&whole, llama), SP_OK);
+    size_t header = n_bytes;
+    for (size_t i = 0; i < whole.tensors.n_entries; i++) {
+        const unsigned char *data = whole.tensors.entries[i].tensor.data;
+        if ((size_t)(data - whole.mapping.data) < header)
+            header = (size_t)(data - whole.mapping.data);
+    }
+    for (size_t cut = header - 64; cut < n_bytes; cut += 997) {
+        sp_gguf gguf = {0};
+        temp_write(at->path, bytes, cut);
+        const sp_status status = sp_gguf_open_outline(&gguf, at->path);
+        if (cut < header) {
+            assert_int_equal(status, SP_BAD_DATA);
+            continue;
+        }
+        assert_int_equal(status, SP_OK);
+        assert_int_equal(gguf.tensors.n_entries, whole.tensors.n_entries);
+        for (size_t i = 0; i < gguf.tensors.n_entries; i++) {
+            const sp_tensor *tensor = &gguf.tensors.entries[i].tensor;
+            const sp_tensor *same = &whole.tensors.entries[i].tensor;
+            const size_t end = (size_t)((const unsigned char *)same->data - whole.mapping.data) +
+                               sp_dtype_bytes(same->dtype, sp_tensor_n_values(same));
+            assert_int_equal(sp_tensor_n_values(tensor), sp_tensor_n_values(same));
+            assert_true((tensor->data != NULL) == (end <= cut));
+        }
+        sp_gguf_close(&gguf);
+    }
+    free(bytes);
+    sp_gguf_close(&whole);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fields_and_tensors_are_those_of_the_writer),
         WITH_FOLDER(versions_2_and_3_are_read_others_refused_by_name),
         WITH_FOLDER(data_follow_the_files_own_alignment),
         WITH_FOLDER(file_cut_anywhere_is_refused),
+        WITH_FOLDER(outline_needs_the_header_alone),
         WITH_FOLDER(absurd_counts_are_refused_before_memory),
         WITH_FOLDER(string_in_an_array_beyond_the_end_is_refused),
         WITH_FOLDER(types_that_the_format_has_not_are_refused),

@@ -15,7 +15,8 @@ typedef struct paper {
 
 static void open_paper(paper *p, const char *encoder, const char *const *sets) {
     paper_models_create(&p->models, encoder, sets);
-    if (sp_plan_chain_open(&p->chain, &p->models.config) != SP_OK) fail_msg("%s", sp_message());
+    if (sp_plan_chain_open(&p->chain, &p->models.config, NULL) != SP_OK)
+        fail_msg("%s", sp_message());
 }
 
 static void open_lite(paper *p, const char *set) {

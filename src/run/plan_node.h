@@ -1,0 +1,42 @@
+/* Memory of the ranks of one node: for a plan, and for a run at its start. */
+#pragma once
+
+#include "run/plan_chain.h"
+#include "run/plan_memory.h"
+#include "run/samples.h"
+
+/* How a chain lies on the ranks. */
+typedef struct sp_plan_grid {
+    const sp_stage *stages; /* [n_stages], borrowed; stage s is rank s % pipeline's */
+    size_t n_stages, pipeline, data;
+    size_t global_batch, micro_batch; /* segments */
+    int zero;                         /* 1 or 2 */
+} sp_plan_grid;
+
+/* Micro-batches in a step of the replica with the most samples, and its largest one. */
+size_t sp_plan_n_micro(const sp_plan_grid *grid);
+size_t sp_plan_micro_batch(const sp_plan_grid *grid);
+
+/* Writes what the node's ranks need, those of world ranks [first_rank, first_rank + node->n_ranks), to
+   memories of as many; sets node->mapped; and chooses, as train.recompute says, which layers they
+   recompute: `recomputes` of the chain's blocks on these ranks. `largest` is a batch of
+   sp_plan_micro_batch(). SP_FAILURE: no memory. */
+SP_NODISCARD sp_status sp_plan_fit_node(sp_memory *memories, sp_node_memory *node,
+                                        sp_plan_chain *chain, const sp_plan_grid *grid,
+                                        const sp_batch *largest, size_t first_rank);
+
+/* A run that is about to begin, as one of its ranks sees it. */
+typedef struct sp_plan_run {
+    const sp_run_config *config;
+    const sp_samples *samples;
+    sp_plan_grid grid;
+    size_t rank;                /* ours in the world */
+    size_t first_rank, n_ranks; /* those on our node */
+    uint64_t node_bytes;        /* what they may have together */
+    const char *source;         /* whose limit that is; borrowed */
+} sp_plan_run;
+
+/* Local, and the same on all ranks of a node. Foretells the run's memory, before any weight is loaded:
+   refuses what the node does not have (SP_USAGE, as sp_memory_check()); else writes our own rank's to
+   *memory and, for our blocks, which are to be recomputed to recomputes [n_blocks of the chain]. */
+SP_NODISCARD sp_status sp_plan_check(sp_memory *memory, bool *recomputes, const sp_plan_run *run);

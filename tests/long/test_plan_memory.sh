@@ -1,0 +1,63 @@
+#!/bin/sh
+# What `plan` says of memory against what runs take: within 10 % of the peak resident bytes of each rank,
+# SmolLM2-135M as encoder, by LoRA and as a whole, and as decoder, on one rank and on two.
+. tests/lib.sh
+BUILD=${BUILD:-build}
+model=$BUILD/models/SmolLM2-135M-Instruct.Q4_1.gguf
+limit_s=1500
+for needed in "$model" /usr/bin/time "$BUILD/data/prose/emma.jsonl"; do
+    [ -e "$needed" ] || {
+        echo "skipped: needs $needed"
+        exit 77
+    }
+done
+command -v python3 >/dev/null || {
+    echo "skipped: needs python3"
+    exit 77
+}
+
+expect 0 "$slotpress" tokenize --quiet --tokenizer s="$model" --segment-tokens 64 \
+    --output "$folder/tokens.h5" "$BUILD/data/prose/emma.jsonl"
+
+# holds NAME RANKS KEY=VALUE...: plans and runs two steps, and compares.
+holds() {
+    name=$1 n_ranks=$2 && shift 2
+    for set in run.dir="$folder/$name" encoder.model="$model" decoder.model="$model" \
+        decoder.precision=f32 train.precision=f32 data.tokens="$folder/tokens.h5" data.encoder_stream=s \
+        data.decoder_stream=s segment.tokens=64 encoder.lora.rank=16 train.steps=2 train.global_batch=4 \
+        train.micro_batch=2 train.validate_every=0 checkpoint.every_steps=0; do
+        set -- "$@" "$set"
+    done
+    n_sets=$#
+    while [ "$n_sets" -gt 0 ]; do
+        set -- "$@" --set "$1"
+        shift
+        n_sets=$((n_sets - 1))
+    done
+    expect 0 "$slotpress" plan --json --ranks-per-node "$n_ranks" "$@"
+    cp "$folder/out" "$folder/plan.json"
+    rm -f "$folder"/peak.*
+    run="/usr/bin/time -f %M -o $folder/peak.\${OMPI_COMM_WORLD_RANK:-0} $slotpress pretrain --quiet"
+    if [ "$n_ranks" = 1 ]; then
+        expect 0 sh -c "$run \"\$@\"" sh "$@"
+    else
+        expect 0 mpirun --oversubscribe --bind-to none -n "$n_ranks" sh -c "$run \"\$@\"" sh "$@"
+    fi
+    peak=$(sort -n "$folder"/peak.* | tail -n 1)
+    python3 - "$folder/plan.json" "$peak" "$name" <<'END' || fail "$name: the plan is not within 10 %"
+import json, sys
+planned = json.load(open(sys.argv[1]))["configured"]["memory"]["peak_resident"]
+measured = 1024 * int(sys.argv[2])
+print(f"{sys.argv[3]}: planned {planned / 2**20:.0f} MiB, measured {measured / 2**20:.0f} MiB, "
+      f"{100 * (planned / measured - 1):+.1f} %")
+sys.exit(abs(planned / measured - 1) > 0.1)
+END
+}
+
+holds lora 1 encoder.train=lora
+holds full 1 encoder.train=full
+holds wide 1 encoder.train=lora train.micro_batch=4 train.global_batch=8
+holds data 2 encoder.train=lora
+holds pipeline 2 encoder.train=lora parallel.pipeline=2
+
+finish
