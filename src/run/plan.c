@@ -254,11 +254,11 @@ static sp_status time_step(work *w) {
 }
 
 static sp_status estimate(work *w) {
-    double *seconds = w->forward_s; /* of both passes, until the stages are known */
+    double *seconds = w->forward_s; /* by which a run cuts, until the stages are known */
     SP_TRY(make_costs(w));
-    memset(w->chain->recomputes, 0, sizeof w->chain->recomputes);
-    sp_plan_block_seconds(w->forward_s, w->backward_s, w->plan, w->costs);
-    for (size_t b = 0; b < w->chain->n_blocks; b++) seconds[b] += w->backward_s[b];
+    for (size_t b = 0; b < w->chain->n_blocks; b++)
+        seconds[b] = (w->costs[b].flop_forward + w->costs[b].flop_backward) /
+                     sp_plan_rate(w->plan, sp_plan_block_side(&w->plan->chain, b));
     SP_TRY(cut(w, seconds));
     w->grid.n_stages = w->e->n_stages;
     SP_TRY(fit(w));

@@ -35,14 +35,17 @@ static double bandwidth_of(const sp_plan *plan) {
     return plan->machine.cpu.memory_bandwidth / (double)plan->machine.ranks_per_node;
 }
 
+double sp_plan_rate(const sp_plan *plan, sp_side side) {
+    return rate_of(plan, plan->chain.precisions[side] == SP_PRECISION_F32);
+}
+
 void sp_plan_block_seconds(double *forward_s, double *backward_s, const sp_plan *plan,
                            const sp_plan_cost *costs) {
     const sp_chain *chain = sp_plan_blocks(&plan->chain);
     const double f32 = rate_of(plan, true), bandwidth = bandwidth_of(plan);
     for (size_t b = 0; b < chain->n_blocks; b++) {
         const sp_plan_cost *c = &costs[b];
-        const sp_side side = sp_plan_block_side(&plan->chain, b);
-        const double frozen = rate_of(plan, plan->chain.precisions[side] == SP_PRECISION_F32);
+        const double frozen = sp_plan_rate(plan, sp_plan_block_side(&plan->chain, b));
         const double traffic = (c->output_bytes + c->kept_bytes) / bandwidth;
         forward_s[b] = c->adapted_forward / f32 + (c->flop_forward - c->adapted_forward) / frozen +
                        FORWARD_TRAFFIC * traffic;

@@ -4,6 +4,9 @@
 
 #include "run/plan.h"
 
+/* FLOP/s of one rank with the frozen weights of a side. */
+double sp_plan_rate(const sp_plan *plan, sp_side side);
+
 /* Writes forward_s and backward_s [n_blocks] of costs [n_blocks] on one rank. Recomputed blocks' are
    as the chain says. */
 void sp_plan_block_seconds(double *forward_s, double *backward_s, const sp_plan *plan,

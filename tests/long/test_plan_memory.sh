@@ -19,21 +19,27 @@ command -v python3 >/dev/null || {
 expect 0 "$slotpress" tokenize --quiet --tokenizer s="$model" --segment-tokens 64 \
     --output "$folder/tokens.h5" "$BUILD/data/prose/emma.jsonl"
 
+cat >"$folder/plan.yaml" <<END
+run:        {seed: 1}
+encoder:    {model: $model, train: lora, lora: {rank: 16}}
+decoder:    {model: $model, precision: f32}
+data:       {tokens: $folder/tokens.h5, encoder_stream: s, decoder_stream: s}
+segment:    {tokens: 64}
+train:      {steps: 2, global_batch: 4, micro_batch: 2, precision: f32, validate_every: 0}
+checkpoint: {every_steps: 0}
+END
+
 # holds NAME RANKS KEY=VALUE...: plans and runs two steps, and compares.
 holds() {
     name=$1 n_ranks=$2 && shift 2
-    for set in run.dir="$folder/$name" encoder.model="$model" decoder.model="$model" \
-        decoder.precision=f32 train.precision=f32 data.tokens="$folder/tokens.h5" data.encoder_stream=s \
-        data.decoder_stream=s segment.tokens=64 encoder.lora.rank=16 train.steps=2 train.global_batch=4 \
-        train.micro_batch=2 train.validate_every=0 checkpoint.every_steps=0; do
-        set -- "$@" "$set"
-    done
+    set -- run.dir="$folder/$name" "$@"
     n_sets=$#
     while [ "$n_sets" -gt 0 ]; do
         set -- "$@" --set "$1"
         shift
         n_sets=$((n_sets - 1))
     done
+    set -- --config "$folder/plan.yaml" "$@"
     expect 0 "$slotpress" plan --json --ranks-per-node "$n_ranks" "$@"
     cp "$folder/out" "$folder/plan.json"
     rm -f "$folder"/peak.*
