@@ -109,6 +109,16 @@ static void as_few_layers_are_recomputed_as_memory_needs(void **state) {
     const size_t n = sp_memory_choose_recompute(chain, &share, limit);
     const sp_memory fitting = sp_memory_of(&share);
     assert_true(n > 0 && sp_memory_total(&fitting) <= limit);
+    size_t least = SIZE_MAX; /* kept by one that is recomputed: no other keeps more */
+    for (size_t b = 0; b < chain->n_blocks; b++) {
+        const size_t n_kept = chain->blocks[b]->kind->cost(chain->blocks[b], &batch).bytes_kept;
+        if (chain->recomputes[b] && n_kept < least) least = n_kept;
+    }
+    for (size_t b = 0; b < chain->n_blocks; b++) {
+        const size_t n_kept = chain->blocks[b]->kind->cost(chain->blocks[b], &batch).bytes_kept;
+        const bool can = chain->blocks[b]->kind->can_recompute;
+        if (can && !chain->recomputes[b]) assert_true(n_kept <= least);
+    }
     for (size_t b = 0; b < chain->n_blocks; b++) {
         if (!chain->recomputes[b]) continue;
         chain->recomputes[b] = false;
