@@ -122,19 +122,29 @@ static void take_node(const work *w, size_t number, const sp_node_memory *node,
     e->memory = memories[most];
 }
 
+static sp_status fit_nodes(work *w, size_t n_nodes, sp_memory *memories, size_t *ranks) {
+    const sp_machine *machine = &w->plan->machine;
+    const size_t n_ranks = machine->ranks_per_node;
+    for (size_t i = 0; i < n_nodes; i++) {
+        sp_node_memory node = {.n_ranks = n_ranks, .n_bytes = machine->node_bytes};
+        for (size_t k = 0; k < n_ranks; k++) ranks[k] = i * n_ranks + k;
+        SP_TRY(sp_plan_fit_node(memories, &node, &w->plan->chain, &w->grid, &w->largest, ranks));
+        take_node(w, i, &node, memories);
+    }
+    return SP_OK;
+}
+
 static sp_status fit(work *w) {
     const sp_machine *machine = &w->plan->machine;
     const size_t n_ranks = machine->ranks_per_node, pipeline = w->e->choice.pipeline;
     const size_t n_kinds = n_ranks % pipeline == 0 ? 1 : pipeline; /* of nodes, at most */
-    void *memories = NULL;
-    sp_status status = sp_alloc_array(&memories, n_ranks, sizeof(sp_memory), "a plan");
+    const size_t n_nodes = n_kinds < machine->n_nodes ? n_kinds : machine->n_nodes;
+    void *memories = NULL, *ranks = NULL;
     memset(w->chain->recomputes, 0, sizeof w->chain->recomputes);
-    for (size_t i = 0; i < n_kinds && i < machine->n_nodes && status == SP_OK; i++) {
-        sp_node_memory node = {.n_ranks = n_ranks, .n_bytes = machine->node_bytes};
-        status =
-            sp_plan_fit_node(memories, &node, &w->plan->chain, &w->grid, &w->largest, i * n_ranks);
-        if (status == SP_OK) take_node(w, i, &node, memories);
-    }
+    sp_status status = sp_alloc_array(&memories, n_ranks, sizeof(sp_memory), "a plan");
+    if (status == SP_OK) status = sp_alloc_array(&ranks, n_ranks, sizeof(size_t), "a plan");
+    if (status == SP_OK) status = fit_nodes(w, n_nodes, memories, ranks);
+    free(ranks);
     free(memories);
     w->e->fits = w->e->node_bytes <= machine->node_bytes;
     w->e->n_recomputed = count_recomputed(w->chain);

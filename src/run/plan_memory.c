@@ -167,14 +167,14 @@ const char *sp_memory_text(char *text, size_t size, uint64_t n_bytes) {
     return text;
 }
 
-sp_status sp_memory_check(const sp_node_memory *node, const sp_memory *ranks, size_t first_rank,
-                          const char *hint) {
-    const uint64_t sum = sp_memory_of_node(node, ranks);
+sp_status sp_memory_check(const sp_node_memory *node, const sp_memory *memories,
+                          const size_t *ranks, const char *hint) {
+    const uint64_t sum = sp_memory_of_node(node, memories);
     if (sum <= node->n_bytes) return SP_OK;
     size_t most = 0;
     for (size_t i = 1; i < node->n_ranks; i++)
-        if (sp_memory_total(&ranks[i]) > sp_memory_total(&ranks[most])) most = i;
-    return sp_memory_refuse(node, sum, first_rank + most, &ranks[most], hint);
+        if (sp_memory_total(&memories[i]) > sp_memory_total(&memories[most])) most = i;
+    return sp_memory_refuse(node, sum, ranks[most], &memories[most], hint);
 }
 
 sp_status sp_memory_refuse(const sp_node_memory *node, uint64_t n_bytes, size_t rank,

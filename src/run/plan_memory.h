@@ -86,10 +86,10 @@ uint64_t sp_memory_budget(const sp_node_memory *node, const sp_memory *memory);
 uint64_t sp_memory_of_node(const sp_node_memory *node, const sp_memory *ranks);
 
 /* Refuses (SP_USAGE) memories [node->n_ranks] that the node does not have: says by how much, names the
-   rank that needs most, its largest item and what makes that smaller; then `hint`. first_rank is the
-   number of the first of them. */
-SP_NODISCARD sp_status sp_memory_check(const sp_node_memory *node, const sp_memory *ranks,
-                                       size_t first_rank, const char *hint);
+   rank that needs most, its largest item and what makes that smaller; then `hint`. ranks
+   [node->n_ranks] are their numbers. */
+SP_NODISCARD sp_status sp_memory_check(const sp_node_memory *node, const sp_memory *memories,
+                                       const size_t *ranks, const char *hint);
 
 /* Inside that: the refusal, when it is known that the ranks need n_bytes together, and that `rank` with
    `memory` needs most. */

@@ -80,31 +80,38 @@ static void choose_recompute(const fitting *f, const sp_rank_share *share,
     (void)sp_memory_choose_recompute(f->chain, share, n_bytes);
 }
 
+/* The place in `ranks` before i of a replica of the same stages, or i. */
+static size_t twin_of(const size_t *ranks, size_t i, size_t pipeline) {
+    for (size_t k = 0; k < i; k++)
+        if (ranks[k] % pipeline == ranks[i] % pipeline) return k;
+    return i;
+}
+
 static void fit_node(const fitting *f, sp_memory *memories, sp_node_memory *node,
-                     size_t first_rank) {
+                     const size_t *ranks) {
     const size_t pipeline = f->grid->pipeline;
     clear_blocks(f);
-    for (size_t i = 0; i < node->n_ranks && i < pipeline; i++)
-        mark_blocks(f, (first_rank + i) % pipeline);
+    for (size_t i = 0; i < node->n_ranks; i++) mark_blocks(f, ranks[i] % pipeline);
     node->mapped = sp_plan_weights_of(f->plan, f->has_block).mapped;
     for (size_t i = 0; i < node->n_ranks; i++) {
-        if (i >= pipeline) { /* a further replica of a stage that was here */
-            memories[i] = memories[i - pipeline];
+        const size_t twin = twin_of(ranks, i, pipeline);
+        if (twin < i) {
+            memories[i] = memories[twin];
             continue;
         }
-        const sp_rank_share share = share_of_rank(f, (first_rank + i) % pipeline);
+        const sp_rank_share share = share_of_rank(f, ranks[i] % pipeline);
         choose_recompute(f, &share, node);
         memories[i] = sp_memory_of(&share);
     }
 }
 
 sp_status sp_plan_fit_node(sp_memory *memories, sp_node_memory *node, sp_plan_chain *plan,
-                           const sp_plan_grid *grid, const sp_batch *largest, size_t first_rank) {
+                           const sp_plan_grid *grid, const sp_batch *largest, const size_t *ranks) {
     sp_chain *chain = &plan->outline.compressor->chain;
     void *has_block = NULL;
     SP_TRY(sp_alloc_array(&has_block, chain->n_blocks, sizeof(bool), "a plan"));
     const fitting f = {plan, chain, grid, largest, has_block};
-    fit_node(&f, memories, node, first_rank);
+    fit_node(&f, memories, node, ranks);
     free(has_block);
     return SP_OK;
 }
@@ -118,10 +125,10 @@ static sp_status check(sp_memory *memory, bool *recomputes, const sp_plan_run *r
     sp_node_memory node = {
         .n_ranks = run->n_ranks, .n_bytes = run->node_bytes, .source = run->source};
     SP_TRY(sp_plan_largest_batch(largest, plan, sp_plan_micro_batch(grid)));
-    SP_TRY(sp_plan_fit_node(memories, &node, plan, grid, largest, run->first_rank));
-    SP_TRY(
-        sp_memory_check(&node, memories, run->first_rank, "`slotpress plan` shows what would fit"));
-    *memory = memories[run->rank - run->first_rank];
+    SP_TRY(sp_plan_fit_node(memories, &node, plan, grid, largest, run->ranks));
+    SP_TRY(sp_memory_check(&node, memories, run->ranks, "`slotpress plan` shows what would fit"));
+    for (size_t i = 0; i < run->n_ranks; i++)
+        if (run->ranks[i] == run->rank) *memory = memories[i];
     memset(recomputes, 0, chain->n_blocks * sizeof *recomputes);
     for (size_t s = run->rank % grid->pipeline; s < grid->n_stages; s += grid->pipeline)
         for (size_t b = grid->stages[s].begin; b < grid->stages[s].end; b++)

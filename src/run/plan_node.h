@@ -17,23 +17,24 @@ typedef struct sp_plan_grid {
 size_t sp_plan_n_micro(const sp_plan_grid *grid);
 size_t sp_plan_micro_batch(const sp_plan_grid *grid);
 
-/* Writes what the node's ranks need, those of world ranks [first_rank, first_rank + node->n_ranks), to
-   memories of as many; sets node->mapped; and chooses, as train.recompute says, which layers they
-   recompute: `recomputes` of the chain's blocks on these ranks. `largest` is a batch of
-   sp_plan_micro_batch(). SP_FAILURE: no memory. */
+/* Writes what a node's ranks need, world ranks `ranks` [node->n_ranks], to memories of as many; sets
+   node->mapped; and chooses, as train.recompute says, which layers they recompute: `recomputes` of the
+   chain's blocks on these ranks. `largest` is a batch of sp_plan_micro_batch(). SP_FAILURE: no
+   memory. */
 SP_NODISCARD sp_status sp_plan_fit_node(sp_memory *memories, sp_node_memory *node,
                                         sp_plan_chain *chain, const sp_plan_grid *grid,
-                                        const sp_batch *largest, size_t first_rank);
+                                        const sp_batch *largest, const size_t *ranks);
 
 /* A run that is about to begin, as one of its ranks sees it. */
 typedef struct sp_plan_run {
     const sp_run_config *config;
     const sp_samples *samples;
     sp_plan_grid grid;
-    size_t rank;                /* ours in the world */
-    size_t first_rank, n_ranks; /* those on our node */
-    uint64_t node_bytes;        /* what they may have together */
-    const char *source;         /* whose limit that is; borrowed */
+    size_t rank;         /* ours in the world */
+    const size_t *ranks; /* [n_ranks] the world ranks on our node, ours too; borrowed */
+    size_t n_ranks;
+    uint64_t node_bytes; /* what they may have together */
+    const char *source;  /* whose limit that is; borrowed */
 } sp_plan_run;
 
 /* Local, and the same on all ranks of a node. Foretells the run's memory, before any weight is loaded:

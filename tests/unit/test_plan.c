@@ -301,6 +301,7 @@ static void a_run_is_told_what_to_recompute_or_refused(void **state) {
     const sp_plan_estimate whole = estimate(&f, grid(2, 4, 4));
     bool *recomputes = calloc(n_blocks, sizeof *recomputes);
     assert_non_null(recomputes);
+    static const size_t ranks[] = {0, 1, 2, 3, 4, 5, 6, 7};
     sp_plan_run run = {.config = &f.models.config,
                        .grid = {.stages = whole.stages,
                                 .n_stages = 2,
@@ -310,7 +311,7 @@ static void a_run_is_told_what_to_recompute_or_refused(void **state) {
                                 .micro_batch = 4,
                                 .zero = 1},
                        .rank = 5,
-                       .first_rank = 0,
+                       .ranks = ranks,
                        .n_ranks = 8,
                        .node_bytes = whole.node_bytes,
                        .source = "a limit"};
@@ -327,6 +328,12 @@ static void a_run_is_told_what_to_recompute_or_refused(void **state) {
         n_own += recomputes[b];
     }
     assert_true(n_own > 0);
+    /* ranks dealt out over two nodes in turn: all of this one hold the same stage, and there is room */
+    static const size_t dealt_out[] = {0, 2, 4, 6};
+    run.ranks = dealt_out;
+    run.n_ranks = 4;
+    assert_int_equal(sp_plan_check(&memory, recomputes, &run), SP_OK);
+    for (size_t b = 0; b < n_blocks; b++) assert_false(recomputes[b]);
     run.node_bytes = 4 * GIB;
     assert_int_equal(sp_plan_check(&memory, recomputes, &run), SP_USAGE);
     assert_non_null(strstr(sp_message(), "(a limit)"));
