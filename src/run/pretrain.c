@@ -17,6 +17,7 @@
 #include "run/run_folder.h"
 #include "run/samples.h"
 #include "run/stage_runner.h"
+#include "run/start_memory.h"
 #include "run/step_guard.h"
 #include "run/stop_signal.h"
 #include "run/train_state.h"
@@ -41,6 +42,7 @@ typedef struct training {
     sp_samples samples;
     sp_checkpoint *checkpoint; /* to go on from; open until the end */
     sp_stages stages;
+    sp_start_memory memory;
     sp_models models;
     sp_optimizer optimizer;
     sp_reducer *reducer;
@@ -133,11 +135,9 @@ static sp_status cut_chain(training *t, const sp_outline *outline) {
     return sp_stages_to_json(&t->grid_json, &t->stages, sp_grid_data_size(t->grid));
 }
 
-static void choose_recomputed(training *t) {
-    sp_chain *chain = &t->models.compressor->chain;
-    for (size_t i = 0; i < chain->n_blocks; i++)
-        chain->recomputes[i] = t->config->train.recompute == SP_RECOMPUTE_ALL &&
-                               chain->blocks[i] != NULL && chain->blocks[i]->kind->can_recompute;
+/* Before a weight is loaded. What is recomputed changes no bit of what is trained. */
+static sp_status check_memory(training *t) {
+    return sp_start_memory_check(&t->memory, t->config, t->world, t->grid, &t->stages, &t->samples);
 }
 
 static sp_status load_state(training *t) {
@@ -162,7 +162,8 @@ static sp_status open_models(training *t) {
     t->samples.layout.bos = t->models.decoder_weights->config.bos_token_id;
     t->samples.layout.eos = t->models.decoder_weights->config.eos_token_id;
     t->samples.layout.longrope_switch = sp_longrope_switch(&t->models.decoder_weights->config);
-    choose_recomputed(t);
+    memcpy(t->models.compressor->chain.recomputes, t->memory.recomputes,
+           sizeof t->memory.recomputes);
     SP_TRY(sp_optimizer_create(&t->optimizer, &t->models.compressor->params,
                                sp_grid_shard_index(t->grid), n_replicas));
     SP_TRY(load_init(t));
@@ -232,6 +233,19 @@ static void log_cut(const training *t) {
            sum / most / (double)stages->n_ranks);
 }
 
+static void log_memory(const training *t) {
+    char needed[32], there[32];
+    const sp_memory *memory = &t->memory.memory;
+    size_t n_recomputed = 0;
+    for (size_t i = 0; i < t->stages.n_blocks; i++) n_recomputed += t->memory.recomputes[i];
+    sp_log(SP_LOG_INFO, "rank 0 needs %s, most for %s; the node's ranks may have %s",
+           sp_memory_text(needed, sizeof needed, sp_memory_total(memory)),
+           sp_memory_item_names[sp_memory_largest(memory)],
+           sp_memory_text(there, sizeof there, t->memory.node_bytes));
+    if (n_recomputed > 0)
+        sp_log(SP_LOG_INFO, "activations of %zu of its layers are recomputed", n_recomputed);
+}
+
 static void log_start(const training *t, const sp_outline *outline) {
     if (t->checkpoint != NULL)
         sp_log(SP_LOG_INFO, "resuming from '%s'", sp_checkpoint_path(t->checkpoint));
@@ -245,6 +259,7 @@ static void log_start(const training *t, const sp_outline *outline) {
                    ? ""
                    : "; MPI allows one thread, so nothing overlaps and nobody watches");
     log_cut(t);
+    log_memory(t);
     sp_log(SP_LOG_INFO, "frozen weights by %s, trained ones by %s",
            sp_linear_kernel_name(outline->decoder.head), sp_gemm_chosen()->name);
     sp_log(SP_LOG_INFO, "%.2f M trained parameters%s; %zu training and %zu held-out segments",
@@ -457,6 +472,7 @@ static sp_status open_part(training *t) {
     sp_outline outline = {0};
     sp_status status = sp_agree(t->world, sp_outline_create(&outline, t->config));
     if (status == SP_OK) status = sp_agree(t->world, cut_chain(t, &outline));
+    if (status == SP_OK) status = sp_agree(t->world, check_memory(t));
     if (status == SP_OK) status = sp_agree(t->world, open_models(t));
     if (status == SP_OK && is_first(t)) log_start(t, &outline);
     sp_outline_release(&outline);
