@@ -1,6 +1,7 @@
 #include "mpi/replicas.h"
 
 #include "base/memory.h"
+#include "mpi/agree.h"
 #include "mpi/grid_comm.h"
 
 #include <assert.h>
@@ -9,11 +10,13 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
-enum { TEXT_SIZE = 512, MOST_NAMED = 8 };
+enum { TEXT_SIZE = 512, OTHERS_SIZE = 48, MOST_NAMED = 8 };
+
+#define ADVICE "The last checkpoint stays; go on from it, without that machine if it comes again"
 
 sp_status sp_replicas_create(sp_replicas *replicas, const sp_grid *grid, const sp_params *params) {
     void *hashes = NULL, *of_one = NULL;
-    SP_TRY(sp_alloc_array(&hashes, params->n_entries, 2 * sizeof(uint64_t), "weight hashes"));
+    SP_TRY(sp_alloc_array(&hashes, params->n_entries, 3 * sizeof(uint64_t), "weight hashes"));
     const sp_status status =
         sp_alloc_array(&of_one, sp_grid_data_size(grid), 2 * sizeof(uint64_t), "weight hashes");
     if (status != SP_OK) {
@@ -34,14 +37,16 @@ static uint64_t hash_of(const sp_param *param) {
     return XXH3_64bits(param->value, param->n_values * sizeof *param->value);
 }
 
+/* Parameters differ much in size, and no thread's share in a result. */
+static void hash_all(uint64_t *hashes, const sp_params *params) {
+#pragma omp parallel for schedule(dynamic)
+    for (size_t i = 0; i < params->n_entries; i++) hashes[i] = hash_of(params->entries[i]);
+}
+
 /* Leaves the largest hash of each parameter, and behind these the smallest one's inverse. */
 static void reduce_hashes(sp_replicas *r) {
     const size_t n = r->params->n_entries;
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < n; i++) {
-        r->hashes[i] = hash_of(r->params->entries[i]);
-        r->hashes[n + i] = ~r->hashes[i];
-    }
+    for (size_t i = 0; i < n; i++) r->hashes[n + i] = ~r->hashes[i];
     assert(n <= INT_MAX / 2); /* parameters are some thousands */
     MPI_Request request;
     MPI_Iallreduce(MPI_IN_PLACE, r->hashes, (int)(2 * n), MPI_UINT64_T, MPI_MAX, r->grid->data,
@@ -91,15 +96,21 @@ static void list_ranks(char text[TEXT_SIZE], const sp_replicas *r, const uint64_
     if (n_left_out > 0) snprintf(text + used, TEXT_SIZE - used, " and %d more", n_left_out);
 }
 
+/* Writes " and 2 more tensor(s)", or nothing. */
+static const char *name_others(char text[OTHERS_SIZE], size_t n_others) {
+    text[0] = '\0';
+    if (n_others > 0) snprintf(text, OTHERS_SIZE, " and %zu more tensor(s)", n_others);
+    return text;
+}
+
 static sp_status fail_of(const sp_replicas *r, const sp_param *param, size_t n_others) {
-    char ranks[TEXT_SIZE], others[48] = "";
-    if (n_others > 0) snprintf(others, sizeof others, " and %zu more tensor(s)", n_others);
+    char ranks[TEXT_SIZE], others[OTHERS_SIZE];
+    name_others(others, n_others);
     uint64_t good = 0;
     if (find_majority(&good, r)) {
         list_ranks(ranks, r, &good);
         return sp_fail(SP_NUMERIC,
-                       "'%s'%s: %s is not as the other %zu replicas: a flipped bit? The last "
-                       "checkpoint stays; go on from it, without that machine if it comes again",
+                       "'%s'%s: %s is not as the other %zu replicas: a flipped bit? " ADVICE,
                        param->name, others, ranks, count_holders(r, good));
     }
     list_ranks(ranks, r, NULL);
@@ -109,17 +120,48 @@ static sp_status fail_of(const sp_replicas *r, const sp_param *param, size_t n_o
                    param->name, others, ranks);
 }
 
-sp_status sp_replicas_verify(sp_replicas *replicas) {
-    if (replicas->grid->data_size == 1) return SP_OK;
-    reduce_hashes(replicas);
-    const sp_params *params = replicas->params;
+static uint64_t *noted_hashes(const sp_replicas *r) { return r->hashes + 2 * r->params->n_entries; }
+
+/* This rank's own: what has changed since the note. */
+static sp_status compare_with_note(const sp_replicas *r) {
+    const sp_world *world = r->grid->world;
+    const uint64_t *noted = noted_hashes(r);
+    const sp_param *first = NULL;
+    size_t n_changed = 0;
+    char others[OTHERS_SIZE];
+    for (size_t i = 0; i < r->params->n_entries; i++)
+        if (r->hashes[i] != noted[i] && n_changed++ == 0) first = r->params->entries[i];
+    if (n_changed == 0) return SP_OK;
+    return sp_fail(SP_NUMERIC,
+                   "'%s'%s: changed in the memory of rank %d (%s) while nobody wrote to it: a "
+                   "flipped bit? " ADVICE,
+                   first->name, name_others(others, n_changed - 1), world->rank,
+                   sp_world_host(world, world->rank));
+}
+
+/* Over the data group. */
+static sp_status compare_with_others(sp_replicas *r) {
+    if (r->grid->data_size == 1) return SP_OK;
+    reduce_hashes(r);
+    const size_t n = r->params->n_entries;
     const sp_param *first = NULL;
     size_t n_different = 0;
-    for (size_t i = 0; i < params->n_entries; i++) {
-        if (replicas->hashes[i] == ~replicas->hashes[params->n_entries + i]) continue;
-        if (n_different++ == 0) first = params->entries[i];
-    }
+    for (size_t i = 0; i < n; i++)
+        if (r->hashes[i] != ~r->hashes[n + i] && n_different++ == 0) first = r->params->entries[i];
     if (n_different == 0) return SP_OK;
-    gather_hashes(replicas, first);
-    return fail_of(replicas, first, n_different - 1);
+    gather_hashes(r, first);
+    return fail_of(r, first, n_different - 1);
+}
+
+void sp_replicas_note(sp_replicas *replicas) {
+    hash_all(noted_hashes(replicas), replicas->params);
+    replicas->is_noted = true;
+}
+
+sp_status sp_replicas_verify(sp_replicas *replicas) {
+    hash_all(replicas->hashes, replicas->params);
+    const sp_status status = replicas->is_noted ? compare_with_note(replicas) : SP_OK;
+    replicas->is_noted = false;
+    SP_TRY(sp_agree(replicas->grid->world, status));
+    return sp_agree(replicas->grid->world, compare_with_others(replicas));
 }

@@ -55,6 +55,7 @@ typedef struct training {
     sp_progress progress;
     uint64_t step, n_steps;    /* updates made; train.steps */
     uint64_t begun_step;       /* of the checkpoint begun last */
+    bool is_saving_damage;     /* that one may hold damaged weights */
     double seconds_checkpoint; /* since the last metrics line */
 } training;
 
@@ -340,6 +341,26 @@ static sp_status compute(training *t, const sp_step_metrics *m, sp_stage_sums *s
     return SP_OK;
 }
 
+static bool is_due(uint64_t step, size_t every) { return every > 0 && step % every == 0; }
+
+/* Before a step whose weights are verified: from here on up to the update nobody writes to them. */
+static void note_weights(training *t) {
+    if (!is_due(t->step + 1, t->config->parallel.verify_every)) return;
+    at(t, SP_PHASE_GATHER);
+    sp_reducer_wait_all_values(t->reducer);
+    at(t, SP_PHASE_COMPARE);
+    sp_replicas_note(&t->replicas);
+}
+
+/* A checkpoint begun since the note may hold what is found here, and is given up. */
+static sp_status verify_weights(training *t) {
+    if (!is_due(t->step + 1, t->config->parallel.verify_every)) return SP_OK;
+    at(t, SP_PHASE_COMPARE);
+    const sp_status status = sp_replicas_verify(&t->replicas);
+    t->is_saving_damage = status != SP_OK && t->begun_step == t->step;
+    return status;
+}
+
 /* Makes update t->step + 1, or skips it. */
 static sp_status train_step(training *t, step_wishes *wishes) {
     const sp_run_config *config = t->config;
@@ -352,6 +373,7 @@ static sp_status train_step(training *t, step_wishes *wishes) {
                          .lr = sp_learning_rate(config, t->step + 1, t->n_steps),
                          .seconds_checkpoint = t->seconds_checkpoint};
     SP_TRY(compute(t, &m, &sums, first, &counts));
+    SP_TRY(verify_weights(t));
     wishes->stops =
         sp_stop_signal_seen() || (is_first(t) && sp_run_folder_take(config->run.dir, "STOP"));
     wishes->saves = is_first(t) && sp_run_folder_take(config->run.dir, "SAVE");
@@ -431,24 +453,15 @@ static sp_status begin_save(training *t) {
     return status;
 }
 
-static bool is_due(uint64_t step, size_t every) { return every > 0 && step % every == 0; }
-
-static sp_status verify_replicas(training *t) {
-    if (!is_due(t->step, t->config->parallel.verify_every)) return SP_OK;
-    at(t, SP_PHASE_GATHER);
-    sp_reducer_wait_all_values(t->reducer);
-    at(t, SP_PHASE_COMPARE);
-    return sp_agree(t->world, sp_replicas_verify(&t->replicas));
-}
-
 static sp_status train(training *t) {
     const size_t stop_at = t->config->train.stop_at_step;
     const uint64_t last = stop_at != SP_COUNT_AUTO && stop_at < t->n_steps ? stop_at : t->n_steps;
     step_wishes wishes = {0};
     bool is_saved = t->checkpoint != NULL; /* else step 0 of a run that is to make no step */
+    note_weights(t);
     while (t->step < last && !wishes.stops) {
         SP_TRY(train_step(t, &wishes));
-        SP_TRY(verify_replicas(t));
+        note_weights(t);
         if (t->samples.n_held_out > 0 && t->config->train.validate_every > 0 &&
             (t->step == t->n_steps || is_due(t->step, t->config->train.validate_every)))
             SP_TRY(validate(t));
@@ -501,7 +514,8 @@ static sp_status open_and_train(training *t, const char *resume) {
     const sp_status status = train(t);
     sp_progress_end(&t->progress);
     /* What was begun before an agreed failure is good, and kept. */
-    if (status != SP_OK && sp_checkpointer_is_busy(t->checkpointer)) (void)publish(t);
+    if (status != SP_OK && !t->is_saving_damage && sp_checkpointer_is_busy(t->checkpointer))
+        (void)publish(t);
     return status;
 }
 

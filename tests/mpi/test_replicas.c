@@ -109,6 +109,60 @@ static void message_is_the_same_on_all(void **state) {
     assert_string_equal(sp_message(), of_first);
 }
 
+static void note(void) { sp_replicas_note(&replicas); }
+
+/* Whatever the number of replicas. */
+static void what_changes_after_a_note_is_found_where_it_is(void **state) {
+    for (int bad = 0; bad < n_ranks(); bad++) {
+        for (size_t p = 0; p < params.n_entries; p++) {
+            const size_t bit = params.entries[p]->n_values * 32 - 1;
+            char what[192];
+            snprintf(what, sizeof what, "'layer.%zu': changed in the memory of rank %d (%s) while",
+                     p, bad, sp_world_host(world, bad));
+            note();
+            assert_int_equal(sp_replicas_verify(&replicas), SP_OK);
+            note();
+            if (rank() == bad) flip(p, bit);
+            FOUND(what);
+            if (rank() == bad) flip(p, bit);
+        }
+    }
+}
+
+static void several_changed_tensors_are_counted(void **state) {
+    note();
+    if (rank() == n_ranks() - 1) flip(0, 1), flip(3, 2);
+    FOUND("'layer.0' and 1 more tensor(s): changed in the memory of rank");
+}
+
+/* The same flip everywhere: the replicas are equal, and every rank has changed. */
+static void equal_changes_are_found_too(void **state) {
+    note();
+    flip(1, 30);
+    FOUND("'layer.1': changed in the memory of rank 0 (");
+}
+
+static void note_is_forgotten_once_it_was_compared(void **state) {
+    note();
+    assert_int_equal(sp_replicas_verify(&replicas), SP_OK);
+    params.values[7] += 1; /* an update, the same everywhere */
+    assert_int_equal(sp_replicas_verify(&replicas), SP_OK);
+}
+
+/* No rank has a replica, and all know of the one rank's fault. */
+static void fault_in_a_pipeline_is_everyones(void **state) {
+    sp_replicas_free(&replicas);
+    sp_grid_destroy(grid);
+    grid = NULL;
+    assert_int_equal(sp_grid_create(&grid, world, (size_t)n_ranks()), SP_OK);
+    assert_int_equal(sp_replicas_create(&replicas, grid, &params), SP_OK);
+    params.values[0] = (float)rank(); /* stages differ as they may */
+    assert_int_equal(sp_replicas_verify(&replicas), SP_OK);
+    note();
+    if (rank() == n_ranks() - 1) flip(2, 9);
+    FOUND("'layer.2': changed in the memory of rank ");
+}
+
 #define WITH_PARAMS(test) cmocka_unit_test_setup_teardown(test, make_params, free_params)
 
 int main(void) {
@@ -116,6 +170,10 @@ int main(void) {
     const struct CMUnitTest alone[] = {
         WITH_PARAMS(equal_replicas_pass),
         WITH_PARAMS(alone_there_is_nothing_to_compare),
+        WITH_PARAMS(what_changes_after_a_note_is_found_where_it_is),
+        WITH_PARAMS(several_changed_tensors_are_counted),
+        WITH_PARAMS(equal_changes_are_found_too),
+        WITH_PARAMS(note_is_forgotten_once_it_was_compared),
     };
     const struct CMUnitTest several[] = {
         WITH_PARAMS(equal_replicas_pass),
@@ -123,6 +181,11 @@ int main(void) {
         WITH_PARAMS(several_tensors_are_counted),
         WITH_PARAMS(without_a_majority_all_are_named),
         WITH_PARAMS(message_is_the_same_on_all),
+        WITH_PARAMS(what_changes_after_a_note_is_found_where_it_is),
+        WITH_PARAMS(several_changed_tensors_are_counted),
+        WITH_PARAMS(equal_changes_are_found_too),
+        WITH_PARAMS(note_is_forgotten_once_it_was_compared),
+        WITH_PARAMS(fault_in_a_pipeline_is_everyones),
     };
     const int n_failed = n_ranks() == 1
                              ? cmocka_run_group_tests_name("replicas", alone, NULL, NULL)
