@@ -46,7 +46,8 @@ TEST_SOURCES  := $(sort $(wildcard $(foreach kind,unit gradient parity mpi fault
 BENCH_SOURCES := $(sort $(wildcard tests/bench/bench_*.c))
 FUZZ_SOURCES  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_HELP     := $(sort $(filter-out $(FUZZ_SOURCES),$(wildcard tests/fuzz/*.c)))
-HELP_SOURCES  := $(sort $(filter-out $(TEST_SOURCES) $(BENCH_SOURCES) tests/fuzz/%,$(wildcard tests/*.c tests/*/*.c)))
+# The interposer is for scripts alone, which build it: linked in, it would stand before the C library.
+HELP_SOURCES  := $(sort $(filter-out $(TEST_SOURCES) $(BENCH_SOURCES) tests/fuzz/% %/interposer.c,$(wildcard tests/*.c tests/*/*.c)))
 TEST_SCRIPTS  := $(sort $(wildcard $(foreach kind,unit gradient parity mpi faults,tests/$(kind)/test_*.sh)))
 LONG_SCRIPTS  := $(sort $(wildcard tests/long/test_*.sh))
 FORMATTED     := $(sort $(wildcard src/*/*.[ch] mpi/*.[ch] io/*.[ch] tests/*.[ch] tests/*/*.[ch]))

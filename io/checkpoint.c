@@ -20,21 +20,50 @@ typedef struct tensor_piece {
     size_t row_begin, n_rows;
 } tensor_piece;
 
+/* Fewer than a process may have open files, and as many as rows of one tensor are read from in turn. */
+enum { MOST_OPEN = 32 };
+
 typedef struct data_file {
-    char *path; /* owned */
-    sp_hdf5_file hdf5;
+    char *path;        /* owned */
+    sp_hdf5_file hdf5; /* open while its index is among the open ones */
 } data_file;
+
+typedef struct open_files {
+    size_t files[MOST_OPEN], n_files; /* the one used last first */
+} open_files;
 
 struct sp_checkpoint {
     char *path;       /* of the step folder, owned */
     json_t *manifest; /* owned */
     data_file *files; /* [n_files], owned */
     size_t n_files;
+    open_files *open;     /* owned; behind the library's lock, as the files are */
     tensor_piece *pieces; /* [n_pieces], owned: sorted by name, then row */
     size_t n_pieces, capacity;
     size_t *tensors; /* [n_tensors], owned: each one's first piece */
     size_t n_tensors;
 };
+
+/* ---- files by demand ---- */
+
+/* Opens the file unless it is open, in the place of the one that was used longest ago. The file is
+   borrowed until the next call. */
+static sp_status use_file(sp_hdf5_file **used, const sp_checkpoint *checkpoint, size_t index) {
+    open_files *open = checkpoint->open;
+    data_file *file = &checkpoint->files[index];
+    size_t at = 0;
+    while (at < open->n_files && open->files[at] != index) at++;
+    if (at == open->n_files) {
+        if (at == MOST_OPEN) sp_hdf5_close(&checkpoint->files[open->files[--at]].hdf5);
+        open->n_files = at;
+        SP_TRY(sp_hdf5_open(&file->hdf5, file->path));
+        open->n_files++;
+    }
+    memmove(open->files + 1, open->files, at * sizeof open->files[0]);
+    open->files[0] = index;
+    *used = &file->hdf5;
+    return SP_OK;
+}
 
 /* ---- the index of pieces ---- */
 
@@ -102,7 +131,8 @@ static sp_status read_piece(tensor_piece *piece, const sp_hdf5_file *file) {
 }
 
 static sp_status index_file(sp_checkpoint *checkpoint, size_t file) {
-    sp_hdf5_file *hdf5 = &checkpoint->files[file].hdf5;
+    sp_hdf5_file *hdf5 = NULL;
+    SP_TRY(use_file(&hdf5, checkpoint, file));
     const size_t first = checkpoint->n_pieces;
     walk state = {.checkpoint = checkpoint, .file = file};
     const herr_t walked = H5Literate_by_name(hdf5->id, SP_CHECKPOINT_TENSORS, H5_INDEX_NAME,
@@ -160,8 +190,10 @@ static sp_status index_tensors(sp_checkpoint *checkpoint) {
 
 /* ---- opening ---- */
 
-static sp_status open_files(sp_checkpoint *checkpoint) {
+static sp_status index_files(sp_checkpoint *checkpoint) {
     void *block = NULL;
+    SP_TRY(sp_alloc(&block, sizeof *checkpoint->open, "a checkpoint's open files"));
+    checkpoint->open = block;
     const size_t n_files = sp_manifest_n_files(checkpoint->manifest);
     SP_TRY(sp_alloc_array(&block, n_files, sizeof(data_file), "a checkpoint's files"));
     checkpoint->files = block;
@@ -173,13 +205,13 @@ static sp_status open_files(sp_checkpoint *checkpoint) {
             file->path = NULL;
             return sp_fail(SP_FAILURE, "no memory for a path in '%s'", checkpoint->path);
         }
-        SP_TRY(sp_hdf5_open(&file->hdf5, file->path));
         SP_TRY(index_file(checkpoint, i));
     }
     return index_tensors(checkpoint);
 }
 
-static sp_status open_step_folder(sp_checkpoint **checkpoint, const char *dir) {
+static sp_status open_step_folder(sp_checkpoint **checkpoint, const char *dir, size_t index,
+                                  size_t n_readers) {
     void *block = NULL;
     SP_TRY(sp_alloc(&block, sizeof **checkpoint, "a checkpoint"));
     sp_checkpoint *made = block;
@@ -187,10 +219,10 @@ static sp_status open_step_folder(sp_checkpoint **checkpoint, const char *dir) {
     sp_status status = SP_OK;
     if (made->path == NULL) status = sp_fail(SP_FAILURE, "no memory for the path '%s'", dir);
     if (status == SP_OK) status = sp_manifest_read(&made->manifest, dir);
-    if (status == SP_OK) status = sp_manifest_verify(made->manifest, dir);
+    if (status == SP_OK) status = sp_manifest_verify(made->manifest, dir, index, n_readers);
     if (status == SP_OK) {
         sp_hdf5_lock();
-        status = open_files(made);
+        status = index_files(made);
         sp_hdf5_unlock();
     }
     if (status == SP_OK)
@@ -206,7 +238,7 @@ static sp_status open_newest(sp_checkpoint **checkpoint, const char *run_dir, co
     for (size_t i = 0; i < n_steps; i++) {
         char *path = NULL;
         SP_TRY(sp_checkpoint_folder(&path, run_dir, steps[i], false));
-        const sp_status status = open_step_folder(checkpoint, path);
+        const sp_status status = open_step_folder(checkpoint, path, 0, 1);
         if (status != SP_OK) sp_log(SP_LOG_WARNING, "passing over '%s': %s", path, sp_message());
         free(path);
         if (status == SP_OK) return SP_OK;
@@ -217,13 +249,19 @@ static sp_status open_newest(sp_checkpoint **checkpoint, const char *run_dir, co
 }
 
 sp_status sp_checkpoint_open(sp_checkpoint **checkpoint, const char *dir) {
-    if (sp_is_step_folder(dir)) return open_step_folder(checkpoint, dir);
+    if (sp_is_step_folder(dir)) return open_step_folder(checkpoint, dir, 0, 1);
     uint64_t *steps = NULL;
     size_t n_steps = 0;
     SP_TRY(sp_checkpoint_list(&steps, &n_steps, dir));
     const sp_status status = open_newest(checkpoint, dir, steps, n_steps);
     free(steps);
     return status;
+}
+
+sp_status sp_checkpoint_open_shared(sp_checkpoint **checkpoint, const char *step_dir, size_t index,
+                                    size_t n_readers) {
+    assert(index < n_readers);
+    return open_step_folder(checkpoint, step_dir, index, n_readers);
 }
 
 void sp_checkpoint_close(sp_checkpoint *checkpoint) {
@@ -237,6 +275,7 @@ void sp_checkpoint_close(sp_checkpoint *checkpoint) {
     for (size_t i = 0; i < checkpoint->n_pieces; i++) free(checkpoint->pieces[i].name);
     free(checkpoint->tensors);
     free(checkpoint->pieces);
+    free(checkpoint->open);
     free(checkpoint->files);
     json_decref(checkpoint->manifest);
     free(checkpoint->path);
@@ -326,10 +365,11 @@ static sp_status read_overlap(const sp_checkpoint *checkpoint, const tensor_piec
     size_t row_values = 1;
     for (size_t i = 1; i < from->n_dims; i++) row_values *= from->shape[i];
     char object[SP_CHECKPOINT_NAME_SIZE + 16];
+    sp_hdf5_file *file = NULL;
+    SP_TRY(use_file(&file, checkpoint, from->file));
     object_name(object, from);
     sp_hdf5_dataset dataset = SP_HDF5_NO_DATASET;
-    SP_TRY(sp_hdf5_open_dataset(&dataset, &checkpoint->files[from->file].hdf5, object, SP_HDF5_F32,
-                                from->n_dims, 0));
+    SP_TRY(sp_hdf5_open_dataset(&dataset, file, object, SP_HDF5_F32, from->n_dims, 0));
     const sp_status status = sp_hdf5_read_rows(&dataset, begin - from->row_begin, end - begin,
                                                out + (begin - row_begin) * row_values);
     sp_hdf5_release_dataset(&dataset);

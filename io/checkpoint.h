@@ -83,7 +83,7 @@ SP_NODISCARD sp_status sp_checkpoint_prune(const char *run_dir, size_t keep, uin
 
 /* ---- reading ---- */
 
-typedef struct sp_checkpoint sp_checkpoint; /* opaque: an open checkpoint */
+typedef struct sp_checkpoint sp_checkpoint; /* opaque: files are opened by demand, few at a time */
 
 /* Finds the newest checkpoint whose manifest is valid and whose files have their sizes: `dir` is a
    run folder or a step folder. *path is owned; NULL, with SP_OK, when there is none or no such
@@ -94,6 +94,12 @@ SP_NODISCARD sp_status sp_checkpoint_find(const char *dir, char **path);
    with all checksums verified. A newer one that is damaged is skipped with a warning when `dir` is
    a run folder, refused (SP_BAD_DATA) when it was named itself. SP_IO: nothing there to open. */
 SP_NODISCARD sp_status sp_checkpoint_open(sp_checkpoint **checkpoint, const char *dir);
+
+/* Opens a step folder for one of n_readers processes that share the verifying: this one does it for
+   the files whose place in the manifest is `index` modulo n_readers. The checkpoint is valid if all of
+   them succeed, which they tell each other before they read. Local. */
+SP_NODISCARD sp_status sp_checkpoint_open_shared(sp_checkpoint **checkpoint, const char *step_dir,
+                                                 size_t index, size_t n_readers);
 void sp_checkpoint_close(sp_checkpoint *checkpoint); /* NULL is fine */
 
 /* All borrowed until close: the step folder's path, the manifest. */

@@ -141,17 +141,14 @@ static bool is_complete(const char *run_dir, uint64_t step) {
 }
 
 static sp_status remove_step(const char *run_dir, uint64_t step) {
-    char *path = NULL, *manifest = NULL;
+    char *path = NULL, *temp_path = NULL;
     sp_status status = sp_checkpoint_folder(&path, run_dir, step, false);
-    if (status == SP_OK && asprintf(&manifest, "%s/" SP_MANIFEST_NAME, path) < 0) {
-        manifest = NULL;
-        status = sp_fail(SP_FAILURE, "no memory for a path in '%s'", path);
-    }
-    /* First what makes it a checkpoint, so that one removed by half is none. */
-    if (status == SP_OK && unlink(manifest) != 0)
-        status = sp_fail(SP_IO, "cannot remove '%s': %s", manifest, strerror(errno));
-    if (status == SP_OK) status = sp_remove_folder(path);
-    free(manifest);
+    if (status == SP_OK) status = sp_checkpoint_folder(&temp_path, run_dir, step, true);
+    /* First its name, so that what is removed by half is no checkpoint, and is swept later. */
+    if (status == SP_OK && rename(path, temp_path) != 0)
+        status = sp_fail(SP_IO, "cannot rename '%s': %s", path, strerror(errno));
+    if (status == SP_OK) status = sp_remove_folder(temp_path);
+    free(temp_path);
     free(path);
     return status;
 }

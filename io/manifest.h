@@ -21,8 +21,9 @@ SP_NODISCARD sp_status sp_manifest_write(const char *dir, uint64_t step,
    SP_IO: no manifest; SP_BAD_DATA: not valid, or a file is missing or of another size. */
 SP_NODISCARD sp_status sp_manifest_read(json_t **manifest, const char *dir);
 
-/* Verifies the files' checksums. SP_BAD_DATA: one differs. */
-SP_NODISCARD sp_status sp_manifest_verify(const json_t *manifest, const char *dir);
+/* Verifies the checksums of every n-th file from the one at `first` on. SP_BAD_DATA: one differs. */
+SP_NODISCARD sp_status sp_manifest_verify(const json_t *manifest, const char *dir, size_t first,
+                                          size_t n);
 
 /* The members that a valid manifest has. A file's name is borrowed from it. */
 uint64_t sp_manifest_step(const json_t *manifest);

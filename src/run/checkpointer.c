@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "mpi/agree.h"
+#include "run/run_folder.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -96,15 +97,6 @@ static void join(sp_checkpointer *c) {
     c->is_running = false;
 }
 
-/* A failure of the system's, with what it means for the run. */
-static sp_status explain(sp_status status) {
-    if (status != SP_IO) return status;
-    return sp_fail(status,
-                   "%s; checkpoints before this one are whole: mend that (a full disk: make room), "
-                   "then the same command goes on from the newest",
-                   sp_message());
-}
-
 /* ---- together ---- */
 
 sp_status sp_checkpointer_begin(sp_checkpointer *c, const sp_train_state *about, const float *m,
@@ -113,7 +105,8 @@ sp_status sp_checkpointer_begin(sp_checkpointer *c, const sp_train_state *about,
     const double before = sp_clock_seconds();
     sp_status status = SP_OK;
     if (sp_world_rank(c->world) == 0)
-        status = explain(sp_checkpoint_make_folder(about->config->run.dir, about->step));
+        status =
+            sp_run_folder_explain(sp_checkpoint_make_folder(about->config->run.dir, about->step));
     SP_TRY(sp_agree(c->world, status));
     c->about = *about;
     json_incref(c->about.grid);
@@ -138,7 +131,7 @@ static sp_status publish_all(sp_checkpointer *c) {
     if (status != SP_OK) return status;
     if (sp_world_rank(c->world) == 0) {
         for (int rank = 0; rank < sp_world_size(c->world); rank++) n_bytes += sizes[rank];
-        status = explain(sp_train_state_publish(&c->about, parts, n_bytes));
+        status = sp_run_folder_explain(sp_train_state_publish(&c->about, parts, n_bytes));
     }
     free(sizes);
     free(parts);
@@ -157,7 +150,8 @@ sp_status sp_checkpointer_publish(sp_checkpointer *c) {
     assert(c->is_busy);
     const double before = sp_clock_seconds();
     join(c);
-    sp_status status = c->status == SP_OK ? SP_OK : explain(sp_fail(c->status, "%s", c->message));
+    sp_status status =
+        c->status == SP_OK ? SP_OK : sp_run_folder_explain(sp_fail(c->status, "%s", c->message));
     status = sp_agree(c->world, status);
     if (status == SP_OK) status = publish_all(c);
     if (status != SP_OK && sp_world_rank(c->world) == 0)

@@ -2,6 +2,7 @@
 
 #include "base/json.h"
 #include "io/atomic_file.h"
+#include "run/run_folder.h"
 
 #include <errno.h>
 #include <math.h>
@@ -36,7 +37,7 @@ static sp_status trim(const char *path, uint64_t step) {
     size_t n_bytes = 0;
     sp_status status = keep_lines(&kept, &n_bytes, in, step);
     fclose(in); /* was only read */
-    if (status == SP_OK) status = sp_atomic_write(path, kept, n_bytes);
+    if (status == SP_OK) status = sp_run_folder_explain(sp_atomic_write(path, kept, n_bytes));
     free(kept);
     return status;
 }
@@ -68,8 +69,9 @@ static sp_status write_line(sp_metrics *metrics, json_t *object) {
     if (text == NULL) return sp_fail(SP_FAILURE, "no memory for a line of '%s'", metrics->path);
     const bool is_written = fprintf(metrics->file, "%s\n", text) > 0 && fflush(metrics->file) == 0;
     free(text);
-    if (!is_written) return sp_fail(SP_IO, "cannot write '%s': %s", metrics->path, strerror(errno));
-    return SP_OK;
+    if (is_written) return SP_OK;
+    return sp_run_folder_explain(
+        sp_fail(SP_IO, "cannot write '%s': %s", metrics->path, strerror(errno)));
 }
 
 sp_status sp_metrics_write_step(sp_metrics *metrics, const sp_step_metrics *m) {

@@ -16,6 +16,7 @@
 #include "run/resume_notes.h"
 #include "run/run_folder.h"
 #include "run/samples.h"
+#include "run/shared_checkpoint.h"
 #include "run/stage_runner.h"
 #include "run/start_memory.h"
 #include "run/step_guard.h"
@@ -41,6 +42,7 @@ typedef struct training {
     sp_tokens *tokens;
     sp_samples samples;
     sp_checkpoint *checkpoint; /* to go on from; open until the end */
+    sp_checkpoint *init;       /* else of train.init; likewise */
     sp_stages stages;
     sp_start_memory memory;
     sp_models models;
@@ -89,18 +91,18 @@ static sp_status open_tokens(training *t) {
     return SP_OK;
 }
 
+/* Collective: what to go on from, or to begin with. */
 static sp_status open_checkpoint(training *t, const char *resume) {
     const bool is_auto = strcmp(resume, "auto") == 0;
-    if (strcmp(resume, "none") == 0) return SP_OK;
-    const char *dir = is_auto ? t->config->run.dir : resume;
-    char *found = NULL;
-    SP_TRY(sp_checkpoint_find(dir, &found));
-    const bool is_there = found != NULL;
-    free(found);
-    if (!is_there && is_auto) return SP_OK;
-    SP_TRY(sp_checkpoint_open(&t->checkpoint, dir));
+    const char *dir = is_auto ? t->config->run.dir : resume, *init = t->config->train.init;
+    bool is_there = strcmp(resume, "none") != 0;
+    if (is_auto) SP_TRY(sp_shared_checkpoint_find(&is_there, t->world, dir));
+    if (!is_there && init != NULL) return sp_shared_checkpoint_open(&t->init, t->world, init);
+    if (!is_there) return SP_OK;
+    SP_TRY(sp_shared_checkpoint_open(&t->checkpoint, t->world, dir));
     t->step = sp_checkpoint_step(t->checkpoint);
-    return sp_train_state_check(t->config, t->checkpoint, sp_tokens_digest(t->tokens));
+    return sp_agree(t->world,
+                    sp_train_state_check(t->config, t->checkpoint, sp_tokens_digest(t->tokens)));
 }
 
 /* A stream whose ids a model does not have was made for another model. */
@@ -110,15 +112,6 @@ static sp_status check_stream(const training *t, size_t stream, const sp_weights
     if (in_file <= weights->config.vocab_size) return SP_OK;
     return sp_fail(SP_USAGE, "%s: stream '%s' has a vocabulary of %zu, the model's is %zu", key,
                    sp_tokens_stream_name(t->tokens, stream), in_file, weights->config.vocab_size);
-}
-
-static sp_status load_init(training *t) {
-    if (t->config->train.init == NULL || t->checkpoint != NULL) return SP_OK;
-    sp_checkpoint *init = NULL;
-    SP_TRY(sp_checkpoint_open(&init, t->config->train.init));
-    const sp_status status = sp_models_load(&t->models, init);
-    sp_checkpoint_close(init);
-    return status;
 }
 
 /* Rank 0 measures what the machine does, for all; from then on every rank works out the same. */
@@ -167,7 +160,7 @@ static sp_status open_models(training *t) {
            sizeof t->memory.recomputes);
     SP_TRY(sp_optimizer_create(&t->optimizer, &t->models.compressor->params,
                                sp_grid_shard_index(t->grid), n_replicas));
-    SP_TRY(load_init(t));
+    if (t->init != NULL) SP_TRY(sp_models_load(&t->models, t->init));
     if (t->checkpoint != NULL) SP_TRY(load_state(t));
     return sp_replicas_create(&t->replicas, t->grid, &t->models.compressor->params);
 }
@@ -495,7 +488,7 @@ static sp_status open_part(training *t) {
 static sp_status open_and_train(training *t, const char *resume) {
     SP_TRY(sp_agree(t->world, open_folder(t, resume)));
     SP_TRY(sp_agree(t->world, open_tokens(t)));
-    SP_TRY(sp_agree(t->world, open_checkpoint(t, resume)));
+    SP_TRY(open_checkpoint(t, resume));
     if (t->checkpoint != NULL && t->step >= t->n_steps) {
         sp_log(SP_LOG_INFO, "'%s' is finished at step %ju of %ju", t->config->run.dir,
                (uintmax_t)t->step, (uintmax_t)t->n_steps);
@@ -567,6 +560,7 @@ static void release(training *t, sp_status status) {
     sp_stages_free(&t->stages);
     sp_grid_destroy(t->grid);
     sp_samples_close(&t->samples);
+    sp_checkpoint_close(t->init);
     sp_checkpoint_close(t->checkpoint);
     sp_tokens_close(t->tokens);
     sp_run_lock_release(&t->lock);

@@ -52,3 +52,12 @@ sp_status sp_run_folder_set_aside(const char *run_dir) {
     free(entries);
     return status;
 }
+
+sp_status sp_run_folder_explain(sp_status status) {
+    if (status != SP_IO) return status;
+    return sp_fail(
+        status,
+        "%s; the run's checkpoints so far are whole: mend that (a full disk: make room), "
+        "then the same command goes on from the newest",
+        sp_message());
+}

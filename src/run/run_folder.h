@@ -12,3 +12,7 @@ bool sp_run_folder_take(const char *run_dir, const char *name);
 /* Moves checkpoints and metrics into a new folder previous-N, so that a run can start anew in the
    same place and nothing is lost. A folder without them stays as it is. */
 SP_NODISCARD sp_status sp_run_folder_set_aside(const char *run_dir);
+
+/* Adds to the message of a failure of the system's (SP_IO) what it means for the run: what is saved is
+   whole, and what to do. Any other status stays as it is. Returns `status`. */
+sp_status sp_run_folder_explain(sp_status status);

@@ -78,6 +78,28 @@ pretrain 0 1 kept
 has_steps kept 20
 close_losses kept whole2
 
+# By several ranks likewise, whichever of them has verified the damaged file.
+pretrain 0 3 shared train.stop_at_step=10 checkpoint.every_steps=5
+for damaged in 0 1 2; do
+    rm -rf "$folder/shared$damaged"
+    cp -R "$folder/shared" "$folder/shared$damaged"
+    printf x | dd of="$folder/shared$damaged/step-0000010/data-000$damaged.h5" bs=1 seek=20000 conv=notrunc 2>/dev/null
+    verbosity='' pretrain 0 3 shared$damaged train.stop_at_step=10
+    says "passing over '$folder/shared$damaged/step-0000010'"
+    says "data-000$damaged.h5': its checksum"
+    says "resuming from '$folder/shared$damaged/step-0000005'"
+    has_steps shared$damaged 10
+    same_losses shared$damaged shared
+done
+pretrain 0 3 begun train.init="$folder/shared" train.steps=3
+for step in 05 10; do
+    printf x | dd of="$folder/shared/step-00000$step/data-0002.h5" bs=1 seek=20000 conv=notrunc 2>/dev/null
+done
+pretrain 65 3 shared
+says "none of its 2 checkpoints is valid"
+pretrain 65 2 begun_damaged train.init="$folder/shared/step-0000005" train.steps=3
+says "data-0002.h5': its checksum"
+
 # Eight segments are learnt by heart.
 pretrain 0 2 overfit data.limit=8 data.validation=0 train.steps=120 train.global_batch=8 \
     train.micro_batch=4 train.lr=1e-2 encoder.train=full objective.completion=0 \

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static char dir[TEMP_PATH_SIZE];
@@ -177,6 +178,67 @@ static void files_that_do_not_fit_together_are_refused(void **state) {
     assert_non_null(strstr(sp_message(), "data-0001.h5"));
 }
 
+enum { MANY_WRITERS = 100, FEW_DESCRIPTORS = 60 };
+
+/* As step 8: each writer has one value of a tensor. */
+static void save_by_many(void) {
+    const size_t shape[] = {MANY_WRITERS};
+    sp_checkpoint_file files[MANY_WRITERS];
+    assert_int_equal(sp_checkpoint_make_folder(dir, 8), SP_OK);
+    for (size_t w = 0; w < MANY_WRITERS; w++) {
+        const float value = (float)w;
+        sp_checkpoint_writer *writer = NULL;
+        assert_int_equal(sp_checkpoint_begin(&writer, dir, 8, w), SP_OK);
+        assert_int_equal(sp_checkpoint_write_rows(writer, "x", 1, shape, w, 1, &value), SP_OK);
+        assert_int_equal(sp_checkpoint_finish(writer, &files[w]), SP_OK);
+    }
+    assert_int_equal(sp_checkpoint_publish(dir, 8, files, MANY_WRITERS, NULL), SP_OK);
+}
+
+/* Whole and backwards, by a process that may not have all files open. */
+static void many_files_need_few_descriptors(void **state) {
+    const size_t shape[] = {MANY_WRITERS};
+    float values[MANY_WRITERS];
+    struct rlimit before;
+    sp_checkpoint *checkpoint = NULL;
+    save_by_many();
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const struct rlimit few = {.rlim_cur = FEW_DESCRIPTORS, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    assert_int_equal(sp_checkpoint_open(&checkpoint, dir), SP_OK);
+    for (int again = 0; again < 2; again++) {
+        memset(values, 0, sizeof values);
+        assert_int_equal(sp_checkpoint_read_tensor(checkpoint, "x", 1, shape, values), SP_OK);
+        for (size_t i = 0; i < MANY_WRITERS; i++) assert_true(values[i] == (float)i);
+    }
+    for (size_t i = MANY_WRITERS; i-- > 0;) {
+        assert_int_equal(sp_checkpoint_read_rows(checkpoint, "x", 1, shape, i, 1, values), SP_OK);
+        assert_true(values[0] == (float)i);
+    }
+    sp_checkpoint_close(checkpoint);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+/* Damage where no index of the file is: only the reader whose share it is reads that far. */
+static void readers_share_the_verifying(void **state) {
+    enum { N_READERS = 3, DAMAGED = 1 };
+    char *bytes = NULL;
+    size_t n_bytes = 0;
+    save_by_all(true);
+    bytes = temp_read(in_step(6, "data-0001.h5"), &n_bytes);
+    bytes[n_bytes / 2] = (char)~bytes[n_bytes / 2];
+    temp_write(in_step(6, "data-0001.h5"), bytes, n_bytes);
+    free(bytes);
+    for (size_t reader = 0; reader < N_READERS; reader++) {
+        sp_checkpoint *checkpoint = NULL;
+        const sp_status status =
+            sp_checkpoint_open_shared(&checkpoint, in_step(6, ""), reader, N_READERS);
+        assert_int_equal(status, reader == DAMAGED ? SP_BAD_DATA : SP_OK);
+        if (status != SP_OK) assert_non_null(strstr(sp_message(), "data-0001.h5"));
+        sp_checkpoint_close(checkpoint);
+    }
+}
+
 /* A checkpoint of one value, but for its publication. */
 static void finish_small(uint64_t step, sp_checkpoint_file *file) {
     const float value = (float)step;
@@ -260,6 +322,8 @@ static void reader_does_not_wait_for_a_long_write(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {WITH_FOLDER(rows_of_several_writers_are_one_tensor),
                                        WITH_FOLDER(writers_at_once_write_the_same_bytes),
+                                       WITH_FOLDER(many_files_need_few_descriptors),
+                                       WITH_FOLDER(readers_share_the_verifying),
                                        WITH_FOLDER(files_that_do_not_fit_together_are_refused),
                                        WITH_FOLDER(unpublished_step_is_no_checkpoint),
                                        WITH_FOLDER(reader_does_not_wait_for_a_long_write)};
