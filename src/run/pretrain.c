@@ -165,6 +165,7 @@ static sp_status train_step(training *t, step_wishes *wishes) {
     m.seconds_data = sums.seconds_data;
     const double busy_s = sums.seconds_busy + sums.seconds_data + now_s - update_s;
     m.seconds_communication = fmax(0, m.seconds - busy_s);
+    at(t, SP_PHASE_AGREE);
     m.timing = sp_step_timing_reduce(t->run.world, busy_s, m.seconds);
     show_step(t, &m);
     return sp_agree(t->run.world, sp_train_run_is_first(&t->run)

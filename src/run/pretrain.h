@@ -12,7 +12,8 @@
    `resume` is "auto" (go on from the newest checkpoint of run.dir, if there is one), "none" (start
    anew; what is there is set aside), or the path of a run or step folder to go on from. A
    finished run is SP_OK at once. SP_STOPPED: SIGTERM, SIGUSR1 or a file STOP in run.dir came; a
-   checkpoint was written. SP_NUMERIC: a loss or gradient is not finite; the last checkpoint stays.
+   checkpoint was written. SP_NUMERIC: a loss or gradient is not finite, or a weight
+   has changed by itself; the last checkpoint stays.
    A file SAVE in run.dir asks for a checkpoint; either file is taken away when it is heeded.
 
    With SP_OK, makes an object on rank 0, owned, and NULL elsewhere: run (the folder), step, steps,

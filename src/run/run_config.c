@@ -134,7 +134,7 @@ static const sp_config_key keys[] = {
     {"parallel.zero", SP_KEY_COUNT, MEMBER(parallel.zero), "1", 1, 2, NULL,
      "what replicas share out: optimiser state (1), gradients too (2)"},
     {"parallel.verify_every", SP_KEY_COUNT, MEMBER(parallel.verify_every), "100", ANY, NULL,
-     "steps after which replicas' weights are compared; 0: never"},
+     "steps after which trained weights are looked through for flipped bits; 0: never"},
 };
 /* clang-format on */
 

@@ -44,7 +44,7 @@ wait_for_lines() {
 
 # kill_rank R: of the run in the background, or the last one that there is yet. mpirun ends by itself.
 kill_rank() {
-    ranks=$(pgrep -P "$trained" -x slotpress)
+    ranks=$(pgrep -P "$trained" slotpress)
     # shellcheck disable=SC2086
     set -- "$1" $ranks
     [ $# -gt 1 ] || return 0 # none has begun: one moment that is not used

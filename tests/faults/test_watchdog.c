@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -58,7 +59,7 @@ static void act(const char *what, sp_watchdog *watchdog) {
     if (strcmp(what, "stop late") == 0) pause_s(0.25 * LIMIT_S); /* when it was heard here */
     fprintf(stderr, "acts at %.3f\n", now_s());
     if (strncmp(what, "stop", 4) == 0) stop();
-    if (strcmp(what, "pause") == 0) stop_and_go_on(0.4 * LIMIT_S);
+    if (strcmp(what, "pause") == 0) stop_and_go_on(0.35 * LIMIT_S);
     if (strcmp(what, "suspend") == 0) stop_and_go_on(1.2 * LIMIT_S);
     if (strcmp(what, "slow") == 0) pause_s(0.4 * LIMIT_S);
     if (strcmp(what, "loop") == 0) compute_for_ever();
@@ -104,19 +105,31 @@ static int run_rank(const char *acts) {
 /* ---- the test ---- */
 
 typedef struct job {
+    const char *acts;
+    pid_t process; /* which waits for it; 0: not begun */
     int exit_code; /* of mpirun */
     double end_s;
     char text[TEXT_SIZE]; /* what the ranks wrote to standard error */
 } job;
 
-static void run_job(job *done, const char *acts) {
+/* All jobs in the order in which the tests want them: they spend their time asleep, so that some run
+   side by side, ahead of the test that looks at them. */
+static const char *const all_acts[] = {".s.", "..t",  ".s.M", "s.",  "s...M", "s.s",
+                                       ".l.", "l.M",  "ww",   "l",   "...",   "c..",
+                                       "p..", ".p.M", "..p",  "uuu", ".f."};
+enum { N_JOBS = sizeof all_acts / sizeof all_acts[0], SIDE_BY_SIDE = 5 };
+static job *jobs; /* [N_JOBS], shared with the processes that wait for them */
+
+/* In a process of its own; false if it cannot begin. */
+static bool run_job(job *done) {
+    const char *acts = done->acts;
     char n_ranks[16];
     const size_t n = strspn(acts, ".stpuclwf");
     snprintf(n_ranks, sizeof n_ranks, "%zu", n);
     int ends[2];
-    assert_int_equal(pipe(ends), 0);
+    if (pipe(ends) != 0) return false;
     const pid_t child = fork();
-    assert_true(child >= 0);
+    if (child < 0) return false;
     if (child == 0) {
         dup2(ends[1], STDERR_FILENO);
         close(ends[0]);
@@ -132,9 +145,30 @@ static void run_job(job *done, const char *acts) {
     close(ends[0]);
     done->text[used] = '\0';
     int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
+    if (waitpid(child, &status, 0) != child) return false;
     done->end_s = now_s();
     done->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return true;
+}
+
+static void begin_job(size_t i) {
+    if (i >= N_JOBS || jobs[i].process != 0) return;
+    jobs[i].acts = all_acts[i];
+    const pid_t process = fork();
+    assert_true(process >= 0);
+    if (process == 0) _exit(run_job(&jobs[i]) ? 0 : 1);
+    jobs[i].process = process;
+}
+
+static const job *end_job(const char *acts) {
+    size_t i = 0;
+    while (i < N_JOBS && strcmp(all_acts[i], acts) != 0) i++;
+    assert_true(i < N_JOBS);
+    for (size_t ahead = i; ahead < i + SIDE_BY_SIDE; ahead++) begin_job(ahead);
+    int status = 0;
+    assert_int_equal(waitpid(jobs[i].process, &status, 0), jobs[i].process);
+    assert_int_equal(status, 0);
+    return &jobs[i];
 }
 
 static void assert_says(const job *done, const char *part) {
@@ -150,22 +184,20 @@ static double seconds_of(const job *done) {
 
 /* The job ends within the limit, and the message names the rank that is late. */
 static void assert_found(const char *acts, const char *late, const char *where) {
-    static job done;
-    run_job(&done, acts);
-    if (done.exit_code != SP_FAILURE)
-        fail_msg("'%s' ended with %d:\n%s", acts, done.exit_code, done.text);
-    assert_says(&done, late);
-    assert_says(&done, where);
-    const double took_s = seconds_of(&done);
-    if (took_s > LIMIT_S) fail_msg("'%s' took %.1f s:\n%s", acts, took_s, done.text);
+    const job *done = end_job(acts);
+    if (done->exit_code != SP_FAILURE)
+        fail_msg("'%s' ended with %d:\n%s", acts, done->exit_code, done->text);
+    assert_says(done, late);
+    assert_says(done, where);
+    const double took_s = seconds_of(done);
+    if (took_s > LIMIT_S) fail_msg("'%s' took %.1f s:\n%s", acts, took_s, done->text);
     print_message("%-6s %.1f s\n", acts, took_s);
 }
 
 static void assert_no_alarm(const char *acts) {
-    static job done;
-    run_job(&done, acts);
-    if (done.exit_code != 0 || strstr(done.text, "watchdog") != NULL)
-        fail_msg("'%s' ended with %d:\n%s", acts, done.exit_code, done.text);
+    const job *done = end_job(acts);
+    if (done->exit_code != 0 || strstr(done->text, "watchdog") != NULL)
+        fail_msg("'%s' ended with %d:\n%s", acts, done->exit_code, done->text);
 }
 
 static void stopped_rank_is_named(void **state) {
@@ -211,16 +243,18 @@ static void what_is_slow_or_paused_for_less_than_the_limit_goes_on(void **state)
 static void job_that_was_suspended_as_a_whole_goes_on(void **state) { assert_no_alarm("uuu"); }
 
 static void rank_that_fails_alone_is_not_waited_for(void **state) {
-    static job done;
-    run_job(&done, ".f.");
-    assert_int_equal(done.exit_code, SP_IO);
-    assert_says(&done, "rank 1: on its own");
-    assert_true(seconds_of(&done) < LIMIT_S);
+    const job *done = end_job(".f.");
+    assert_int_equal(done->exit_code, SP_IO);
+    assert_says(done, "rank 1: on its own");
+    assert_true(seconds_of(done) < LIMIT_S);
 }
 
 int main(int argc, char **argv) {
     if (argc > 1) return run_rank(argv[1]);
     program = argv[0];
+    jobs = mmap(NULL, N_JOBS * sizeof *jobs, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+                0);
+    if (jobs == MAP_FAILED) return 1;
     /* As tools/run-tests has them, for a run by hand. */
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 0);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 0);
