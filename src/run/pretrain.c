@@ -30,8 +30,14 @@ typedef struct step_wishes {
     bool is_written;   /* the checkpoint that is being written, on every rank */
 } step_wishes;
 
+/* Between steps. */
 static void at(const training *t, sp_phase phase) {
     sp_watchdog_at(t->run.watchdog, phase, t->run.step, SP_NOWHERE, SP_NOWHERE);
+}
+
+/* Inside the step that makes the next update. */
+static void at_next(const training *t, sp_phase phase) {
+    sp_watchdog_at(t->run.watchdog, phase, t->run.step + 1, SP_NOWHERE, SP_NOWHERE);
 }
 
 /* ---- a step ---- */
@@ -48,7 +54,7 @@ static void reduce(training *t, sp_step_metrics *m, const sp_stage_sums *sums,
         all[loss] = sums->loss_sum[loss];
         all[TARGETS + loss] = (double)sums->n_targets[loss];
     }
-    at(t, SP_PHASE_AGREE);
+    at_next(t, SP_PHASE_AGREE);
     if (sp_world_size(t->run.world) > 1) sp_world_sum_double(t->run.world, all, N_SUMS);
     for (int loss = 0; loss < SP_N_LOSSES; loss++) {
         m->loss_sum[loss] = all[loss];
@@ -101,7 +107,7 @@ static sp_status compute(training *t, const sp_step_metrics *m, sp_stage_sums *s
     const sp_status status = sp_stage_runner_train(
         t->run.runner, sums, m->step, first, first + t->run.config->train.global_batch, scales);
     SP_TRY(sp_world_fail_alone(t->run.world, status));
-    at(t, SP_PHASE_REDUCE);
+    at_next(t, SP_PHASE_REDUCE);
     sp_reducer_wait_gradients(t->run.reducer);
     return SP_OK;
 }
@@ -120,7 +126,7 @@ static void note_weights(training *t) {
 /* A checkpoint begun since the note may hold what is found here, and is given up. */
 static sp_status verify_weights(training *t) {
     if (!is_due(t->run.step + 1, t->run.config->parallel.verify_every)) return SP_OK;
-    at(t, SP_PHASE_COMPARE);
+    at_next(t, SP_PHASE_COMPARE);
     const sp_status status = sp_replicas_verify(&t->run.replicas);
     t->is_saving_damage = status != SP_OK && t->begun_step == t->run.step;
     return status;
@@ -152,7 +158,7 @@ static sp_status train_step(training *t, step_wishes *wishes) {
     SP_TRY(sp_agree(t->run.world, sp_step_guard_judge(&t->run.guard, &m.is_skipped, config,
                                                       &t->run.samples, &facts)));
     const double update_s = sp_clock_seconds();
-    at(t, SP_PHASE_UPDATE);
+    at_next(t, SP_PHASE_UPDATE);
     if (!m.is_skipped) {
         sp_optimizer_step(&t->run.optimizer, &t->run.models.compressor->params,
                           sp_reducer_gradients(t->run.reducer), config, m.step, m.lr, m.grad_norm);
