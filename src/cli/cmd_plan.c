@@ -102,20 +102,19 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
-    .doc =
-        "Says what a training run would take on machines that need not be here, without running "
-        "it: "
-        "parameters, FLOP, memory of a rank item by item, communication, seconds of a step, hours, "
-        "and the fastest grids that fit. Models are read as far as config.json or a GGUF file's "
-        "header; neither their weights nor the token file need be there.\v"
-        "A configuration that does not fit is refused with exit code 64, after the plan: the "
-        "message "
-        "names the item that takes most, and what to change. Try the others of the table by --set "
-        "parallel.pipeline=P --set train.micro_batch=M. An example:\n\n"
-        "  slotpress plan --config configs/pcc-large/stage2.yaml --nodes 16 --ranks-per-node 8 "
-        "--cpu zen4 --network hdr --set decoder.precision=bf16 --set train.precision=bf16\n\n"
-        "Seconds are a model's (mpi/README.md): good for comparing grids, and within some 30 % of "
-        "what was measured on 1 to 4 ranks.",
+    .doc = "Says what a training run would take on machines that need not be here, without "
+           "running it: parameters, FLOP, memory of a rank item by item, communication, seconds "
+           "of a step, hours, and the fastest grids that fit. Models are read as far as "
+           "config.json or a GGUF file's header; neither their weights nor the token file need "
+           "be there.\v"
+           "A configuration that does not fit is refused with exit code 64, after the plan: the "
+           "message names the item that takes most, and what to change. Try the table's other "
+           "grids by --set parallel.pipeline=P --set train.micro_batch=M. An example:\n\n"
+           "  slotpress plan --config configs/pcc-large/stage2.yaml --nodes 16 --ranks-per-node "
+           "8 --cpu zen4 --network hdr --set decoder.precision=bf16 --set train.precision=bf16\n\n"
+           "Memory is held to within 10 % of what runs take. Seconds are a model's "
+           "(mpi/README.md): good for comparing grids, and otherwise as good as the rates of "
+           "--machines; `--cpu native` measures this machine's.",
 };
 
 static sp_status print(const sp_plan_report *report, bool wants_json) {

@@ -96,6 +96,7 @@ static sp_status make_costs(work *w) {
         c->adapted_backward *= filled;
         c->output_bytes *= filled;
         c->kept_bytes *= filled;
+        c->rows *= filled;
     }
     return sp_plan_largest_batch(&w->largest, &w->plan->chain, size);
 }
@@ -181,7 +182,7 @@ static double bytes_on_wire(const work *w, size_t border) {
 
 /* Long steps are simulated in part: once the pipeline is full, each micro-batch takes as long. */
 static sp_status simulate(double *seconds, const sp_pipeline_shape *shape, size_t n_micro) {
-    const size_t most = 4 * shape->n_stages + 8;
+    const size_t most = 2 * shape->n_stages + 8;
     sp_schedule schedule = {0};
     double ends[2] = {0};
     for (int i = 0; i < 2; i++) {

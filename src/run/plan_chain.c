@@ -410,6 +410,7 @@ static void add_cost(sp_plan_cost *sum, const sp_plan_chain *chain, size_t block
     sum->adapted_backward += share * fmin(adapted_back, cost.flop_backward);
     sum->output_bytes += share * (double)(b->kind->n_out_rows(b, batch) * b->n_out) * sizeof(float);
     sum->kept_bytes += share * (double)cost.bytes_kept;
+    sum->rows += share * rows;
 }
 
 sp_status sp_plan_costs(sp_plan_cost *costs, const sp_plan_chain *chain, size_t n_samples) {

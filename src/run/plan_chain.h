@@ -70,6 +70,7 @@ typedef struct sp_plan_cost {
     double adapted_forward, adapted_backward; /* of these, in f32 whatever the frozen weights are */
     double output_bytes;                      /* f32 rows to the next block */
     double kept_bytes;
+    double rows; /* of its input */
 } sp_plan_cost;
 
 /* Writes costs [n_blocks] of a micro-batch of n_samples. SP_FAILURE: no memory. */

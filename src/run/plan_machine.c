@@ -2,13 +2,13 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/memory_limit.h"
 #include "tensor/gemm.h"
 #include "tensor/linear.h"
 
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* A core's rates from FLOP a cycle, the clock in GHz, and the share that products reach. On Zen 4
    these products were measured at 0.95 of the register-only peak in f32 (110 of 116 GFLOP/s), bf16
@@ -106,11 +106,12 @@ static sp_status measure(sp_cpu *cpu) {
 }
 
 static sp_status measure_native(sp_cpu *cpu) {
-    const long n_pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGE_SIZE);
+    sp_memory_limit limit;
+    SP_TRY(sp_memory_limit_read(&limit, ""));
     sp_cpu native = {.name = "native",
                      .what = "this machine, measured",
                      .cores = (size_t)omp_get_num_procs(),
-                     .memory_bytes = (uint64_t)n_pages * (uint64_t)page_bytes};
+                     .memory_bytes = limit.n_bytes};
     SP_TRY(measure(&native));
     *cpu = native;
     return SP_OK;

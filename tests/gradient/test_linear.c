@@ -174,6 +174,7 @@ static void plain_weights_stay_in_place_and_rows_are_read(void **state) {
         sp_linear *linear = NULL;
         assert_int_equal(sp_linear_create(&linear, &weight, NULL, cases[c].precision), SP_OK);
         assert_int_equal(sp_linear_owned_bytes(linear), cases[c].owned);
+        assert_int_equal(sp_linear_copied_bytes(&weight, cases[c].precision), cases[c].owned);
         sp_linear_read_row(linear, row, 2);
         for (size_t j = 0; j < 5 && c < 4; j++) assert_close(row[j], f.weight[10 + j], 4e-3);
         sp_linear_destroy(linear);

@@ -394,6 +394,24 @@ static void model_whose_tokenizer_is_unknown_is_described_all_the_same(void **st
     json_decref(description);
 }
 
+/* A folder with config.json alone is enough to plan by, but not to run; damaged weights are for
+   neither. */
+static void outline_of_a_folder_needs_no_weights(void **state) {
+    const temp_file *at = *state;
+    sp_model_source source = {0};
+    copy_file(at, "config.json", "config.json");
+    assert_not_opened(at->dir, SP_BAD_DATA, "neither");
+    assert_int_equal(sp_model_source_open_outline(&source, at->dir), SP_OK);
+    assert_int_equal(source.tensors.n_entries, 0);
+    assert_non_null(json_object_get(source.config, "model_type"));
+    sp_model_source_close(&source);
+    write_text(at, "model.safetensors", "no tensors");
+    assert_int_equal(sp_model_source_open_outline(&source, at->dir), SP_BAD_DATA);
+    assert_int_equal(sp_model_source_open_outline(&source, folder_path), SP_OK);
+    assert_true(source.tensors.n_entries > 0);
+    sp_model_source_close(&source);
+}
+
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, temp_file_tear_down)
 
 int main(void) {
@@ -409,6 +427,7 @@ int main(void) {
         WITH_FOLDER(llamas_frequencies_are_left_out),
         WITH_FOLDER(index_that_contradicts_its_folder_is_refused),
         WITH_FOLDER(folder_without_what_a_model_needs_is_refused),
+        WITH_FOLDER(outline_of_a_folder_needs_no_weights),
         WITH_FOLDER(every_kind_is_described),
         WITH_FOLDER(model_whose_tokenizer_is_unknown_is_described_all_the_same)};
     return cmocka_run_group_tests_name("model_source", tests, NULL, NULL);
