@@ -148,8 +148,9 @@ sp_status sp_make_folders(const char *path) {
         slash = strchr(slash + 1, '/');
         if (slash != NULL) *slash = '\0';
         struct stat info;
-        if (mkdir(copy, 0777) != 0 && (stat(copy, &info) != 0 || !S_ISDIR(info.st_mode)))
-            status = sp_fail(SP_IO, "cannot create the folder '%s': %s", copy, strerror(errno));
+        const int error = mkdir(copy, 0777) == 0 ? 0 : errno;
+        if (error != 0 && (stat(copy, &info) != 0 || !S_ISDIR(info.st_mode)))
+            status = sp_fail(SP_IO, "cannot create the folder '%s': %s", copy, strerror(error));
         if (slash != NULL) *slash = '/';
     }
     free(copy);

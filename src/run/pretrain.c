@@ -272,9 +272,19 @@ static sp_status train(training *t) {
                                           (uintmax_t)t->run.step, (uintmax_t)t->run.n_steps));
 }
 
+/* What a run that was killed right after its last checkpoint has left. */
+static sp_status prune(const training *t) {
+    const sp_run_config *config = t->run.config;
+    sp_status status = SP_OK;
+    if (sp_train_run_is_first(&t->run))
+        status = sp_checkpoint_prune(config->run.dir, config->checkpoint.keep,
+                                     config->checkpoint.major_every);
+    return sp_agree(t->run.world, status);
+}
+
 static sp_status open_and_train(training *t, const char *resume) {
     SP_TRY(sp_train_run_open(&t->run, resume));
-    if (t->run.checkpoint != NULL && sp_train_run_is_finished(&t->run)) return SP_OK;
+    if (t->run.checkpoint != NULL && sp_train_run_is_finished(&t->run)) return prune(t);
     sp_progress_begin(&t->progress, "pretrain", t->run.n_steps, "steps");
     t->progress.done_before = t->run.step;
     sp_stop_signal_watch();

@@ -2,8 +2,8 @@
 # Trainings are killed, or find the disk full, at single calls that change something in the run's
 # folder (tests/faults/interposer.c): the newest complete checkpoint is the last one that got its
 # name, the same command goes on from it, and ends with the bits of a run that nothing happened to. By
-# default at one call of each kind while a checkpoint takes the place of an older one; with EVERY_CALL=1
-# at every call of the run, on each rank.
+# default at one call of each kind while a checkpoint takes the place of an older one; with
+# EVERY_CALL="RANKS:RANK ..." at every call of that rank of so many.
 . tests/lib.sh
 command -v cc >/dev/null || { echo "skipped: needs cc" && exit 77; }
 make_tokens 12
@@ -39,11 +39,11 @@ goes_on() {
     from=$(newest "$2")
     # shellcheck disable=SC2086
     verbosity='' pretrain 0 "$1" "$2" $schedule
-    if [ -n "$from" ]; then
-        says "resuming from '$from'"
-    else
-        ! grep -q "resuming from" "$folder/err" || fail "resumes from what is no checkpoint"
-    fi
+    case $from in
+    '') ! grep -q "resuming from" "$folder/err" || fail "resumes from what is no checkpoint" ;;
+    *3) says "is finished at step 3" ;;
+    *) says "resuming from '$from'" ;;
+    esac
     same_losses "$2" "whole$1"
     [ "$(ls -A "$folder/$2")" = "$(ls -A "$folder/whole$1")" ] || fail "left behind: $(ls -A "$folder/$2")"
     for file in "$folder/whole$1"/step-0000003/data-*.h5; do
@@ -64,7 +64,7 @@ strike() {
         case $call in
         *step-* | *metrics*) says "checkpoints so far are whole" ;;
         esac
-        [ -z "$(find "$folder/run" -name '*.tmp')" ] || fail "half a checkpoint stays"
+        [ -z "$(find "$folder/run" -name '*.tmp' 2>/dev/null)" ] || fail "half a checkpoint stays"
     fi
     # What another rank does when one is killed or full is not to be told from this one's calls.
     [ "$4" != 0 ] || [ "$2" = full ] || [ "$(newest run)" = "$(named)" ] ||
@@ -89,23 +89,19 @@ of_each_kind() {
 }
 
 if [ -n "${EVERY_CALL:-}" ]; then
-    for who in 1:0 2:0 2:1; do
+    for who in $EVERY_CALL; do
         ranks=${who%:*} victim=${who#*:}
         calls "$ranks" "$victim"
-        n_calls=$(wc -l <"$folder/calls")
-        echo "$ranks rank(s), rank $victim: $n_calls calls"
-        for at in $(seq "$n_calls"); do
+        # After the last call that needs room nothing can fail; of a file's writes a third will do.
+        needy=$(grep -n ' rename .*tmp$\| pwrite ' "$folder/calls" | tail -n 1 | cut -d : -f 1)
+        echo "$ranks rank(s), rank $victim: $(wc -l <"$folder/calls") calls, $needy to the last that needs room"
+        for at in $(seq "$(wc -l <"$folder/calls")"); do
             strike "$ranks" kill "$at" "$victim"
         done
-    done
-    # After the last call that needs room nothing can fail.
-    n_calls=$(grep -n ' rename ' "$folder/calls10" | tail -n 1 | cut -d : -f 1)
-    for at in $(seq "$n_calls"); do
-        strike 1 full "$at" 0
-    done
-    n_calls=$(grep -n ' pwrite ' "$folder/calls21" | tail -n 1 | cut -d : -f 1)
-    for at in $(seq 1 3 "$n_calls"); do
-        strike 2 full "$at" 1
+        for at in $(awk -v last="$needy" 'NR <= last && ($2 != "pwrite" || NR % 3 == 0) { print NR }' \
+            "$folder/calls$ranks$victim"); do
+            strike "$ranks" full "$at" "$victim"
+        done
     done
 else
     calls 1 0
@@ -118,7 +114,7 @@ else
         "fflush.*metrics"); do
         strike 1 kill "$at" 0
     done
-    for at in $(of_each_kind 1 0 "mkdir.*$second" "fflush.*metrics" " write.*$second/manifest" \
+    for at in $(of_each_kind 1 0 "mkdir.*whole1\$" "mkdir.*$second" "fflush.*metrics" " write.*$second/manifest" \
         "rename.*$second\$"); do
         strike 1 full "$at" 0
     done
