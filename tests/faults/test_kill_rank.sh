@@ -42,12 +42,15 @@ wait_for_lines() {
     done
 }
 
-# kill_rank R: of the run in the background, or the last one that there is yet. mpirun ends by itself.
+# kill_rank R: of the run in the background, or the last one that there is yet.
 kill_rank() {
-    ranks=$(pgrep -P "$trained" slotpress)
+    ranks=
+    while [ -z "$ranks" ] && kill -0 "$trained" 2>/dev/null; do
+        ranks=$(pgrep -P "$trained" slotpress) || sleep 0.02
+    done
     # shellcheck disable=SC2086
     set -- "$1" $ranks
-    [ $# -gt 1 ] || return 0 # none has begun: one moment that is not used
+    [ $# -gt 1 ] || return 0 # the run is over
     [ $# -gt $(($1 + 1)) ] || set -- $(($# - 2)) $ranks
     shift $(($1 + 1))
     kill -KILL "$1" 2>/dev/null && made=$((made + 1))
