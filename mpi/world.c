@@ -88,6 +88,15 @@ sp_status sp_world_fail_alone(sp_world *world, sp_status status) {
     return status;
 }
 
+sp_status sp_world_expect(const sp_world *world, size_t n_ranks) {
+    if (n_ranks == 0 || n_ranks == (size_t)world->n_ranks) return SP_OK;
+    return sp_fail(
+        SP_USAGE,
+        "%zu ranks are expected, and MPI made a world of %d: start with srun --mpi=pmix or "
+        "the mpirun of this MPI, and that many tasks",
+        n_ranks, world->n_ranks);
+}
+
 sp_status sp_world_end(sp_world *world, sp_status status) {
     if (world == NULL) return status;
     if (!world->has_agreed_failure) (void)sp_world_fail_alone(world, status);

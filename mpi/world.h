@@ -27,6 +27,11 @@ sp_status sp_world_end(sp_world *world, sp_status status);
    there is one rank, or all is well. */
 sp_status sp_world_fail_alone(sp_world *world, sp_status status);
 
+/* Local. Compares the world with the number of ranks that a job script started, 0: any. What a launcher
+   of another MPI starts is n worlds of one rank, which nothing in them can tell from a run that is
+   meant to be alone. SP_USAGE, on every rank alike: both numbers, and how to start. */
+SP_NODISCARD sp_status sp_world_expect(const sp_world *world, size_t n_ranks);
+
 int sp_world_rank(const sp_world *world);
 int sp_world_size(const sp_world *world);
 int sp_world_node_count(const sp_world *world); /* machines that the ranks run on */

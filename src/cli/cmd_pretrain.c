@@ -1,6 +1,7 @@
 #include "cli/command.h"
 
 #include "base/log.h"
+#include "mpi/agree.h"
 #include "mpi/world.h"
 #include "run/pretrain.h"
 
@@ -10,10 +11,19 @@
 typedef struct pretrain_options {
     const char *config, *resume;
     sp_assignments assignments;
+    size_t expected_ranks; /* 0: any */
     bool wants_json, is_quiet, wants_keys;
 } pretrain_options;
 
-enum { OPTION_CONFIG = 256, OPTION_SET, OPTION_RESUME, OPTION_JSON, OPTION_QUIET, OPTION_KEYS };
+enum {
+    OPTION_CONFIG = 256,
+    OPTION_SET,
+    OPTION_RESUME,
+    OPTION_EXPECT_RANKS,
+    OPTION_JSON,
+    OPTION_QUIET,
+    OPTION_KEYS
+};
 
 static const struct argp_option argp_options[] = {
     {"config", OPTION_CONFIG, "FILE", 0, "The run's configuration (YAML)", 0},
@@ -21,6 +31,10 @@ static const struct argp_option argp_options[] = {
     {"resume", OPTION_RESUME, "auto|none|PATH", 0,
      "Go on from the newest checkpoint of run.dir (auto, the default), start anew and set aside "
      "what is there (none), or go on from a run or step folder",
+     0},
+    {"expect-ranks", OPTION_EXPECT_RANKS, "N", 0,
+     "Refuse to run unless MPI's world has N ranks: what a job script started as one run must not "
+     "become N runs",
      0},
     {"keys", OPTION_KEYS, NULL, 0, "List the configuration's keys with their defaults", 0},
     {"json", OPTION_JSON, NULL, 0,
@@ -40,6 +54,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case OPTION_RESUME:
         options->resume = argument;
+        return 0;
+    case OPTION_EXPECT_RANKS:
+        options->expected_ranks = sp_parse_count("--expect-ranks", argument, 1, state);
         return 0;
     case OPTION_KEYS:
         options->wants_keys = true;
@@ -69,13 +86,16 @@ static const struct argp argp = {
         "Trains a compressor, stage 1 or 2, on one rank or under mpirun or srun on several. The "
         "same command again goes on from the newest checkpoint; a finished run ends at once.\v"
         "The run's folder holds metrics.jsonl and step-N checkpoints. SIGTERM, SIGUSR1 or a file "
-        "STOP there saves and ends with exit code 75; a file SAVE saves.",
+        "STOP there saves and ends with exit code 75; a file SAVE saves. A file that was heeded is "
+        "renamed "
+        "STOP.taken, SAVE.taken.",
 };
 
 static sp_status run(const sp_run_config *config, const pretrain_options *options) {
     sp_world *world = NULL;
     sp_status status = sp_world_begin(&world);
     json_t *result = NULL;
+    if (status == SP_OK) status = sp_agree(world, sp_world_expect(world, options->expected_ranks));
     if (status == SP_OK) status = sp_pretrain(world, &result, config, options->resume);
     if (result != NULL && options->wants_json) sp_print_json(result);
     json_decref(result);

@@ -3,6 +3,7 @@
 #include "mpi/world.h"
 
 #include <mpi.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,6 +33,16 @@ static void threads_are_asked_for_and_what_is_provided_is_told(void **state) {
     MPI_Query_thread(&provided);
     assert_int_equal(provided, MPI_THREAD_MULTIPLE);
     assert_true(sp_world_has_threads(world));
+}
+
+static void a_world_of_another_size_than_expected_is_refused(void **state) {
+    assert_int_equal(sp_world_expect(world, 0), SP_OK);
+    assert_int_equal(sp_world_expect(world, n_ranks()), SP_OK);
+    assert_int_equal(sp_world_expect(world, n_ranks() + 6), SP_USAGE);
+    char both[64];
+    snprintf(both, sizeof both,
+             "%zu ranks are expected, and MPI made a world of %zu:", n_ranks() + 6, n_ranks());
+    assert_non_null(strstr(sp_message(), both));
 }
 
 /* Small integers are exact in each type, in whatever order they are added. */
@@ -159,6 +170,7 @@ int main(void) {
         cmocka_unit_test(ranks_and_nodes_are_counted),
         cmocka_unit_test(every_rank_knows_every_host),
         cmocka_unit_test(threads_are_asked_for_and_what_is_provided_is_told),
+        cmocka_unit_test(a_world_of_another_size_than_expected_is_refused),
         cmocka_unit_test(sums_are_over_all_ranks),
         cmocka_unit_test(sums_of_nothing_and_of_large_counts_are_fine),
         cmocka_unit_test(sums_are_the_same_bits_everywhere),
