@@ -14,7 +14,7 @@
    finished run is SP_OK at once. SP_STOPPED: SIGTERM, SIGUSR1 or a file STOP in run.dir came; a
    checkpoint was written. SP_NUMERIC: a loss or gradient is not finite, or a weight
    has changed by itself; the last checkpoint stays.
-   A file SAVE in run.dir asks for a checkpoint; either file is taken away when it is heeded.
+   A file SAVE in run.dir asks for a checkpoint; either file is renamed NAME.taken when it is heeded.
 
    With SP_OK, makes an object on rank 0, owned, and NULL elsewhere: run (the folder), step, steps,
    finished, and where there are any last and last_validation, lines of metrics.jsonl. */

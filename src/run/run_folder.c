@@ -12,9 +12,10 @@
 #include <unistd.h>
 
 bool sp_run_folder_take(const char *run_dir, const char *name) {
-    char path[PATH_MAX];
+    char path[PATH_MAX], taken[PATH_MAX + sizeof ".taken"];
     snprintf(path, sizeof path, "%s/%s", run_dir, name);
-    return unlink(path) == 0;
+    snprintf(taken, sizeof taken, "%s.taken", path);
+    return rename(path, taken) == 0;
 }
 
 static int is_of_run(const struct dirent *entry) {

@@ -6,7 +6,8 @@
 
 #include <stdbool.h>
 
-/* Is there a file of that name? It is taken away. */
+/* Is there a file of that name? It is taken away: renamed NAME.taken, which tells a job script after
+   the end of a run who asked for it. */
 bool sp_run_folder_take(const char *run_dir, const char *name);
 
 /* Moves checkpoints and metrics into a new folder previous-N, so that a run can start anew in the

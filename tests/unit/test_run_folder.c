@@ -43,7 +43,11 @@ static void a_file_that_asks_for_something_is_taken_once(void **state) {
     put("SAVE", "");
     assert_true(sp_run_folder_take(dir, "SAVE"));
     assert_false(has("SAVE"));
+    assert_true(has("SAVE.taken"));
     assert_false(sp_run_folder_take(dir, "SAVE"));
+    put("SAVE", "again");
+    assert_true(sp_run_folder_take(dir, "SAVE"));
+    assert_false(has("SAVE"));
 }
 
 static void checkpoints_and_metrics_are_set_aside_and_nothing_else(void **state) {
