@@ -113,9 +113,10 @@ static void what_cannot_be_run_is_refused_by_key(void **state) {
 /* Every recipe of the repository loads; tests run in its root. */
 static void recipes_load_and_are_complete(void **state) {
     static const char *const recipes[] = {
-        "configs/nano/stage1.yaml",      "configs/nano/stage2.yaml",
-        "configs/pcc-lite/stage1.yaml",  "configs/pcc-lite/stage2.yaml",
-        "configs/pcc-large/stage1.yaml", "configs/pcc-large/stage2.yaml"};
+        "configs/nano/stage1.yaml",       "configs/nano/stage2.yaml",
+        "configs/pcc-lite/stage1.yaml",   "configs/pcc-lite/stage2.yaml",
+        "configs/pcc-large/stage1.yaml",  "configs/pcc-large/stage2.yaml",
+        "configs/generalize/stage1.yaml", "configs/generalize/stage2.yaml"};
     for (size_t i = 0; i < sizeof recipes / sizeof recipes[0]; i++) {
         sp_run_config config = {0};
         if (sp_run_config_load(&config, recipes[i], NULL, 0) != SP_OK) fail_msg("%s", sp_message());
