@@ -48,7 +48,7 @@ FUZZ_SOURCES  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_HELP     := $(sort $(filter-out $(FUZZ_SOURCES),$(wildcard tests/fuzz/*.c)))
 # The interposer is for scripts alone, which build it: linked in, it would stand before the C library.
 HELP_SOURCES  := $(sort $(filter-out $(TEST_SOURCES) $(BENCH_SOURCES) tests/fuzz/% %/interposer.c,$(wildcard tests/*.c tests/*/*.c)))
-TEST_SCRIPTS  := $(sort $(wildcard $(foreach kind,unit gradient parity mpi faults,tests/$(kind)/test_*.sh)))
+TEST_SCRIPTS  := $(sort $(wildcard $(foreach kind,unit gradient parity mpi faults slurm,tests/$(kind)/test_*.sh)))
 LONG_SCRIPTS  := $(sort $(wildcard tests/long/test_*.sh))
 FORMATTED     := $(sort $(wildcard src/*/*.[ch] mpi/*.[ch] io/*.[ch] tests/*.[ch] tests/*/*.[ch]))
 
@@ -98,7 +98,7 @@ format:
 install: $(BINARY)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/slotpress
 	install $(BINARY) $(DESTDIR)$(PREFIX)/bin/slotpress
-	cp -R configs $(DESTDIR)$(PREFIX)/share/slotpress/
+	cp -R configs jobs $(DESTDIR)$(PREFIX)/share/slotpress/
 
 # Downloads stay: they are the same for every build.
 clean:
