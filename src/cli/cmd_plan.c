@@ -54,6 +54,13 @@ static uint64_t parse_gib(const char *text, const struct argp_state *state) {
     return (uint64_t)(gib * 1073741824.0);
 }
 
+static size_t parse_machines(const char *option, const char *text, size_t most,
+                             const struct argp_state *state) {
+    const size_t n = sp_parse_count(option, text, 1, state);
+    if (n > most) argp_error(state, "%s: %zu is more than %zu", option, n, most);
+    return n;
+}
+
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     plan_options *options = state->input;
     switch (key) {
@@ -64,10 +71,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         sp_assignments_add(&options->assignments, argument, state);
         return 0;
     case OPTION_NODES:
-        options->plan.n_nodes = sp_parse_count("--nodes", argument, 1, state);
+        options->plan.n_nodes = parse_machines("--nodes", argument, 1 << 20, state);
         return 0;
     case OPTION_RANKS:
-        options->plan.ranks_per_node = sp_parse_count("--ranks-per-node", argument, 1, state);
+        options->plan.ranks_per_node = parse_machines("--ranks-per-node", argument, 1024, state);
         return 0;
     case OPTION_CPU:
         options->plan.cpu = argument;

@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/memory_limit.h"
-#include "tensor/gemm.h"
 #include "tensor/linear.h"
 
 #include <omp.h>
@@ -58,17 +57,24 @@ static const sp_network networks[] = {
 /* clang-format on */
 enum { N_CPUS = sizeof cpus / sizeof cpus[0], N_NETWORKS = sizeof networks / sizeof networks[0] };
 
-/* Best rate of several products whose shape is a layer's of a small model: 512 rows. */
-static double measure_f32(const float *x, const float *w, float *y) {
-    enum { M = 512, N = 1536, K = 576, RUNS = 12 };
-    double best = 0;
+/* Best rate of several products with a frozen weight of that precision, whose shape is a layer's of a
+   small model: 512 rows. x and y have room for 512 x 1536 values, scratch for what a layer wants. */
+enum { ROWS = 512, N_OUT = 1536, N_IN = 576, RUNS = 12 };
+
+static sp_status measure_products(double *rate, sp_precision precision, float *x, float *y,
+                                  const float *weight, void *scratch) {
+    const sp_tensor tensor = {.dtype = SP_F32, .n_dims = 2, .shape = {N_OUT, N_IN}, .data = weight};
+    sp_linear *linear = NULL;
+    SP_TRY(sp_linear_create(&linear, &tensor, NULL, precision));
+    *rate = 0;
     for (int run = 0; run < RUNS; run++) {
         const double begin_s = sp_clock_seconds();
-        sp_gemm_nt((sp_gemm){.m = M, .n = N, .k = K, .alpha = 1}, y, N, x, K, w, K);
-        const double rate = 2.0 * M * N * K / (sp_clock_seconds() - begin_s);
-        if (rate > best) best = rate;
+        sp_linear_forward(linear, y, x, ROWS, scratch);
+        const double once = 2.0 * ROWS * N_OUT * N_IN / (sp_clock_seconds() - begin_s);
+        if (once > *rate) *rate = once;
     }
-    return best;
+    sp_linear_destroy(linear);
+    return SP_OK;
 }
 
 /* Bytes read and written a second by a sum of arrays beyond the caches. */
@@ -84,25 +90,31 @@ static double measure_bandwidth(float *a, const float *b, size_t n) {
     return best;
 }
 
-static sp_status measure(sp_cpu *cpu) {
-    enum { N_VALUES = 16 << 20 }; /* 64 MiB each */
-    void *a = NULL, *b = NULL;
-    SP_TRY(sp_alloc_array(&a, N_VALUES, sizeof(float), "a measurement"));
-    const sp_status status = sp_alloc_array(&b, N_VALUES, sizeof(float), "a measurement");
-    if (status != SP_OK) {
-        free(a);
-        return status;
-    }
+enum { N_MEASURED = 16 << 20 }; /* values: 64 MiB an array */
+
+static sp_status measure_in(sp_cpu *cpu, float *a, float *b) {
+    enum { MIB_VALUES = 1 << 18 };
+    float *const x = a, *const y = a + 8 * MIB_VALUES, *const weight = b;
+    void *const scratch = b + 8 * MIB_VALUES;
     const double cores = (double)omp_get_max_threads();
-    float *values = a;
-    cpu->f32 = measure_f32(values, values + (1 << 20), b) / cores;
-    /* twice f32 wherever there are instructions for it; AMX machines have a name of their own */
-    cpu->bf16 = sp_linear_computes_bf16() ? 2 * cpu->f32 : 0;
-    cpu->int8 = 2 * cpu->f32;
-    cpu->memory_bandwidth = measure_bandwidth(a, b, N_VALUES);
+    SP_TRY(measure_products(&cpu->f32, SP_PRECISION_F32, x, y, weight, scratch));
+    cpu->f32 /= cores;
+    if (sp_linear_computes_bf16()) {
+        SP_TRY(measure_products(&cpu->bf16, SP_PRECISION_BF16, x, y, weight, scratch));
+        cpu->bf16 /= cores;
+    }
+    cpu->memory_bandwidth = measure_bandwidth(a, b, N_MEASURED);
+    return SP_OK;
+}
+
+static sp_status measure(sp_cpu *cpu) {
+    void *a = NULL, *b = NULL;
+    sp_status status = sp_alloc_array(&a, N_MEASURED, sizeof(float), "a measurement");
+    if (status == SP_OK) status = sp_alloc_array(&b, N_MEASURED, sizeof(float), "a measurement");
+    if (status == SP_OK) status = measure_in(cpu, a, b);
     free(b);
     free(a);
-    return SP_OK;
+    return status;
 }
 
 static sp_status measure_native(sp_cpu *cpu) {

@@ -15,7 +15,7 @@ typedef struct sp_cpu {
     const char *name, *what; /* static */
     size_t cores;            /* of a node */
     /* FLOP/s of one core in products of matrices; bf16 is 0 where the CPU has no instructions for it,
-       so that such weights are computed in f32 */
+       so that such weights are computed in f32; int8 is 0 if it was not measured */
     double f32, bf16, int8;
     double memory_bandwidth; /* bytes/s of a node, as STREAM measures it */
     uint64_t memory_bytes;   /* of a node, as most are built */

@@ -355,6 +355,16 @@ static void names_that_are_not_known_are_refused_with_those_that_are(void **stat
     assert_close(network.bandwidth * 1e-9, 24, 1e-9);
 }
 
+static void this_machine_is_measured(void **state) {
+    sp_cpu cpu = {0};
+    assert_int_equal(sp_cpu_find(&cpu, "native"), SP_OK);
+    assert_true(cpu.cores >= 1 && cpu.memory_bytes > GIB / 4);
+    /* what any machine of the last twenty years, however busy, lies between */
+    assert_true(cpu.f32 > 1e7 && cpu.f32 < 1e12);
+    assert_true(cpu.memory_bandwidth > 1e7 && cpu.memory_bandwidth < 1e13);
+    assert_true((cpu.bf16 > 0) == sp_linear_computes_bf16());
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_node_maps_weights_once_and_holds_the_rest_for_each_rank),
@@ -372,6 +382,7 @@ int main(void) {
         cmocka_unit_test(a_pipeline_that_does_not_divide_the_ranks_is_refused),
         cmocka_unit_test(scaling_never_gains_from_nothing),
         cmocka_unit_test(a_run_is_told_what_to_recompute_or_refused),
+        cmocka_unit_test(this_machine_is_measured),
         cmocka_unit_test(names_that_are_not_known_are_refused_with_those_that_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

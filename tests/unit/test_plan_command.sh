@@ -63,6 +63,8 @@ says "--cpu: 'z80' is not one of"
 plan 64 --network pigeon
 says "--network: 'pigeon'"
 plan 64 --ranks-per-node 0
+plan 64 --ranks-per-node 1025
+plan 64 --nodes 18446744073709551615
 plan 64 --memory lots
 plan 64 --ranks-per-node 2 --set parallel.pipeline=3
 says "does not divide"
