@@ -15,7 +15,7 @@ data3 3 parallel.zero=2
 grid2x2 4 parallel.pipeline=2 parallel.zero=2"
 n_grids=5
 n_kills=$(((KILLS + n_grids - 1) / n_grids)) # of each grid
-n_steps=$((40 * n_kills))
+n_steps=$((24 * n_kills))
 schedule="train.steps=$n_steps checkpoint.every_steps=2 train.validate_every=16 train.validate_segments=4"
 
 # moments SALT RANKS: for each of n_kills kills a line `lines rank delay`: when metrics.jsonl has so
