@@ -42,26 +42,42 @@ static void at_next(const training *t, sp_phase phase) {
 
 /* ---- a step ---- */
 
-/* Adds up what the ranks found, in f64; the gradient's norm comes with it. */
+/* Adds to squares [n_blocks] those of the shard's gradients, block by block. */
+static void add_squares(const training *t, double *squares) {
+    const sp_shard *shard = &t->run.optimizer.shard;
+    const sp_params *params = &t->run.models.compressor->params;
+    const float *grads = sp_reducer_gradients(t->run.reducer);
+    for (size_t i = 0, block = 0; i < shard->n_pieces; i++) {
+        const sp_shard_piece *piece = &shard->pieces[i];
+        while (piece->offset >= sp_params_group_end(params, block)) block++;
+        squares[block] += sp_vector_sum_squares(grads + piece->local, piece->n_values);
+    }
+}
+
+/* Adds up what the ranks found, in f64. The gradient's norm comes with it, summed block by block so
+   that it is the same to the last bit wherever the chain is cut. */
 static void reduce(training *t, sp_step_metrics *m, const sp_stage_sums *sums,
                    step_wishes *wishes) {
-    enum { TARGETS = SP_N_LOSSES, FLOP = 2 * SP_N_LOSSES, SQUARES, STOPS, SAVES, WRITTEN, N_SUMS };
-    double all[N_SUMS] = {[FLOP] = sums->flop, [STOPS] = wishes->stops, [SAVES] = wishes->saves};
-    all[SQUARES] = sp_vector_sum_squares(sp_reducer_gradients(t->run.reducer),
-                                         t->run.optimizer.shard.n_values);
+    enum { TARGETS = SP_N_LOSSES, FLOP = 2 * SP_N_LOSSES, STOPS, SAVES, WRITTEN, SQUARES };
+    const size_t n_blocks = t->run.stages.n_blocks;
+    double all[SQUARES + SP_MAX_BLOCKS] = {
+        [FLOP] = sums->flop, [STOPS] = wishes->stops, [SAVES] = wishes->saves};
+    add_squares(t, all + SQUARES);
     all[WRITTEN] = sp_checkpointer_is_written(t->run.checkpointer);
     for (int loss = 0; loss < SP_N_LOSSES; loss++) {
         all[loss] = sums->loss_sum[loss];
         all[TARGETS + loss] = (double)sums->n_targets[loss];
     }
     at_next(t, SP_PHASE_AGREE);
-    if (sp_world_size(t->run.world) > 1) sp_world_sum_double(t->run.world, all, N_SUMS);
+    if (sp_world_size(t->run.world) > 1) sp_world_sum_double(t->run.world, all, SQUARES + n_blocks);
     for (int loss = 0; loss < SP_N_LOSSES; loss++) {
         m->loss_sum[loss] = all[loss];
         m->n_targets[loss] = (uint64_t)all[TARGETS + loss];
     }
     m->flop = all[FLOP];
-    m->grad_norm = sqrt(all[SQUARES]);
+    double squares = 0;
+    for (size_t i = 0; i < n_blocks; i++) squares += all[SQUARES + i];
+    m->grad_norm = sqrt(squares);
     wishes->stops = all[STOPS] > 0;
     wishes->saves = all[SAVES] > 0;
     wishes->is_written = all[WRITTEN] == (double)sp_world_size(t->run.world);

@@ -81,24 +81,6 @@ static bool is_folded(const sp_outline *outline, const sp_run_config *config,
     return outline->shares_weights;
 }
 
-/* Takes over a saved cut of as many stages over the same chain; false if it is another. */
-static bool take_saved(sp_stages *stages, const json_t *saved) {
-    const json_t *cut = json_object_get(saved, "cut");
-    if (json_array_size(cut) != stages->n_stages) return false;
-    if ((size_t)json_integer_value(json_object_get(saved, "pipeline")) != stages->n_ranks)
-        return false;
-    size_t at = 0;
-    for (size_t s = 0; s < stages->n_stages; s++) {
-        const json_t *range = json_array_get(cut, s);
-        const json_int_t begin = json_integer_value(json_array_get(range, 0));
-        const json_int_t end = json_integer_value(json_array_get(range, 1));
-        if (begin < 0 || (size_t)begin != at || end <= begin) return false;
-        stages->stages[s] = (sp_stage){(size_t)begin, (size_t)end};
-        at = (size_t)end;
-    }
-    return at == stages->n_blocks;
-}
-
 static sp_status allocate(sp_stages *stages) {
     void *list = NULL, *forward = NULL, *backward = NULL, *has = NULL;
     SP_TRY(sp_alloc_array(&list, stages->n_stages, sizeof(sp_stage), "stages"));
@@ -113,15 +95,14 @@ static sp_status allocate(sp_stages *stages) {
 }
 
 static sp_status cut(sp_stages *stages, const sp_outline *outline, const double *seconds,
-                     double *sums, const json_t *saved) {
+                     double *sums) {
     const size_t n = stages->n_blocks;
     for (size_t i = 0; i < n; i++) sums[i] = seconds[i] + seconds[n + i];
     SP_TRY(allocate(stages));
-    if (!take_saved(stages, saved))
-        SP_TRY(stages->n_stages > stages->n_ranks
-                   ? sp_cut_folded(stages->stages, stages->n_ranks, sums, n,
-                                   outline->compressor->encoder_end + 1)
-                   : sp_cut(stages->stages, stages->n_stages, sums, n));
+    SP_TRY(stages->n_stages > stages->n_ranks
+               ? sp_cut_folded(stages->stages, stages->n_ranks, sums, n,
+                               outline->compressor->encoder_end + 1)
+               : sp_cut(stages->stages, stages->n_stages, sums, n));
     for (size_t s = 0; s < stages->n_stages; s++) {
         stages->forward_s[s] = sp_stage_cost(&stages->stages[s], seconds);
         stages->backward_s[s] = sp_stage_cost(&stages->stages[s], seconds + n);
@@ -133,8 +114,7 @@ static sp_status cut(sp_stages *stages, const sp_outline *outline, const double 
 }
 
 sp_status sp_stages_cut(sp_stages *stages, const sp_outline *outline, const sp_run_config *config,
-                        size_t pipeline_size, size_t pipeline_rank, const double *rates,
-                        const json_t *saved) {
+                        size_t pipeline_size, size_t pipeline_rank, const double *rates) {
     const size_t n = outline->compressor->chain.n_blocks;
     sp_stages made = {.n_stages = is_folded(outline, config, pipeline_size) ? 2 * pipeline_size
                                                                             : pipeline_size,
@@ -144,7 +124,7 @@ sp_status sp_stages_cut(sp_stages *stages, const sp_outline *outline, const sp_r
     void *seconds = NULL;
     SP_TRY(sp_alloc_array(&seconds, 3 * n, sizeof(double), "the blocks' costs"));
     sp_status status = predict(seconds, outline, config, rates);
-    if (status == SP_OK) status = cut(&made, outline, seconds, (double *)seconds + 2 * n, saved);
+    if (status == SP_OK) status = cut(&made, outline, seconds, (double *)seconds + 2 * n);
     free(seconds);
     if (status != SP_OK)
         sp_stages_free(&made);

@@ -2,8 +2,7 @@
 
    The cut is by cost: each block's FLOP (forward, and backward as far as something before it, or in
    it, is trained) over the rate that the machine reaches for its precision, measured at start by
-   rank 0 for all. A run that goes on with as many ranks in its pipelines keeps its cut, so that its
-   sums stay the same to the last bit. */
+   rank 0 for all. No cut changes a bit of what is trained. */
 #pragma once
 
 #include "base/json.h"
@@ -20,14 +19,11 @@ typedef struct sp_stages {
     bool *has_block; /* [n_blocks], owned: ours */
 } sp_stages;         /* all zero: empty */
 
-/* Cuts the outline's chain for this rank of the pipeline as `config` says, or as `saved` does: the
-   member `grid` of a checkpoint's manifest, or NULL, which counts where it fits. rates [2] FLOP/s,
-   equal on all ranks: of the encoder's and of the decoder's precision. SP_USAGE: more ranks than
-   blocks. */
+/* Cuts the outline's chain for this rank of the pipeline as `config` says. rates [2] FLOP/s, equal on
+   all ranks: of the encoder's and of the decoder's precision. SP_USAGE: more ranks than blocks. */
 SP_NODISCARD sp_status sp_stages_cut(sp_stages *stages, const sp_outline *outline,
                                      const sp_run_config *config, size_t pipeline_size,
-                                     size_t pipeline_rank, const double *rates,
-                                     const json_t *saved);
+                                     size_t pipeline_rank, const double *rates);
 void sp_stages_free(sp_stages *stages);
 
 /* What operations are scheduled by. Borrows from `stages`. */

@@ -65,11 +65,8 @@ static sp_status cut_chain(sp_train_run *t, const sp_outline *outline) {
                                       : SP_OK));
         sp_world_broadcast(t->world, rates, sizeof rates, 0);
     }
-    const json_t *saved = t->checkpoint != NULL
-                              ? json_object_get(sp_checkpoint_manifest(t->checkpoint), "grid")
-                              : NULL;
     SP_TRY(sp_stages_cut(&t->stages, outline, t->config, sp_grid_pipeline_size(t->grid),
-                         sp_grid_pipeline_rank(t->grid), rates, saved));
+                         sp_grid_pipeline_rank(t->grid), rates));
     return sp_stages_to_json(&t->grid_json, &t->stages, sp_grid_data_size(t->grid));
 }
 
