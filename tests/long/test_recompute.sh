@@ -14,7 +14,7 @@ skip() {
 command -v python3 >/dev/null || skip python3
 mkdir "$group" 2>/dev/null && [ -w "$group/memory.limit_in_bytes" ] ||
     skip "a writable memory control group (v1)"
-trap 'rmdir "$group" || { sleep 2 && rmdir "$group"; }; rm -rf "$folder"' EXIT
+trap 'rmdir "$group" 2>/dev/null || { sleep 2 && rmdir "$group"; }; rm -rf "$folder"' EXIT
 
 expect 0 "$slotpress" tokenize --quiet --tokenizer s="$model" --segment-tokens 64 \
     --output "$folder/tokens.h5" "$BUILD/data/prose/emma.jsonl"
