@@ -7,7 +7,7 @@
 static const double FORWARD_TRAFFIC = 2, BACKWARD_TRAFFIC = 4;
 
 /* A share of products' rate that a whole block comes to: attention, norms and activations are not
-   products. Measured: 0.80 to 0.85 of the rate of products alone, in f32. */
+   products. bench_step comes to 0.8 of the rate of products alone for a whole step in f32. */
 static const double BLOCK_SHARE = 0.85;
 
 /* Rows with which a product reaches half of its rate: of 512 rows' rate, 64 rows were measured to reach

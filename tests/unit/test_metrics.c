@@ -33,6 +33,11 @@ static const sp_step_metrics a_step = {.step = 7,
                                        .seconds = 2,
                                        .seconds_data = 0.25,
                                        .seconds_communication = 0.5,
+                                       .timing = {.slowest_rank = 3,
+                                                  .slowest_host = "n2",
+                                                  .slowest_seconds = 1.75,
+                                                  .balance = 0.875,
+                                                  .bubble = 0.25},
                                        .seconds_checkpoint = 0.125};
 
 static const sp_validation_metrics a_validation = {.step = 7,
@@ -58,8 +63,20 @@ typedef struct pair {
     double value; /* NAN: null */
 } pair;
 
+/* What a step's line has that is no number. */
+static void assert_host_and_skipped(const char *host, bool is_skipped) {
+    json_t *line = read_line();
+    assert_string_equal(json_string_value(json_object_get(line, "slowest_host")), host);
+    assert_true(json_is_boolean(json_object_get(line, "skipped")));
+    assert_int_equal(json_is_true(json_object_get(line, "skipped")), is_skipped);
+    json_decref(line);
+}
+
+/* Its numbers and nulls are these. */
 static void assert_line_is(const pair *pairs, size_t n) {
     json_t *line = read_line();
+    json_object_del(line, "slowest_host");
+    json_object_del(line, "skipped");
     assert_int_equal(json_object_size(line), n);
     for (size_t i = 0; i < n; i++) {
         const json_t *value = json_object_get(line, pairs[i].key);
@@ -80,10 +97,12 @@ static void a_step_has_each_key(void **state) {
     sp_metrics metrics = {0};
     must(sp_metrics_open(&metrics, dir, 0));
     must(sp_metrics_write_step(&metrics, &a_step));
-    ASSERT_LINE_IS({"step", 7}, {"loss_reconstruction", 3}, {"loss_completion", 2},
-                   {"grad_norm", 0.75}, {"lr", 1e-4}, {"tokens_per_second", 48},
-                   {"flops_per_second", 2.5e9}, {"seconds", 2}, {"seconds_data", 0.25},
-                   {"seconds_communication", 0.5}, {"seconds_checkpoint", 0.125});
+    ASSERT_LINE_IS(
+        {"step", 7}, {"loss_reconstruction", 3}, {"loss_completion", 2}, {"grad_norm", 0.75},
+        {"lr", 1e-4}, {"tokens_per_second", 48}, {"flops_per_second", 2.5e9}, {"seconds", 2},
+        {"seconds_data", 0.25}, {"seconds_communication", 0.5}, {"seconds_checkpoint", 0.125},
+        {"slowest_rank", 3}, {"slowest_seconds", 1.75}, {"balance", 0.875}, {"bubble", 0.25});
+    assert_host_and_skipped("n2", false);
     sp_metrics_close(&metrics);
 }
 
@@ -104,12 +123,15 @@ static void what_is_no_number_is_null(void **state) {
     m.n_targets[SP_COMPLETION] = 0; /* no target */
     m.loss_sum[SP_RECONSTRUCTION] = INFINITY;
     m.grad_norm = NAN;
+    m.is_skipped = true;
     must(sp_metrics_open(&metrics, dir, 0));
     must(sp_metrics_write_step(&metrics, &m));
-    ASSERT_LINE_IS({"step", 7}, {"loss_reconstruction", NAN}, {"loss_completion", NAN},
-                   {"grad_norm", NAN}, {"lr", 1e-4}, {"tokens_per_second", 48},
-                   {"flops_per_second", 2.5e9}, {"seconds", 2}, {"seconds_data", 0.25},
-                   {"seconds_communication", 0.5}, {"seconds_checkpoint", 0.125});
+    ASSERT_LINE_IS(
+        {"step", 7}, {"loss_reconstruction", NAN}, {"loss_completion", NAN}, {"grad_norm", NAN},
+        {"lr", 1e-4}, {"tokens_per_second", 48}, {"flops_per_second", 2.5e9}, {"seconds", 2},
+        {"seconds_data", 0.25}, {"seconds_communication", 0.5}, {"seconds_checkpoint", 0.125},
+        {"slowest_rank", 3}, {"slowest_seconds", 1.75}, {"balance", 0.875}, {"bubble", 0.25});
+    assert_host_and_skipped("n2", true);
     sp_metrics_close(&metrics);
 }
 

@@ -97,7 +97,7 @@ static void slots_of_a_full_segment_must_have_their_rows(void **state) {
 }
 
 static void what_cannot_be_run_is_refused_by_key(void **state) {
-    assert_refused(SETS("parallel.pipeline=2"), "parallel.pipeline", "1");
+    assert_refused(SETS("parallel.pipeline=0"), "parallel.pipeline", "at least 1");
     assert_refused(SETS("objective.reconstruction=0", "objective.completion=0"),
                    "objective.reconstruction", "objective.completion");
     assert_refused(SETS("train.spike_factor=0.5"), "train.spike_factor", "more than 1");
