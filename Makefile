@@ -74,6 +74,10 @@ bench: binary downloads
 	@$(MAKE) $(JOBS) --no-print-directory $(BENCHES)
 	@BUILD=$(BUILD) tests/bench/run
 
+# One training on one rank and on two, as replicas and as a pipeline.
+bench-parallel: binary downloads
+	@BUILD=$(BUILD) tests/bench/parallel
+
 # The whole tree under AddressSanitizer and UndefinedBehaviorSanitizer, in a folder of its own.
 SAN       := $(BUILD)/san
 SAN_TESTS := $(TEST_SOURCES:%.c=$(SAN)/%)
@@ -105,7 +109,7 @@ clean:
 	@if [ -d $(BUILD) ]; then \
 	    find $(BUILD) -mindepth 1 -maxdepth 1 ! -name models ! -name data ! -name tokenizers ! -name reference -exec rm -rf {} +; fi
 
-.PHONY: all check check-long demo bench lint format san fuzz clean install
+.PHONY: all check check-long demo bench bench-parallel lint format san fuzz clean install
 .DEFAULT_GOAL := all
 
 # --- steps of these -------------------------------------------------------------------------------
