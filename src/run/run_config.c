@@ -20,7 +20,7 @@ static const char *const role_words[] = {"q",  "k",    "v",     "o",    "gate",
 #define ANY 0, SP_COUNT_LIMIT
 #define ONE_AND_MORE 1, SP_COUNT_LIMIT
 #define BELOW_ONE 0, 0.999999
-enum { SHORTEST_WATCH_S = 5 };
+enum { SHORTEST_WATCH_S = 2 };
 
 /* clang-format off */
 static const sp_config_key keys[] = {

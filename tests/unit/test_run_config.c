@@ -101,7 +101,7 @@ static void what_cannot_be_run_is_refused_by_key(void **state) {
     assert_refused(SETS("objective.reconstruction=0", "objective.completion=0"),
                    "objective.reconstruction", "objective.completion");
     assert_refused(SETS("train.spike_factor=0.5"), "train.spike_factor", "more than 1");
-    assert_refused(SETS("run.watchdog_s=4"), "run.watchdog_s", "5 or more");
+    assert_refused(SETS("run.watchdog_s=1"), "run.watchdog_s", "2 or more");
     assert_refused(SETS("segment.ratio=0"), "segment.ratio", "from 1");
     assert_refused(SETS("data.validation=1"), "data.validation", "from 0");
     assert_refused(SETS("encoder.lora.targets=q,query"), "'query'",
