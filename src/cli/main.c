@@ -46,7 +46,8 @@ static const library libraries[] = {
     {"PCRE2", sp_pcre2_version},       {"utf8proc", sp_utf8proc_version},
     {"Jansson", sp_jansson_version},   {"libyaml", sp_libyaml_version},
     {"xxHash", sp_xxhash_version},     {"zlib", sp_zlib_version},
-    {"zstd", sp_zstd_version},
+    {"zstd", sp_zstd_version},         {"libcrypto", sp_libcrypto_version},
+    {"Arrow", sp_arrow_version},
 };
 
 typedef struct format {

@@ -35,7 +35,7 @@ for command in $commands; do
     has out "slotpress $command"
 done
 expect 0 --version
-for name in MPI HDF5 OpenBLAS oneDNN PCRE2 Jansson libyaml xxHash zlib zstd; do
+for name in MPI HDF5 OpenBLAS oneDNN PCRE2 Jansson libyaml xxHash zlib zstd libcrypto; do
     grep -q "^  $name *v*[A-Za-z ]*[0-9]" "$folder/out" || fail "no version of $name"
 done
 for name in tokens.h5 slots.h5 checkpoint; do
