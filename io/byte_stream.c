@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -92,6 +93,13 @@ void sp_byte_stream_close(sp_byte_stream *stream) {
     if (stream->fd >= 0) close(stream->fd);
     free(stream->path);
     free(stream);
+}
+
+sp_status sp_byte_stream_begin_at(sp_byte_stream *stream, uint64_t offset) {
+    assert(stream->packing == PLAIN);
+    if (offset > INT64_MAX || lseek(stream->fd, (off_t)offset, SEEK_SET) < 0)
+        return sp_fail(SP_IO, "cannot read '%s' from offset %ju", stream->path, (uintmax_t)offset);
+    return SP_OK;
 }
 
 static sp_status read_some(const sp_byte_stream *stream, void *out, size_t size, size_t *n_read) {

@@ -79,12 +79,19 @@ static sp_status kind_of_name(sp_file_kind *kind, const char *path) {
         const char *end;
         sp_file_kind kind;
     } names[] = {
-        {".safetensors", SP_FILE_MODEL}, {"tokenizer.json", SP_FILE_MODEL},
-        {".json", SP_FILE_JSON},         {"metrics.jsonl", SP_FILE_METRICS},
-        {".yaml", SP_FILE_CONFIG},       {".yml", SP_FILE_CONFIG},
-        {".jsonl", SP_FILE_TEXT},        {".jsonl.gz", SP_FILE_TEXT},
-        {".jsonl.zst", SP_FILE_TEXT},    {".txt", SP_FILE_TEXT},
-        {".txt.gz", SP_FILE_TEXT},       {".txt.zst", SP_FILE_TEXT},
+        {".safetensors", SP_FILE_MODEL},
+        {"tokenizer.json", SP_FILE_MODEL},
+        {".json", SP_FILE_JSON},
+        {"metrics.jsonl", SP_FILE_METRICS},
+        {".yaml", SP_FILE_CONFIG},
+        {".yml", SP_FILE_CONFIG},
+        {".jsonl", SP_FILE_TEXT},
+        {".jsonl.gz", SP_FILE_TEXT},
+        {".jsonl.zst", SP_FILE_TEXT},
+        {".txt", SP_FILE_TEXT},
+        {".txt.gz", SP_FILE_TEXT},
+        {".txt.zst", SP_FILE_TEXT},
+        {".parquet", SP_FILE_TEXT},
         {".gguf", SP_FILE_MODEL}, /* without its magic number: the reader says what is wrong */
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

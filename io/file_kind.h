@@ -13,7 +13,7 @@ typedef enum sp_file_kind {
     SP_FILE_METRICS,    /* metrics.jsonl */
     SP_FILE_CONFIG,     /* .yaml */
     SP_FILE_JSON,       /* another .json file */
-    SP_FILE_TEXT,       /* .txt, .jsonl, also .gz and .zst */
+    SP_FILE_TEXT,       /* .txt, .jsonl, also .gz and .zst; .parquet */
 } sp_file_kind;
 
 /* Looks at `path`, no deeper than it takes to tell the kind. SP_IO: it cannot be read; SP_BAD_DATA:

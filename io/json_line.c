@@ -1,6 +1,8 @@
 #include "io/json_line.h"
 
+#include <errno.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_DEPTH = 512 }; /* of arrays and objects: bounds the recursion */
@@ -160,16 +162,35 @@ static sp_status take_array(parser *p) {
 }
 
 /* The members that are wanted, of the outermost object only. */
-typedef struct wanted {
+typedef struct found {
+    const sp_json_wanted *wanted;
     value text, id;
-} wanted;
+} found;
 
 static bool is_named(const value *key, const char *name) {
     return key->n_bytes == strlen(name) && memcmp(key->bytes, name, key->n_bytes) == 0;
 }
 
+/* What conditions ask for; a number stays as it is spelled until the whole line is parsed. */
+static sp_field field_of(const value *member) {
+    static const sp_field_type types[] = {[STRING] = SP_FIELD_TEXT,
+                                          [NUMBER] = SP_FIELD_REAL,
+                                          [NULL_VALUE] = SP_FIELD_NULL,
+                                          [OTHER] = SP_FIELD_OTHER};
+    return (sp_field){
+        .type = types[member->type], .text = member->bytes, .n_bytes = member->n_bytes};
+}
+
+static void note_member(found *members, const value *key, const value *member) {
+    const sp_json_wanted *wanted = members->wanted;
+    if (is_named(key, wanted->text)) members->text = *member;
+    if (is_named(key, "id")) members->id = *member;
+    for (size_t i = 0; wanted->where != NULL && i < wanted->where->n; i++)
+        if (is_named(key, wanted->where->items[i].name)) wanted->fields[i] = field_of(member);
+}
+
 /* An object whose opening brace was taken; `members` may be NULL. */
-static sp_status take_object(parser *p, wanted *members) {
+static sp_status take_object(parser *p, found *members) {
     skip_space(p);
     if (take(p, '}')) return SP_OK;
     do {
@@ -180,8 +201,7 @@ static sp_status take_object(parser *p, wanted *members) {
         skip_space(p);
         if (!take(p, ':')) return refuse(p, "expected ':'");
         SP_TRY(take_value(p, &member));
-        if (members != NULL && is_named(&key, "text")) members->text = member;
-        if (members != NULL && is_named(&key, "id")) members->id = member;
+        if (members != NULL) note_member(members, &key, &member);
         skip_space(p);
     } while (take(p, ','));
     return take(p, '}') ? SP_OK : refuse(p, "expected ',' or '}'");
@@ -210,9 +230,31 @@ static sp_status take_value(parser *p, value *taken) {
     return take_number(p, taken);
 }
 
-sp_status sp_json_line_parse(sp_json_line *fields, char *line, size_t n_bytes) {
+/* A number is followed by a blank, comma, brace or bracket, at which conversions stop. */
+static void convert_number(sp_field *field) {
+    char *end = NULL;
+    errno = 0;
+    const long long integer = strtoll(field->text, &end, 10);
+    const bool is_integer = errno == 0 && end == field->text + field->n_bytes;
+    *field = (sp_field){.type = is_integer ? SP_FIELD_INTEGER : SP_FIELD_REAL,
+                        .integer = is_integer ? integer : 0,
+                        .real = is_integer ? 0 : strtod(field->text, NULL)};
+}
+
+static sp_status ask_conditions(const sp_json_wanted *wanted, bool *hold) {
+    *hold = true;
+    if (wanted->where == NULL) return SP_OK;
+    for (size_t i = 0; i < wanted->where->n; i++)
+        if (wanted->fields[i].type == SP_FIELD_REAL) convert_number(&wanted->fields[i]);
+    return sp_conditions_hold(wanted->where, wanted->fields, hold);
+}
+
+sp_status sp_json_line_parse(sp_json_line *fields, const sp_json_wanted *wanted, char *line,
+                             size_t n_bytes) {
     parser p = {line, line, line + n_bytes, 0};
-    wanted members = {.id = {.type = NULL_VALUE}};
+    found members = {.wanted = wanted, .id = {.type = NULL_VALUE}};
+    for (size_t i = 0; wanted->where != NULL && i < wanted->where->n; i++)
+        wanted->fields[i] = (sp_field){0};
     skip_space(&p);
     if (!take(&p, '{')) return refuse(&p, "not a JSON object");
     SP_TRY(take_object(&p, &members));
@@ -220,13 +262,20 @@ sp_status sp_json_line_parse(sp_json_line *fields, char *line, size_t n_bytes) {
     skip_space(&p);
     if (p.at < p.end) return refuse(&p, "something follows the object");
 
-    if (text.bytes == NULL) return sp_fail(SP_BAD_DATA, "no field 'text'");
-    if (text.type != STRING) return sp_fail(SP_BAD_DATA, "field 'text' is not a string");
+    bool is_wanted = false;
+    SP_TRY(ask_conditions(wanted, &is_wanted));
+    if (!is_wanted) {
+        *fields = (sp_json_line){0};
+        return SP_OK;
+    }
+    if (text.bytes == NULL) return sp_fail(SP_BAD_DATA, "no field '%s'", wanted->text);
+    if (text.type != STRING)
+        return sp_fail(SP_BAD_DATA, "field '%s' is not a string", wanted->text);
     if (id.type == OTHER) return sp_fail(SP_BAD_DATA, "field 'id' is no string or number");
     if (id.n_bytes > 0 && memchr(id.bytes, '\0', id.n_bytes) != NULL)
         return sp_fail(SP_BAD_DATA, "field 'id' has a NUL in it");
 
-    *fields = (sp_json_line){.text = text.bytes, .text_len = text.n_bytes};
+    *fields = (sp_json_line){.is_wanted = true, .text = text.bytes, .text_len = text.n_bytes};
     if (id.type != NULL_VALUE && id.n_bytes > 0) {
         /* A quote, comma, brace or decoded-away byte stood here, and all of the line is parsed. */
         id.bytes[id.n_bytes] = '\0';

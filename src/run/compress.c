@@ -101,7 +101,7 @@ static sp_status next_document(compression *c, bool *is_end) {
         c->reader = NULL;
         *is_end = c->n_paths_done == c->job->n_paths;
         if (*is_end) return SP_OK;
-        SP_TRY(sp_text_reader_open(&c->reader, c->job->paths[c->n_paths_done++]));
+        SP_TRY(sp_text_reader_open(&c->reader, c->job->paths[c->n_paths_done++], NULL, NULL));
     }
     SP_TRY(sp_tokenizer_encode(c->tokenizer, &c->encoding, c->document.text, c->document.n_bytes,
                                (sp_encode_options){.specials_are_plain = true}));

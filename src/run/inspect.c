@@ -51,7 +51,7 @@ static sp_status count_documents(sp_text_reader *reader, json_int_t counts[3]) {
 
 static sp_status describe_text(json_t **description, const char *path) {
     sp_text_reader *reader = NULL;
-    SP_TRY(sp_text_reader_open(&reader, path));
+    SP_TRY(sp_text_reader_open(&reader, path, NULL, NULL));
     json_int_t counts[3] = {0}; /* documents, empty ones, bytes */
     const sp_status status = count_documents(reader, counts);
     sp_text_reader_close(reader);

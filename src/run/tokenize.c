@@ -112,7 +112,7 @@ static sp_status open_next_file(tokenizing *t, bool *is_end) {
     *is_end = t->n_paths_done == t->job->n_paths;
     if (*is_end) return SP_OK;
     t->n_documents_in_file = 0;
-    return sp_text_reader_open(&t->reader, t->job->paths[t->n_paths_done]);
+    return sp_text_reader_open(&t->reader, t->job->paths[t->n_paths_done], NULL, NULL);
 }
 
 static sp_status close_file(tokenizing *t) {

@@ -49,7 +49,7 @@ static void add_text(corpus *all, const char *text, size_t n_bytes) {
 
 static void add_file(corpus *all, const char *path) {
     sp_text_reader *reader = NULL;
-    must(sp_text_reader_open(&reader, path));
+    must(sp_text_reader_open(&reader, path, NULL, NULL));
     for (bool is_end = false; !is_end;) {
         sp_document document;
         must(sp_text_reader_next(reader, &document, &is_end));

@@ -51,7 +51,7 @@ static sp_status read_all(char **listing, size_t *n_documents, const char *path)
     FILE *out = open_memstream(listing, &n_bytes);
     sp_text_reader *reader = NULL;
     *n_documents = 0;
-    sp_status status = sp_text_reader_open(&reader, path);
+    sp_status status = sp_text_reader_open(&reader, path, NULL, NULL);
     if (status == SP_OK) status = append_rest(out, reader, n_documents);
     sp_text_reader_close(reader);
     fclose(out);
@@ -275,12 +275,12 @@ static void line_longer_than_any_buffer_is_read(void **state) {
     sp_document document;
     bool end = false;
     const char *path = put("long.jsonl", text, (size_t)(n_begin + LETTERS + n_end));
-    assert_int_equal(sp_text_reader_open(&reader, path), SP_OK);
+    assert_int_equal(sp_text_reader_open(&reader, path, NULL, NULL), SP_OK);
     assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
     assert_int_equal(document.n_bytes, LETTERS);
     assert_memory_equal(document.text, text + n_begin, LETTERS);
     assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
-    assert_true(!end && document.n_bytes == 1 && document.line == 2);
+    assert_true(!end && document.n_bytes == 1 && document.row == 2);
     assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
     assert_true(end);
     sp_text_reader_close(reader);
@@ -294,13 +294,13 @@ static void made_up_ids_are_file_and_line(void **state) {
     char expected[TEMP_PATH_SIZE + 8];
     const char *path = put_text("a.jsonl", "\n{\"text\":\"x\"}\n");
     snprintf(expected, sizeof expected, "%s:2", path);
-    assert_int_equal(sp_text_reader_open(&reader, path), SP_OK);
+    assert_int_equal(sp_text_reader_open(&reader, path, NULL, NULL), SP_OK);
     assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
     assert_string_equal(document.id, expected);
     sp_text_reader_close(reader);
 
     path = put_text("a.txt", "x");
-    assert_int_equal(sp_text_reader_open(&reader, path), SP_OK);
+    assert_int_equal(sp_text_reader_open(&reader, path, NULL, NULL), SP_OK);
     assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
     assert_string_equal(document.id, path);
     sp_text_reader_close(reader);
