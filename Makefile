@@ -146,10 +146,11 @@ binary: packages
 	@$(MAKE) $(JOBS) --no-print-directory $(BINARY)
 test-programs: binary
 	@$(MAKE) $(JOBS) --no-print-directory $(TESTS)
-# After the plain build, so that two makes never write one file.
+# After the plain build, so that two makes never write one file. The sanitizers stand between a program
+# and dlopen(), which then heeds only run paths of the older kind.
 san-programs: binary
 	@mkdir -p $(SAN) && for name in models data tokenizers arrow; do ln -sfn ../$$name $(SAN)/$$name; done
-	@$(MAKE) $(JOBS) --no-print-directory BUILD=$(SAN) \
+	@$(MAKE) $(JOBS) --no-print-directory BUILD=$(SAN) LDFLAGS="-Wl,--disable-new-dtags $(LDFLAGS)" \
 	    CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all" \
 	    $(SAN_TESTS) $(SAN)/slotpress
 

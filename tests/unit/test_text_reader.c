@@ -306,6 +306,241 @@ static void made_up_ids_are_file_and_line(void **state) {
     sp_text_reader_close(reader);
 }
 
+/* ---- columns and conditions ---- */
+
+static void read_with(char **listing, const char *path, const sp_text_unit *unit,
+                      const sp_text_options *options, size_t *n_documents) {
+    size_t n_bytes = 0;
+    sp_text_reader *reader = NULL;
+    FILE *out = open_memstream(listing, &n_bytes);
+    if (sp_text_reader_open(&reader, path, unit, options) != SP_OK) fail_msg("%s", sp_message());
+    if (append_rest(out, reader, n_documents) != SP_OK) fail_msg("%s", sp_message());
+    sp_text_reader_close(reader);
+    fclose(out);
+}
+
+static void column_names_the_field_of_the_text(void **state) {
+    size_t n = 0;
+    char *listing = NULL;
+    const char *path = put_text("a.jsonl", "{\"text\":1,\"body\":\"x\",\"id\":\"i\"}\n");
+    read_with(&listing, path, NULL, &(sp_text_options){.column = "body"}, &n);
+    assert_string_equal(listing, "i|1|x\n");
+    free(listing);
+    read_with(&listing, path, NULL, &(sp_text_options){.column = "id"}, &n);
+    assert_string_equal(listing, "i|1|i\n");
+    free(listing);
+}
+
+static void conditions_are_asked_of_the_fields_of_a_line(void **state) {
+    static const char lines[] =
+        "{\"id\":\"a\",\"text\":\"\",\"n\":5,\"s\":0.5,\"l\":\"en\"}\n"
+        "{\"id\":\"b\",\"text\":\"\",\"n\":-7,\"s\":2e3,\"l\":\"e\\u006e\"}\n"
+        "{\"id\":\"c\",\"text\":\"\",\"n\":null,\"l\":\"de\"}\n"
+        "{\"id\":\"d\",\"text\":\"\",\"m\":{\"n\":1},\"l\":\"\"}\n"
+        "{\"id\":\"e\",\"text\":7,\"n\":99}\n"
+        "{\"id\":\"f\",\"text\":\"\",\"n\":9223372036854775807}\n";
+    static const struct {
+        const char *conditions[2], *ids;
+    } cases[] = {
+        {{"n >= -7", "n < 50"}, "ab"},
+        {{"n != 5", "n<99"}, "b"},
+        {{"s > 0.5"}, "b"},
+        {{"l = en"}, "ab"},
+        {{"l = ''"}, "d"},
+        {{"n = 9223372036854775807"}, "f"},
+        {{"n = 9223372036854775806"}, ""},
+        {{"n = 5.0"}, "a"},
+    };
+    const char *path = put_text("a.jsonl", lines);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        sp_condition items[2];
+        sp_conditions where = {.items = items};
+        for (; where.n < 2 && cases[i].conditions[where.n] != NULL; where.n++)
+            assert_int_equal(sp_condition_parse(&items[where.n], cases[i].conditions[where.n]),
+                             SP_OK);
+        char *listing = NULL, ids[8] = "";
+        size_t n = 0;
+        read_with(&listing, path, NULL, &(sp_text_options){.where = &where}, &n);
+        for (const char *line = listing; *line != '\0'; line = strchr(line, '\n') + 1)
+            strncat(ids, line, 1);
+        assert_string_equal(ids, cases[i].ids);
+        free(listing);
+        for (size_t k = 0; k < where.n; k++) sp_condition_free(&items[k]);
+    }
+}
+
+static void conditions_that_cannot_be_asked_are_errors(void **state) {
+    static const struct {
+        const char *condition, *message;
+    } cases[] = {{"n = many", "line 1: 'n' is a number, and is compared with 'many'"},
+                 {"t = true", "line 1: 't' is neither text nor a number"},
+                 {"o = 1", "line 1: 'o' is neither text nor a number"}};
+    sp_text_reader *reader = NULL;
+    sp_document document;
+    bool end = false;
+    const char *path = put_text("a.jsonl", "{\"text\":\"\",\"n\":5,\"t\":true,\"o\":[1]}\n");
+    for (size_t i = 0; i < 3; i++) {
+        sp_condition condition;
+        assert_int_equal(sp_condition_parse(&condition, cases[i].condition), SP_OK);
+        const sp_conditions where = {.items = &condition, .n = 1};
+        const sp_text_options options = {.where = &where};
+        assert_int_equal(sp_text_reader_open(&reader, path, NULL, &options), SP_OK);
+        assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_BAD_DATA);
+        assert_non_null(strstr(sp_message(), cases[i].message));
+        sp_text_reader_close(reader);
+        sp_condition_free(&condition);
+    }
+    sp_condition condition;
+    assert_int_equal(sp_condition_parse(&condition, "n = 1"), SP_OK);
+    const sp_conditions where = {.items = &condition, .n = 1};
+    assert_int_equal(sp_text_reader_open(&reader, put_text("a.txt", "x"), NULL,
+                                         &(sp_text_options){.where = &where}),
+                     SP_USAGE);
+    sp_condition_free(&condition);
+}
+
+/* ---- units ---- */
+
+static void ranges_of_any_size_make_the_file(void **state) {
+    size_t n_bytes = 0, n_whole = 0;
+    char *text = make_lines(&n_bytes), *whole = NULL;
+    const char *path = put("a.jsonl", text, n_bytes);
+    assert_int_equal(read_all(&whole, &n_whole, path), SP_OK);
+    for (uint64_t range = 1; range < n_bytes + 40; range = range < 40 ? range + 1 : range + 53) {
+        sp_text_unit *units = NULL;
+        size_t n_units = 0, n_documents = 0, n_listed = 0;
+        uint64_t sum = 0;
+        assert_int_equal(sp_text_units(&units, &n_units, path, range, NULL), SP_OK);
+        assert_int_equal(n_units, (n_bytes + range - 1) / range);
+        for (size_t i = 0; i < n_units; i++) {
+            char *part = NULL;
+            read_with(&part, path, &units[i], NULL, &n_documents);
+            assert_memory_equal(part, whole + n_listed, strlen(part));
+            n_listed += strlen(part);
+            sum += units[i].n_bytes;
+            free(part);
+        }
+        assert_int_equal(n_documents, n_whole);
+        assert_int_equal(n_listed, strlen(whole));
+        assert_int_equal(sum, n_bytes);
+        free(units);
+    }
+    free(whole);
+    free(text);
+}
+
+static void lines_of_a_range_are_numbered_in_the_file(void **state) {
+    sp_text_reader *reader = NULL;
+    sp_document document;
+    bool end = false;
+    char expected[TEMP_PATH_SIZE + 8];
+    const char *path = put_text("a.jsonl", "{\"text\":\"a\"}\n\n{\"text\":\"b\"}\nbad\n");
+    const sp_text_unit unit = {.begin = 1, .end = 100};
+    assert_int_equal(sp_text_reader_open(&reader, path, &unit, NULL), SP_OK);
+    assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
+    snprintf(expected, sizeof expected, "%s:3", path);
+    assert_string_equal(document.id, expected);
+    assert_int_equal(document.row, 3);
+    assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_BAD_DATA);
+    assert_non_null(strstr(sp_message(), "line 4: column 1: not a JSON object"));
+    sp_text_reader_close(reader);
+}
+
+static void what_cannot_be_divided_is_one_unit(void **state) {
+    static const char *const names[] = {"a.txt", "a.jsonl.gz", "a.txt.zst", "empty.jsonl"};
+    for (size_t i = 0; i < 4; i++) {
+        sp_text_unit *units = NULL;
+        size_t n_units = 0;
+        const char *path = put_text(names[i], i < 3 ? "some bytes" : "");
+        assert_int_equal(sp_text_units(&units, &n_units, path, 1, NULL), SP_OK);
+        assert_int_equal(n_units, 1);
+        assert_true(units[0].begin == 0 && units[0].end == UINT64_MAX);
+        assert_int_equal(units[0].n_bytes, i < 3 ? 10 : 0);
+        free(units);
+    }
+}
+
+/* ---- going on after damage ---- */
+
+static void reading_goes_on_behind_a_bad_line(void **state) {
+    sp_text_reader *reader = NULL;
+    sp_document document;
+    bool end = false;
+    const char *path =
+        put_text("a.jsonl", "{\"text\":\"a\"}\n{\"text\":\"brok\n\n{\"text\":\"c\"}\n[");
+    assert_int_equal(sp_text_reader_open(&reader, path, NULL, NULL), SP_OK);
+    static const sp_status expected[] = {SP_OK, SP_BAD_DATA, SP_OK, SP_BAD_DATA};
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(sp_text_reader_next(reader, &document, &end), expected[i]);
+        assert_false(end);
+        if (i % 2 == 1) assert_int_equal(sp_text_reader_loss(reader), SP_LOST_ROW);
+    }
+    assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
+    assert_true(end);
+    sp_text_reader_close(reader);
+}
+
+static void damage_of_a_packed_file_takes_the_rest_of_it(void **state) {
+    for (size_t i = 0; i < 2; i++) {
+        unsigned char packed[2048];
+        size_t n = packings[i].append(packed, 0, sizeof packed, "{\"text\":\"one\"}\n", 15);
+        memcpy(packed + n, "this is not packed", 18);
+        sp_text_reader *reader = NULL;
+        sp_document document;
+        bool end = false;
+        const char *path = put(packings[i].name, packed, n + 18);
+        assert_int_equal(sp_text_reader_open(&reader, path, NULL, NULL), SP_OK);
+        assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
+        assert_false(end);
+        assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_BAD_DATA);
+        assert_int_equal(sp_text_reader_loss(reader), SP_LOST_FILE);
+        assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
+        assert_true(end);
+        sp_text_reader_close(reader);
+    }
+}
+
+/* Writes `head`, a line of more bytes than are read, and `tail`, packed to next to nothing. */
+static const char *put_long_line(const char *name, const char *head, const char *tail) {
+    enum { FRAMES = 300, FRAME_BYTES = 1 << 20 };
+    char *letters = malloc(FRAME_BYTES);
+    unsigned char *packed = malloc(FRAMES * 256);
+    memset(letters, 'a', FRAME_BYTES);
+    size_t n = append_zstd(packed, 0, FRAMES * 256, head, strlen(head));
+    for (int i = 0; i < FRAMES; i++) n = append_zstd(packed, n, FRAMES * 256, letters, FRAME_BYTES);
+    n = append_zstd(packed, n, FRAMES * 256, tail, strlen(tail));
+    const char *path = put(name, packed, n);
+    free(packed);
+    free(letters);
+    return path;
+}
+
+static void line_beyond_the_memory_is_passed_over(void **state) {
+    sp_text_reader *reader = NULL;
+    sp_document document;
+    bool end = false;
+    const char *path = put_long_line("long.jsonl.zst", "{\"text\":\"a\"}\n{\"text\":\"",
+                                     "\"}\n{\"text\":\"c\"}\n");
+    assert_int_equal(sp_text_reader_open(&reader, path, NULL, NULL), SP_OK);
+    assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
+    assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_BAD_DATA);
+    assert_non_null(strstr(sp_message(), "line 2: 268435455 bytes or more"));
+    assert_int_equal(sp_text_reader_loss(reader), SP_LOST_ROW);
+    assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
+    assert_true(!end && document.row == 3 && document.text[0] == 'c');
+    assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
+    assert_true(end);
+    sp_text_reader_close(reader);
+
+    path = put_long_line("long.txt.zst", "", "");
+    assert_int_equal(sp_text_reader_open(&reader, path, NULL, NULL), SP_OK);
+    assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_BAD_DATA);
+    assert_int_equal(sp_text_reader_loss(reader), SP_LOST_FILE);
+    assert_int_equal(sp_text_reader_next(reader, &document, &end), SP_OK);
+    assert_true(end);
+    sp_text_reader_close(reader);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_file_is_one_document),
@@ -319,6 +554,15 @@ int main(void) {
         cmocka_unit_test(packed_file_cut_anywhere_is_refused),
         cmocka_unit_test(packed_lines_are_those_of_the_plain_file),
         cmocka_unit_test(line_longer_than_any_buffer_is_read),
-        cmocka_unit_test(made_up_ids_are_file_and_line)};
+        cmocka_unit_test(made_up_ids_are_file_and_line),
+        cmocka_unit_test(column_names_the_field_of_the_text),
+        cmocka_unit_test(conditions_are_asked_of_the_fields_of_a_line),
+        cmocka_unit_test(conditions_that_cannot_be_asked_are_errors),
+        cmocka_unit_test(ranges_of_any_size_make_the_file),
+        cmocka_unit_test(lines_of_a_range_are_numbered_in_the_file),
+        cmocka_unit_test(what_cannot_be_divided_is_one_unit),
+        cmocka_unit_test(reading_goes_on_behind_a_bad_line),
+        cmocka_unit_test(damage_of_a_packed_file_takes_the_rest_of_it),
+        cmocka_unit_test(line_beyond_the_memory_is_passed_over)};
     return cmocka_run_group_tests_name("text_reader", tests, create_folder, remove_folder);
 }
