@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_TOKENIZERS = 16, DEFAULT_SEGMENT_TOKENS = 256 };
+enum { MOST_TOKENIZERS = 16, MOST_CONDITIONS = 64, DEFAULT_SEGMENT_TOKENS = 256 };
 
 typedef struct tokenize_options {
     const char *tokenizers[MOST_TOKENIZERS]; /* NAME=DIR, or DIR with --ids */
@@ -20,6 +20,11 @@ typedef struct tokenize_options {
     const char *output;
     const char **paths; /* [n_paths], owned */
     size_t n_paths;
+    const char *column, *checksums;
+    const char *where[MOST_CONDITIONS];
+    size_t n_where;
+    sp_on_error on_error;
+    bool has_on_error; /* it was named */
     bool wants_ids, specials_are_plain, has_affixes, wants_json, is_quiet;
 } tokenize_options;
 
@@ -27,6 +32,10 @@ enum {
     OPTION_TOKENIZER = 256,
     OPTION_SEGMENT_TOKENS,
     OPTION_OUTPUT,
+    OPTION_COLUMN,
+    OPTION_WHERE,
+    OPTION_CHECKSUMS,
+    OPTION_ON_ERROR,
     OPTION_IDS,
     OPTION_NO_SPECIAL,
     OPTION_BOS,
@@ -41,6 +50,21 @@ static const struct argp_option argp_options[] = {
      0},
     {"segment-tokens", OPTION_SEGMENT_TOKENS, "N", 0, "Most tokens of a segment (256)", 0},
     {"output", OPTION_OUTPUT, "FILE", 0, "Token file to write", 0},
+    {"column", OPTION_COLUMN, "NAME", 0,
+     "Column or field of the text (text); a dotted name reaches into a Parquet struct", 0},
+    {"where", OPTION_WHERE, "CONDITION", 0,
+     "Only documents for which NAME OP VALUE holds, OP being =, !=, <, <=, > or >=, such as "
+     "'language_score >= 0.8' or 'language = en'. Texts compare by bytes; a null or missing field "
+     "fails. May be repeated: all must hold",
+     0},
+    {"checksums", OPTION_CHECKSUMS, "FILE", 0,
+     "Check the files against a list of SHA-256 sums, as sha256sum writes it, before any is read",
+     0},
+    {"on-error", OPTION_ON_ERROR, "stop|skip", 0,
+     "At damaged input stop (stop), or leave out the row, the rest of the row group or of the "
+     "file, "
+     "and count it",
+     0},
     {"ids", OPTION_IDS, NULL, 0,
      "Print the ids of standard input on one line instead, as encode(add_special_tokens=False)", 0},
     {"no-special", OPTION_NO_SPECIAL, NULL, 0,
@@ -56,18 +80,26 @@ static void check_options(const tokenize_options *options, const struct argp_sta
     if (options->wants_ids) {
         if (options->n_tokenizers > 1 || options->n_paths > 0 || options->output != NULL)
             argp_error(state, "--ids takes one --tokenizer DIR and reads standard input");
+        if (options->column != NULL || options->n_where > 0 || options->checksums != NULL ||
+            options->has_on_error)
+            argp_error(state, "--column, --where, --checksums and --on-error do not go with --ids");
         return;
     }
     if (options->specials_are_plain || options->has_affixes)
         argp_error(state, "--no-special and --bos go with --ids");
     if (options->output == NULL || options->n_paths == 0)
         argp_error(state, "needs --output FILE and text files");
+    if (options->column != NULL && options->column[0] == '\0')
+        argp_error(state, "--column: an empty name");
     for (size_t i = 0; i < options->n_tokenizers; i++) {
         const char *equals = strchr(options->tokenizers[i], '=');
         if (equals == NULL || equals == options->tokenizers[i] || equals[1] == '\0')
             argp_error(state, "--tokenizer: '%s' is not NAME=DIR", options->tokenizers[i]);
     }
 }
+
+/* The words of --on-error, in the order of sp_on_error. */
+static const char *const on_error_words[] = {"stop", "skip", NULL};
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     tokenize_options *options = state->input;
@@ -82,6 +114,22 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case OPTION_OUTPUT:
         options->output = argument;
+        return 0;
+    case OPTION_COLUMN:
+        options->column = argument;
+        return 0;
+    case OPTION_WHERE:
+        if (options->n_where == MOST_CONDITIONS)
+            argp_error(state, "--where: more than %d of them", (int)MOST_CONDITIONS);
+        options->where[options->n_where++] = argument;
+        return 0;
+    case OPTION_CHECKSUMS:
+        options->checksums = argument;
+        return 0;
+    case OPTION_ON_ERROR:
+        options->on_error =
+            (sp_on_error)sp_parse_choice("--on-error", argument, on_error_words, state);
+        options->has_on_error = true;
         return 0;
     case OPTION_IDS:
         options->wants_ids = true;
@@ -112,11 +160,12 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
-    .args_doc = "FILE...\n--ids",
+    .args_doc = "INPUT...\n--ids",
     .doc =
-        "Turns documents, .txt (one each) or .jsonl (field text), also .gz or .zst, into a token "
-        "file: segments of at most N tokens, with a stream of ids for each tokenizer. Runs "
-        "alone or on several ranks, with the same result.",
+        "Turns documents, .parquet (a row each), .jsonl (a line each) or .txt (one each), the last "
+        "two also .gz or .zst, into a token file: segments of at most N tokens, with a stream of "
+        "ids for each tokenizer. A folder stands for all such files below it, sorted by name; "
+        "patterns in quotes are matched. Runs alone or on several ranks, with the same result.",
 };
 
 typedef struct tokenizers {
@@ -146,28 +195,48 @@ static sp_status open_tokenizer(tokenizers *t, const char *text) {
     return SP_OK;
 }
 
-static sp_status print_summary(const sp_tokenize_summary *s, const tokenizers *t, bool wants_json) {
-    const double rate = (double)s->n_tokens[0] / s->seconds;
-    if (!wants_json) {
-        printf("%ju documents (%ju empty), %ju segments, %ju bytes of text",
-               (uintmax_t)s->n_documents, (uintmax_t)s->n_empty_documents, (uintmax_t)s->n_segments,
-               (uintmax_t)s->n_bytes);
-        for (size_t i = 0; i < t->n; i++)
-            printf(", %ju tokens of %s", (uintmax_t)s->n_tokens[i], t->names[i]);
-        printf(", %.1f s, %.0f tokens/s\n", s->seconds, rate);
-        return SP_OK;
-    }
+/* What was left out, if anything was. */
+static void print_left_out(const sp_tokenize_summary *s) {
+    const sp_corpus_counts *c = &s->corpus;
+    if (c->n_unwanted > 0) printf("; %ju more left out by --where", (uintmax_t)c->n_unwanted);
+    if (c->n_lost_rows + c->n_lost_groups + c->n_lost_files > 0)
+        printf("; damaged and skipped: %ju rows, %ju row groups, %ju files",
+               (uintmax_t)c->n_lost_rows, (uintmax_t)c->n_lost_groups, (uintmax_t)c->n_lost_files);
+    if (s->n_not_utf8 > 0) printf("; %ju documents not UTF-8", (uintmax_t)s->n_not_utf8);
+    if (c->n_unlisted > 0) printf("; %ju files unchecked", (uintmax_t)c->n_unlisted);
+}
+
+static sp_status print_summary_as_json(const sp_tokenize_summary *s, const tokenizers *t,
+                                       double rate) {
+    const sp_corpus_counts *c = &s->corpus;
     json_t *tokens = json_object();
     for (size_t i = 0; i < t->n; i++)
         json_object_set_new(tokens, t->names[i], json_integer((json_int_t)s->n_tokens[i]));
-    json_t *object =
-        json_pack("{s:I, s:I, s:I, s:I, s:o, s:f, s:f}", "documents", (json_int_t)s->n_documents,
-                  "empty_documents", (json_int_t)s->n_empty_documents, "segments",
-                  (json_int_t)s->n_segments, "bytes", (json_int_t)s->n_bytes, "tokens", tokens,
-                  "seconds", s->seconds, "tokens_per_second", rate);
+    json_t *skipped = json_pack("{s:I, s:I, s:I}", "rows", (json_int_t)c->n_lost_rows, "row_groups",
+                                (json_int_t)c->n_lost_groups, "files", (json_int_t)c->n_lost_files);
+    json_t *object = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:o, s:f, s:f}", "files",
+        (json_int_t)c->n_files, "documents", (json_int_t)s->n_documents, "empty_documents",
+        (json_int_t)s->n_empty_documents, "filtered_documents", (json_int_t)c->n_unwanted,
+        "not_utf8_documents", (json_int_t)s->n_not_utf8, "skipped", skipped, "unchecked_files",
+        (json_int_t)c->n_unlisted, "segments", (json_int_t)s->n_segments, "bytes",
+        (json_int_t)s->n_bytes, "tokens", tokens, "seconds", s->seconds, "tokens_per_second", rate);
     if (object == NULL) return sp_fail(SP_FAILURE, "no memory for a summary");
     sp_print_json(object);
     json_decref(object);
+    return SP_OK;
+}
+
+static sp_status print_summary(const sp_tokenize_summary *s, const tokenizers *t, bool wants_json) {
+    const double rate = (double)s->n_tokens[0] / s->seconds;
+    if (wants_json) return print_summary_as_json(s, t, rate);
+    printf("%ju documents (%ju empty), %ju segments, %ju bytes of text", (uintmax_t)s->n_documents,
+           (uintmax_t)s->n_empty_documents, (uintmax_t)s->n_segments, (uintmax_t)s->n_bytes);
+    for (size_t i = 0; i < t->n; i++)
+        printf(", %ju tokens of %s", (uintmax_t)s->n_tokens[i], t->names[i]);
+    printf(", %.1f s, %.0f tokens/s", s->seconds, rate);
+    print_left_out(s);
+    printf("\n");
     return SP_OK;
 }
 
@@ -177,14 +246,18 @@ static sp_status open_tokenizers(tokenizers *t, const tokenize_options *options)
     return SP_OK;
 }
 
-static sp_status run(sp_world *world, const tokenize_options *options, tokenizers *t) {
+static sp_status run(sp_world *world, const tokenize_options *options, const sp_conditions *where,
+                     tokenizers *t) {
     SP_TRY(sp_agree(world, open_tokenizers(t, options)));
     sp_tokenize_summary summary = {0};
     SP_TRY(sp_tokenize(world,
                        &(sp_tokenize_job){.streams = t->streams,
                                           .n_streams = t->n,
-                                          .paths = options->paths,
-                                          .n_paths = options->n_paths,
+                                          .corpus = {.names = options->paths,
+                                                     .n_names = options->n_paths,
+                                                     .text = {options->column, where},
+                                                     .checksums = options->checksums,
+                                                     .on_error = options->on_error},
                                           .segment_tokens = options->segment_tokens,
                                           .output = options->output},
                        &summary));
@@ -194,15 +267,34 @@ static sp_status run(sp_world *world, const tokenize_options *options, tokenizer
     return status;
 }
 
-static sp_status tokenize_files(const tokenize_options *options) {
+/* Before the ranks begin, as other errors of use. */
+static sp_status parse_conditions(sp_conditions *where, const tokenize_options *options) {
+    for (; where->n < options->n_where; where->n++) {
+        const sp_status status =
+            sp_condition_parse(&where->items[where->n], options->where[where->n]);
+        if (status != SP_OK) return sp_fail(status, "--where: %s", sp_message());
+    }
+    return SP_OK;
+}
+
+static sp_status tokenize_on_ranks(const tokenize_options *options, const sp_conditions *where) {
     tokenizers *t = calloc(1, sizeof *t);
     if (t == NULL) return sp_fail(SP_FAILURE, "no memory for tokenizers");
     sp_world *world = NULL;
     sp_status status = sp_world_begin(&world);
-    if (status == SP_OK) status = run(world, options, t);
+    if (status == SP_OK) status = run(world, options, where, t);
     for (size_t i = 0; i < MOST_TOKENIZERS; i++) sp_tokenizer_destroy(t->owned[i]);
     free(t);
     return sp_world_end(world, status);
+}
+
+static sp_status tokenize_files(const tokenize_options *options) {
+    sp_condition conditions[MOST_CONDITIONS];
+    sp_conditions where = {.items = conditions};
+    sp_status status = parse_conditions(&where, options);
+    if (status == SP_OK) status = tokenize_on_ranks(options, &where);
+    for (size_t i = 0; i < where.n; i++) sp_condition_free(&conditions[i]);
+    return status;
 }
 
 static sp_status print_ids(const tokenize_options *options) {

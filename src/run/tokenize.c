@@ -1,11 +1,12 @@
 #include "run/tokenize.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
-#include "io/text_reader.h"
 #include "mpi/agree.h"
 #include "text/segmenter.h"
+#include "text/unicode.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,12 @@ typedef struct buffer {
     size_t n, capacity;
 } buffer;
 
+/* Where a document stands in its file. */
+typedef struct place {
+    uint64_t document; /* in input order, from 1; 0: none */
+    uint64_t file, row;
+} place;
+
 /* What rank 0 keeps of each document of a round. */
 typedef struct seen_document {
     char *id; /* owned */
@@ -33,9 +40,8 @@ typedef struct tokenizing {
     const sp_tokenize_job *job;
     sp_tokenize_summary summary; /* n_tokens: this rank's until the end */
     sp_encoding *encodings;      /* [n_streams] */
-    sp_text_reader *reader;
-    size_t n_paths_done;
-    uint64_t n_documents_in_file;
+    sp_corpus *corpus;
+    place first_not_utf8; /* of this rank's documents */
     buffer own;
     seen_document *seen; /* rank 0's, [n_seen] */
     size_t n_seen, seen_capacity;
@@ -92,8 +98,16 @@ static sp_status put_segment(tokenizing *t, const sp_document *document, size_t 
     return SP_OK;
 }
 
+/* Bytes that are no character stay, as the tokenizers take them; but a user may want to know. */
+static void check_utf8(tokenizing *t, const sp_document *document) {
+    if (sp_utf8_valid_prefix(document->text, document->n_bytes) == document->n_bytes) return;
+    if (t->summary.n_not_utf8++ > 0) return;
+    t->first_not_utf8 = (place){t->summary.n_documents, sp_corpus_file(t->corpus), document->row};
+}
+
 static sp_status put_document(tokenizing *t, const sp_document *document) {
     sp_encoding *cut = &t->encodings[0];
+    check_utf8(t, document);
     SP_TRY(sp_tokenizer_encode(t->job->streams[0].tokenizer, cut, document->text, document->n_bytes,
                                (sp_encode_options){.specials_are_plain = true}));
     for (size_t token = 0, byte = 0; token < cut->n;) {
@@ -108,39 +122,10 @@ static sp_status put_document(tokenizing *t, const sp_document *document) {
 
 /* ---- a round: every rank reads all documents and tokenizes its own ---- */
 
-static sp_status open_next_file(tokenizing *t, bool *is_end) {
-    *is_end = t->n_paths_done == t->job->n_paths;
-    if (*is_end) return SP_OK;
-    t->n_documents_in_file = 0;
-    return sp_text_reader_open(&t->reader, t->job->paths[t->n_paths_done], NULL, NULL);
-}
-
-static sp_status close_file(tokenizing *t) {
-    const char *path = t->job->paths[t->n_paths_done++];
-    uint64_t n_bytes = 0;
-    sp_text_reader_close(t->reader);
-    t->reader = NULL;
-    SP_TRY(sp_text_file_size(path, &n_bytes));
-    return is_first(t) ? sp_tokens_writer_source(t->writer, path, n_bytes, t->n_documents_in_file)
-                       : SP_OK;
-}
-
-static sp_status next_document(tokenizing *t, sp_document *document, bool *is_end) {
-    for (*is_end = false;;) {
-        bool is_file_end = false;
-        if (t->reader == NULL) SP_TRY(open_next_file(t, is_end));
-        if (*is_end) return SP_OK;
-        SP_TRY(sp_text_reader_next(t->reader, document, &is_file_end));
-        if (!is_file_end) return SP_OK;
-        SP_TRY(close_file(t));
-    }
-}
-
 static sp_status note_document(tokenizing *t, const sp_document *document, int owner) {
     t->summary.n_documents++;
     t->summary.n_bytes += document->n_bytes;
     t->summary.n_empty_documents += document->n_bytes == 0;
-    t->n_documents_in_file++;
     t->n_in_round++;
     t->bytes_in_round += document->n_bytes;
     if (!is_first(t)) return SP_OK;
@@ -169,7 +154,7 @@ static sp_status read_round(tokenizing *t, bool *is_end) {
     while (t->n_in_round < n_ranks * ROUND_DOCUMENTS_A_RANK &&
            t->bytes_in_round < n_ranks * ROUND_BYTES_A_RANK) {
         sp_document document;
-        SP_TRY(next_document(t, &document, is_end));
+        SP_TRY(sp_corpus_next(t->corpus, &document, is_end));
         if (*is_end) return SP_OK;
         const int owner = (int)(t->n_in_round % n_ranks);
         SP_TRY(note_document(t, &document, owner));
@@ -251,10 +236,6 @@ static sp_status open_job(tokenizing *t) {
     t->encodings = encodings;
     SP_TRY(sp_alloc_array(&n_tokens, job->n_streams, sizeof(uint64_t), "counts"));
     t->summary.n_tokens = n_tokens;
-    for (size_t i = 0; i < job->n_paths; i++) {
-        uint64_t unused;
-        SP_TRY(sp_text_file_size(job->paths[i], &unused));
-    }
     if (!is_first(t)) return SP_OK;
     SP_TRY(sp_alloc_array(&streams, job->n_streams, sizeof(sp_tokens_stream), "streams"));
     sp_tokens_stream *made = streams;
@@ -269,20 +250,66 @@ static sp_status open_job(tokenizing *t) {
     return status;
 }
 
+static sp_status fail_empty(const tokenizing *t) {
+    const sp_corpus_counts *counts = &t->summary.corpus;
+    return sp_fail(SP_BAD_DATA,
+                   "no text in '%s'%s: %ju documents, all empty; %ju more failed a condition",
+                   sp_corpus_path(t->corpus, 0), counts->n_files > 1 ? " and the other files" : "",
+                   (uintmax_t)t->summary.n_documents, (uintmax_t)counts->n_unwanted);
+}
+
+static sp_status report_utf8(tokenizing *t) {
+    char *all = NULL;
+    size_t *sizes = NULL;
+    sp_world_sum_u64(t->world, &t->summary.n_not_utf8, 1);
+    SP_TRY(sp_agree(t->world,
+                    sp_world_gather(t->world, &t->first_not_utf8, sizeof(place), &all, &sizes)));
+    place first = {0};
+    for (int rank = 0; all != NULL && rank < sp_world_size(t->world); rank++) {
+        place own;
+        memcpy(&own, all + (size_t)rank * sizeof own, sizeof own);
+        if (own.document > 0 && (first.document == 0 || own.document < first.document)) first = own;
+    }
+    if (first.document > 0)
+        sp_log(SP_LOG_WARNING,
+               "%ju documents are not UTF-8, and kept as they are; the first is "
+               "'%s', line or row %ju",
+               (uintmax_t)t->summary.n_not_utf8, sp_corpus_path(t->corpus, (size_t)first.file),
+               (uintmax_t)first.row);
+    free(all);
+    free(sizes);
+    return SP_OK;
+}
+
+static sp_status write_sources(tokenizing *t) {
+    for (size_t i = 0; i < sp_corpus_n_files(t->corpus); i++) {
+        const char *path = sp_corpus_path(t->corpus, i);
+        uint64_t n_bytes = 0;
+        SP_TRY(sp_text_file_size(path, &n_bytes));
+        SP_TRY(
+            sp_tokens_writer_source(t->writer, path, n_bytes, sp_corpus_n_documents(t->corpus, i)));
+    }
+    return SP_OK;
+}
+
+static sp_status commit(tokenizing *t) {
+    SP_TRY(write_sources(t));
+    sp_tokens_writer *writer = t->writer;
+    t->writer = NULL; /* the commit releases it */
+    return sp_tokens_writer_commit(writer);
+}
+
 static sp_status finish(tokenizing *t) {
     sp_world_sum_u64(t->world, &t->summary.n_segments, 1);
     sp_world_sum_u64(t->world, t->summary.n_tokens, t->job->n_streams);
-    if (t->summary.n_segments == 0)
-        return sp_agree(t->world,
-                        sp_fail(SP_BAD_DATA, "no text in '%s'%s: %ju documents, all empty",
-                                t->job->paths[0], t->job->n_paths > 1 ? " and the other files" : "",
-                                (uintmax_t)t->summary.n_documents));
-    sp_tokens_writer *writer = t->writer;
-    t->writer = NULL; /* the commit releases it */
-    return sp_agree(t->world, is_first(t) ? sp_tokens_writer_commit(writer) : SP_OK);
+    t->summary.corpus = sp_corpus_count(t->corpus);
+    if (t->summary.n_segments == 0) return sp_agree(t->world, fail_empty(t));
+    SP_TRY(report_utf8(t));
+    return sp_agree(t->world, is_first(t) ? commit(t) : SP_OK);
 }
 
 static sp_status tokenize(tokenizing *t) {
+    SP_TRY(sp_corpus_open(&t->corpus, t->world, &t->job->corpus));
     SP_TRY(sp_agree(t->world, open_job(t)));
     sp_progress_begin(&t->progress, "tokenize", 0, "bytes");
     const sp_status status = tokenize_all(t);
@@ -296,7 +323,7 @@ sp_status sp_tokenize(sp_world *world, const sp_tokenize_job *job, sp_tokenize_s
     const double begin_s = sp_clock_seconds();
     const sp_status status = tokenize(&t);
     sp_tokens_writer_abort(t.writer);
-    sp_text_reader_close(t.reader);
+    sp_corpus_close(t.corpus);
     for (size_t s = 0; t.encodings != NULL && s < job->n_streams; s++)
         sp_encoding_free(&t.encodings[s]);
     free(t.encodings);

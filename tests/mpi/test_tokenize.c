@@ -232,8 +232,7 @@ static sp_status run(sp_tokenize_summary *summary, const char *const *files, siz
     char output[TEMP_PATH_SIZE];
     const sp_tokenize_job job = {.streams = streams,
                                  .n_streams = 2,
-                                 .paths = files,
-                                 .n_paths = n_files,
+                                 .corpus = {.names = files, .n_names = n_files},
                                  .segment_tokens = segment_tokens,
                                  .output = temp_path(output, dir, "tokens.h5")};
     const sp_status status = sp_tokenize(world, &job, summary);
@@ -298,8 +297,7 @@ static void output_that_cannot_be_written_ends_every_rank(void **state) {
     const char *const files[] = {path};
     const sp_tokenize_job job = {.streams = &stream,
                                  .n_streams = 1,
-                                 .paths = files,
-                                 .n_paths = 1,
+                                 .corpus = {.names = files, .n_names = 1},
                                  .segment_tokens = 4,
                                  .output = temp_path(output, dir, "none/tokens.h5")};
     sp_tokenize_summary summary = {0};
@@ -357,8 +355,7 @@ static void sentencepieces_segments_decode_to_their_bytes(void **state) {
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         const sp_tokenize_job job = {.streams = streams,
                                      .n_streams = 2,
-                                     .paths = files,
-                                     .n_paths = N_FILES,
+                                     .corpus = {.names = files, .n_names = N_FILES},
                                      .segment_tokens = sizes[i],
                                      .output = temp_path(output, dir, "tokens.h5")};
         sp_tokenize_summary summary = {0};
