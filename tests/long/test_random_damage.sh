@@ -14,7 +14,7 @@ gzip -c "$folder/corpus.jsonl" >"$folder/corpus.jsonl.gz"
 mkdir "$folder/good"
 cp $encoder/config.json $encoder/tokenizer.json $encoder/model.safetensors tests/fixtures/model_files/llama.gguf \
     "$folder/tokens.h5" "$folder/slots.h5" "$folder/corpus.jsonl" "$folder/corpus.jsonl.gz" \
-    "$folder/corpus.jsonl.zst" "$folder/run.yaml" "$folder/good"
+    "$folder/corpus.jsonl.zst" "$folder/run.yaml" tests/fixtures/parquet/sums.parquet "$folder/good"
 cp "$folder/run/step-0000002/manifest.json" "$folder/run/step-0000002/data-0000.h5" \
     "$folder/run/metrics.jsonl" "$folder/good"
 
@@ -67,6 +67,13 @@ read_damaged() {
         [123]) set -- inspect "$work/step-0000002" ;;
         *) set -- export --checkpoint "$work/step-0000002" --output "$work/export" ;;
         esac ;;
+    sums.parquet)
+        case $turn in
+        [0-4]) how=stop ;;
+        *) how=skip ;;
+        esac
+        set -- tokenize --quiet --on-error $how --where 'token_count >= 0' --tokenizer e=$encoder --segment-tokens 16 \
+            --output "$work/new.h5" "$work/$1" ;;
     corpus.*) set -- tokenize --quiet --tokenizer e=$encoder --segment-tokens 16 --output "$work/new.h5" "$work/$1" ;;
     *) set -- inspect "$work/$1" ;;
     esac

@@ -339,6 +339,33 @@ static void damaged_page_takes_its_row_group_alone(void **state) {
     free(data);
 }
 
+static void row_count_that_is_not_the_columns_is_damage(void **state) {
+    need_arrow();
+    static const struct {
+        char count; /* as the footer's Thrift has it: twice the number */
+        size_t n_documents;
+        const char *message;
+    } cases[] = {{8, 19, "more values than"}, {12, 20, "fewer values than"}};
+    size_t n_bytes = 0;
+    char path[TEMP_PATH_SIZE], *data = temp_read(FIXTURES "sums.parquet", &n_bytes);
+    /* The field after a row group's count is its offset in the file; group 1's is the second. */
+    static const char count_of_5[] = {0x16, 10, 0x26};
+    char *at = memmem(data, n_bytes, count_of_5, sizeof count_of_5);
+    at = memmem(at + 1, n_bytes - (size_t)(at + 1 - data), count_of_5, sizeof count_of_5);
+    assert_non_null(at);
+    for (size_t i = 0; i < 2; i++) {
+        at[1] = cases[i].count;
+        temp_write(temp_path(path, dir, "count.parquet"), data, n_bytes);
+        outcome o = read_shard(path, NULL);
+        assert_int_equal(o.n_documents, cases[i].n_documents);
+        assert_int_equal(o.n_lost[SP_LOST_GROUP], 1);
+        assert_says(o.message, "row group 1, ");
+        assert_says(o.message, cases[i].message);
+        free_outcome(&o);
+    }
+    free(data);
+}
+
 static void unknown_codec_takes_its_row_group_alone(void **state) {
     need_arrow();
     outcome o = read_shard(FIXTURES "codec.parquet", NULL);
@@ -398,6 +425,7 @@ int main(void) {
         cmocka_unit_test(files_that_are_not_parquet_are_refused),
         cmocka_unit_test(file_cut_anywhere_is_refused),
         cmocka_unit_test(damaged_page_takes_its_row_group_alone),
+        cmocka_unit_test(row_count_that_is_not_the_columns_is_damage),
         cmocka_unit_test(unknown_codec_takes_its_row_group_alone),
         cmocka_unit_test(document_of_100_mb_is_read_and_one_beyond_the_memory_is_not)};
     return cmocka_run_group_tests_name("parquet", tests, create_folder, remove_folder);
