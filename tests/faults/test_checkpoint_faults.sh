@@ -3,7 +3,8 @@
 # folder (tests/faults/interposer.c): the newest complete checkpoint is the last one that got its
 # name, the same command goes on from it, and ends with the bits of a run that nothing happened to. By
 # default at one call of each kind while a checkpoint takes the place of an older one; with
-# EVERY_CALL="RANKS:RANK ..." at every call of that rank of so many.
+# EVERY_CALL="RANKS:RANK ..." at every call of that rank of so many, or with EVERY_NTH=N at every N-th,
+# from one on that the day of the year says.
 . tests/lib.sh
 command -v cc >/dev/null || { echo "skipped: needs cc" && exit 77; }
 make_tokens 12
@@ -95,11 +96,13 @@ if [ -n "${EVERY_CALL:-}" ]; then
         # After the last call that needs room nothing can fail; of a file's writes a third will do.
         needy=$(grep -n ' rename .*tmp$\| pwrite ' "$folder/calls" | tail -n 1 | cut -d : -f 1)
         echo "$ranks rank(s), rank $victim: $(wc -l <"$folder/calls") calls, $needy to the last that needs room"
-        for at in $(seq "$(wc -l <"$folder/calls")"); do
+        nth=${EVERY_NTH:-1}
+        first=$((1 + $(date +%j | sed 's/^0*//') % nth))
+        for at in $(seq "$first" "$nth" "$(wc -l <"$folder/calls")"); do
             strike "$ranks" kill "$at" "$victim"
         done
         for at in $(awk -v last="$needy" 'NR <= last && ($2 != "pwrite" || NR % 3 == 0) { print NR }' \
-            "$folder/calls$ranks$victim"); do
+            "$folder/calls$ranks$victim" | sed -n "$first~${nth}p"); do
             strike "$ranks" full "$at" "$victim"
         done
     done
