@@ -231,8 +231,7 @@ static void make_tokens(void) {
     const sp_tokenize_stream stream = {"e", tokenizer};
     const sp_tokenize_job job = {.streams = &stream,
                                  .n_streams = 1,
-                                 .paths = paths,
-                                 .n_paths = 1,
+                                 .corpus = {.names = paths, .n_names = 1},
                                  .segment_tokens = 16,
                                  .output = tokens};
     sp_tokenize_summary summary = {0};
