@@ -7,7 +7,7 @@ limit_s=300
 seed=${SEED:-1}
 echo "SEED=$seed"
 n_kills=7
-schedule="train.steps=1200 checkpoint.every_steps=10 train.validate_every=25"
+schedule="train.steps=600 checkpoint.every_steps=10 train.validate_every=25"
 
 # kill_run: mpirun and its ranks, at once.
 kill_run() {
@@ -45,7 +45,7 @@ for n_ranks in 1 2 3; do
     [ "$kills" -ge 4 ] || fail "$n_ranks ranks: the run was over after $kills kills"
     # shellcheck disable=SC2086
     pretrain 0 $n_ranks $killed $schedule
-    has_steps $killed 1200
+    has_steps $killed 600
     same_losses $killed whole$n_ranks
     same_weights $killed whole$n_ranks
     left=$(find "$folder/$killed" -mindepth 1 -maxdepth 1 ! -name 'step-???????' ! -name metrics.jsonl ! -name lock)
