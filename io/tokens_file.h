@@ -5,7 +5,7 @@
        /segments/doc         u64 [n_segments]   row of /documents, never falling
        /segments/byte_begin  u64 [n_segments]   in the document's text
        /segments/byte_len    u32 [n_segments]
-       /streams/NAME         vocab_size, tokenizer_digest
+       /streams/NAME         vocab_size, tokenizer_digest, position (as named by the user, from 0)
        /streams/NAME/ids     u16 or u32 [n_ids] u16 if the vocabulary fits
        /streams/NAME/offsets u64 [n_segments + 1]
        /documents/id         UTF-8 [n_documents], the input's id, else FILE:LINE, FILE:ROW or FILE
@@ -17,6 +17,9 @@
    /documents has a row for every input document in order, those without text included; what a
    condition left out, or damage took, is no document. Each value is the same whatever the number of
    ranks that wrote it.
+
+   The file may be an index, whose datasets are virtual ones over parts (io/tokens_part.h). It is read
+   as any other, here and by every program that reads HDF5.
 
    A file is not trusted: opening checks every extent, offset and document number, reading checks
    every token id. Calls may come from any thread; those that reach HDF5 take io's one lock. */
@@ -38,9 +41,11 @@ enum {
 
 typedef struct sp_tokens sp_tokens; /* opaque: an open file */
 
-/* Opens `path` into *tokens, to be released by sp_tokens_close(). Loads the offsets and document
-   numbers (8 bytes a segment for each and for each stream); ids stay in the file. SP_IO: cannot be
-   opened; SP_BAD_DATA: not such a file. */
+/* Opens `path`, a plain file or an index over parts, into *tokens, to be released by sp_tokens_close().
+   Loads the offsets and document
+   numbers (8 bytes a segment for each and for each stream); ids stay in the file. SP_IO: it or
+   a part, which is named, cannot be opened; SP_BAD_DATA: not such a file, or a part is damaged or of
+   another run. */
 SP_NODISCARD sp_status sp_tokens_open(sp_tokens **tokens, const char *path);
 void sp_tokens_close(sp_tokens *tokens); /* NULL is fine */
 
@@ -54,6 +59,16 @@ size_t sp_tokens_segment_tokens(const sp_tokens *tokens);
 /* Identity of the contents, 32 hexadecimal digits: segments, ids, document hashes, tokenizer
    digests; neither paths nor document ids. Borrowed until close, as all strings below. */
 const char *sp_tokens_digest(const sp_tokens *tokens);
+
+/* Files that the datasets lie in beside the file itself: 0, but for an index (io/tokens_part.h). */
+size_t sp_tokens_n_parts(const sp_tokens *tokens);
+
+/* What an index was made from and how (sp_tokens_job), "" for a plain file. */
+const char *sp_tokens_work(const sp_tokens *tokens);
+
+/* The stream that was the position-th as the file was written; at 0 is the one that cuts. Indices of
+   streams follow their names. */
+size_t sp_tokens_stream_at(const sp_tokens *tokens, size_t position);
 
 /* Finds a stream by name. SP_USAGE: there is none of that name; the message lists those there are. */
 SP_NODISCARD sp_status sp_tokens_find_stream(const sp_tokens *tokens, const char *name,
@@ -81,6 +96,17 @@ SP_NODISCARD sp_status sp_tokens_document_id(const sp_tokens *tokens, size_t doc
 /* Reads where a segment's text lies in its document. */
 SP_NODISCARD sp_status sp_tokens_bytes(const sp_tokens *tokens, size_t segment,
                                        uint64_t *byte_begin, uint32_t *byte_len);
+
+/* A row of /sources. */
+typedef struct sp_tokens_source {
+    char *path; /* owned where it was read */
+    uint64_t n_bytes, n_documents;
+} sp_tokens_source;
+
+/* Reads the rows of /sources to *sources [*n], owned. */
+SP_NODISCARD sp_status sp_tokens_sources(const sp_tokens *tokens, sp_tokens_source **sources,
+                                         size_t *n);
+void sp_tokens_sources_free(sp_tokens_source *sources, size_t n); /* NULL is fine */
 
 /* What `slotpress inspect` shows, as a JSON object in *description, owned. */
 SP_NODISCARD sp_status sp_tokens_describe(json_t **description, const char *path);
