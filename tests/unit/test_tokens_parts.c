@@ -379,8 +379,10 @@ static void journal_cut_anywhere_goes_on(void **state) {
     write_journals(&of, "work");
     journal_path_of(path, 0);
     char *data = temp_read(path, &n_bytes);
-    for (size_t left = n_bytes + 1; left-- > 0; left -= left < 40 ? left % 3 : left % 101) {
-        const size_t cut = n_bytes - left;
+    size_t cut = 0;
+    for (bool is_last = false; !is_last; cut += 97) {
+        is_last = cut >= n_bytes;
+        if (is_last) cut = n_bytes;
         const sp_tokens_block *blocks = NULL;
         sp_journal_writer *again = NULL, *other = NULL;
         sp_tokens_plan *plan = NULL;
