@@ -103,10 +103,9 @@ static sp_status find_own_rows(sp_hdf5_table *table, table_column *column) {
 
 static sp_status find_rows(sp_hdf5_table *table, table_column *column, size_t first_row) {
     bool is_virtual = false;
-    SP_TRY(sp_hdf5_is_virtual(&is_virtual, &table->file, column->name));
+    SP_TRY(sp_hdf5_read_virtual(&is_virtual, &column->rows, &table->names, &table->file,
+                                column->name, first_row));
     if (!is_virtual) return find_own_rows(table, column);
-    SP_TRY(
-        sp_hdf5_read_virtual(&column->rows, &table->names, &table->file, column->name, first_row));
     for (size_t i = 0; i < column->rows.n_pieces; i++) column->rows.pieces[i].part++;
     return SP_OK;
 }
@@ -271,19 +270,14 @@ static size_t find_piece(const sp_hdf5_rows *rows, size_t row) {
     return low;
 }
 
-/* Reads rows of a piece through a dataset that stays open, or one that is opened for it. */
-static sp_status read_piece(sp_hdf5_table *table, size_t c, const sp_hdf5_piece *piece,
+/* Reads rows of a piece. */
+static sp_status read_piece(sp_hdf5_table *table, size_t column, const sp_hdf5_piece *piece,
                             size_t begin, size_t n, void *out) {
     table_part *part = &table->parts[piece->part];
-    const size_t row = piece->part_begin + (begin - piece->begin);
+    assert(table->columns[column].cache_bytes > 0);
     SP_TRY(use_part(table, part));
-    if (table->columns[c].cache_bytes > 0)
-        return sp_hdf5_read_rows(&part->datasets[c], row, n, out);
-    sp_hdf5_dataset dataset = SP_HDF5_NO_DATASET;
-    SP_TRY(open_dataset(table, &dataset, part, &table->columns[c], 0));
-    const sp_status status = sp_hdf5_read_rows(&dataset, row, n, out);
-    sp_hdf5_release_dataset(&dataset);
-    return status;
+    return sp_hdf5_read_rows(&part->datasets[column], piece->part_begin + (begin - piece->begin), n,
+                             out);
 }
 
 /* As they are read, whatever their size in the file. */
@@ -323,16 +317,32 @@ sp_status sp_hdf5_table_string(sp_hdf5_table *table, size_t column, size_t row, 
     return status;
 }
 
-sp_status sp_hdf5_table_load(sp_hdf5_table *table, size_t column, void **out) {
-    const sp_hdf5_rows *rows = &table->columns[column].rows;
-    const size_t item_bytes = number_bytes(table->columns[column].kind);
-    void *values = NULL;
-    assert(table->columns[column].kind != SP_HDF5_STRING);
-    SP_TRY(sp_alloc_array(&values, rows->n, item_bytes, table->columns[column].name));
+/* Reads all of a column that lies in one part, so that a chunk with several pieces is unpacked once. */
+static sp_status load_part(sp_hdf5_table *table, size_t c, size_t p, char *values) {
+    const table_column *column = &table->columns[c];
+    const size_t item_bytes = number_bytes(column->kind);
+    sp_hdf5_dataset dataset = SP_HDF5_NO_DATASET;
+    SP_TRY(use_part(table, &table->parts[p]));
+    SP_TRY(open_dataset(table, &dataset, &table->parts[p], column, 0));
     sp_status status = SP_OK;
-    for (size_t i = 0; i < rows->n_pieces && status == SP_OK; i++)
-        status = read_piece(table, column, &rows->pieces[i], rows->pieces[i].begin,
-                            rows->pieces[i].n, (char *)values + rows->pieces[i].begin * item_bytes);
+    for (size_t i = 0; i < column->rows.n_pieces && status == SP_OK; i++) {
+        const sp_hdf5_piece *piece = &column->rows.pieces[i];
+        if (piece->part == p)
+            status = sp_hdf5_read_rows(&dataset, piece->part_begin, piece->n,
+                                       values + piece->begin * item_bytes);
+    }
+    sp_hdf5_release_dataset(&dataset);
+    return status;
+}
+
+sp_status sp_hdf5_table_load(sp_hdf5_table *table, size_t column, void **out) {
+    const table_column *from = &table->columns[column];
+    void *values = NULL;
+    assert(from->kind != SP_HDF5_STRING);
+    SP_TRY(sp_alloc_array(&values, from->rows.n, number_bytes(from->kind), from->name));
+    sp_status status = SP_OK;
+    for (size_t p = 0; p <= table->names.n && status == SP_OK; p++)
+        status = load_part(table, column, p, values);
     if (status == SP_OK)
         *out = values;
     else

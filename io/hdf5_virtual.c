@@ -84,17 +84,6 @@ void sp_hdf5_rows_free(sp_hdf5_rows *rows) {
     *rows = (sp_hdf5_rows){0};
 }
 
-sp_status sp_hdf5_is_virtual(bool *is_virtual, const sp_hdf5_file *file, const char *name) {
-    hid_t dataset = H5Dopen2(file->id, name, H5P_DEFAULT);
-    if (dataset < 0) return sp_hdf5_fail(file->path, name);
-    hid_t properties = H5Dget_create_plist(dataset);
-    *is_virtual = properties >= 0 && H5Pget_layout(properties) == H5D_VIRTUAL;
-    sp_hdf5_release(&properties);
-    sp_hdf5_release(&dataset);
-    H5Eclear2(H5E_DEFAULT);
-    return SP_OK;
-}
-
 /* A name that stays in the folder of the file that names it. */
 static bool is_inside(const char *name) {
     if (name[0] == '\0' || name[0] == '/') return false;
@@ -196,31 +185,37 @@ static sp_status read_mappings(sp_hdf5_rows *rows, sp_hdf5_parts *parts, hid_t p
     return SP_OK;
 }
 
-sp_status sp_hdf5_read_virtual(sp_hdf5_rows *rows, sp_hdf5_parts *parts, const sp_hdf5_file *file,
-                               const char *name, size_t first_row) {
-    sp_hdf5_rows made = {0};
+static sp_status read_rows(sp_hdf5_rows *rows, sp_hdf5_parts *parts, hid_t dataset,
+                           hid_t properties, const sp_hdf5_file *file, const char *name,
+                           size_t first_row) {
     hsize_t extent = 0;
-    hid_t properties = H5I_INVALID_HID, space = H5I_INVALID_HID;
+    hid_t space = H5Dget_space(dataset);
+    const bool has_extent = space >= 0 && H5Sget_simple_extent_ndims(space) == 1 &&
+                            H5Sget_simple_extent_dims(space, &extent, NULL) == 1;
+    sp_hdf5_release(&space);
+    if (!has_extent) {
+        H5Eclear2(H5E_DEFAULT);
+        return sp_fail(SP_BAD_DATA, "'%s', '%s': not a dataset of one dimension", file->path, name);
+    }
+    rows->n = extent;
+    SP_TRY(read_mappings(rows, parts, properties, file, name));
+    return check_cover(rows, first_row, file->path, name);
+}
+
+sp_status sp_hdf5_read_virtual(bool *is_virtual, sp_hdf5_rows *rows, sp_hdf5_parts *parts,
+                               const sp_hdf5_file *file, const char *name, size_t first_row) {
+    sp_hdf5_rows made = {0};
     hid_t dataset = H5Dopen2(file->id, name, H5P_DEFAULT);
     if (dataset < 0) return sp_hdf5_fail(file->path, name);
-    sp_status status = SP_OK;
-    properties = H5Dget_create_plist(dataset);
-    space = H5Dget_space(dataset);
-    if (properties < 0 || H5Pget_layout(properties) != H5D_VIRTUAL || space < 0 ||
-        H5Sget_simple_extent_ndims(space) != 1 ||
-        H5Sget_simple_extent_dims(space, &extent, NULL) < 0) {
-        H5Eclear2(H5E_DEFAULT);
-        status = sp_fail(SP_BAD_DATA, "'%s', '%s': not a virtual dataset of one dimension",
-                         file->path, name);
-    }
-    made.n = extent;
-    if (status == SP_OK) status = read_mappings(&made, parts, properties, file, name);
-    if (status == SP_OK) status = check_cover(&made, first_row, file->path, name);
+    hid_t properties = H5Dget_create_plist(dataset);
+    sp_status status = properties < 0 ? sp_hdf5_fail(file->path, name) : SP_OK;
+    *is_virtual = properties >= 0 && H5Pget_layout(properties) == H5D_VIRTUAL;
+    if (status == SP_OK && *is_virtual)
+        status = read_rows(&made, parts, dataset, properties, file, name, first_row);
     if (status == SP_OK)
         *rows = made;
     else
         sp_hdf5_rows_free(&made);
-    sp_hdf5_release(&space);
     sp_hdf5_release(&properties);
     sp_hdf5_release(&dataset);
     return status;

@@ -36,13 +36,9 @@ typedef struct sp_hdf5_rows {
 } sp_hdf5_rows; /* all zero: none */
 void sp_hdf5_rows_free(sp_hdf5_rows *rows);
 
-/* Is the dataset `name` a virtual one? SP_BAD_DATA: there is no such dataset. */
-SP_NODISCARD sp_status sp_hdf5_is_virtual(bool *is_virtual, const sp_hdf5_file *file,
-                                          const char *name);
-
-/* Reads the mappings of a virtual dataset; names of parts that are new are added to *parts.
-   SP_BAD_DATA: not of one dimension; a mapping that is no range, that names another dataset, or a file
+/* Reads the mappings of the dataset `name` if it is a virtual one, which *is_virtual tells; names of
+   parts that are new are added to *parts. SP_BAD_DATA: no dataset; a virtual one not of one dimension; a mapping that is no range, that names another dataset, or a file
    outside the folder; mappings that overlap or do not cover every row from first_row on. */
-SP_NODISCARD sp_status sp_hdf5_read_virtual(sp_hdf5_rows *rows, sp_hdf5_parts *parts,
-                                            const sp_hdf5_file *file, const char *name,
-                                            size_t first_row);
+SP_NODISCARD sp_status sp_hdf5_read_virtual(bool *is_virtual, sp_hdf5_rows *rows,
+                                            sp_hdf5_parts *parts, const sp_hdf5_file *file,
+                                            const char *name, size_t first_row);
