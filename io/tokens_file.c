@@ -284,6 +284,7 @@ void sp_tokens_close(sp_tokens *tokens) {
 
 /* ---- reading ---- */
 
+const char *sp_tokens_path(const sp_tokens *tokens) { return tokens->path; }
 size_t sp_tokens_n_segments(const sp_tokens *tokens) { return tokens->n_segments; }
 size_t sp_tokens_n_documents(const sp_tokens *tokens) { return tokens->n_documents; }
 size_t sp_tokens_n_streams(const sp_tokens *tokens) { return tokens->n_streams; }
@@ -370,6 +371,11 @@ size_t sp_tokens_document(const sp_tokens *tokens, size_t segment) {
 
 uint64_t sp_tokens_document_hash(const sp_tokens *tokens, size_t segment) {
     return tokens->hash[sp_tokens_document(tokens, segment)];
+}
+
+uint64_t sp_tokens_hash(const sp_tokens *tokens, size_t document) {
+    assert(document < tokens->n_documents);
+    return tokens->hash[document];
 }
 
 sp_status sp_tokens_document_id(const sp_tokens *tokens, size_t document, char **id) {

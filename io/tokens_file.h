@@ -29,11 +29,13 @@
 #include "base/status.h"
 #include "io/content_digest.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
     SP_TOKENS_FORMAT_VERSION = 1,
+    SP_TOKENS_MAX_STREAMS = 64,
     SP_STREAM_NAME_SIZE = 64 /* bytes of a stream's name, with its NUL */
 };
 
@@ -49,6 +51,7 @@ typedef struct sp_tokens sp_tokens; /* opaque: an open file */
 SP_NODISCARD sp_status sp_tokens_open(sp_tokens **tokens, const char *path);
 void sp_tokens_close(sp_tokens *tokens); /* NULL is fine */
 
+const char *sp_tokens_path(const sp_tokens *tokens); /* borrowed until close */
 size_t sp_tokens_n_segments(const sp_tokens *tokens);
 size_t sp_tokens_n_documents(const sp_tokens *tokens); /* those without a segment included */
 size_t sp_tokens_n_streams(const sp_tokens *tokens);   /* at least 1 */
@@ -90,12 +93,39 @@ SP_NODISCARD sp_status sp_tokens_read(const sp_tokens *tokens, size_t stream, si
 size_t sp_tokens_document(const sp_tokens *tokens, size_t segment);
 uint64_t sp_tokens_document_hash(const sp_tokens *tokens, size_t segment);
 
+/* The hash of any document, as its row in /documents: those without a segment have one, too. */
+uint64_t sp_tokens_hash(const sp_tokens *tokens, size_t document);
+
 /* Reads a document's id into *id, owned. `document` is a row of /documents. */
 SP_NODISCARD sp_status sp_tokens_document_id(const sp_tokens *tokens, size_t document, char **id);
 
 /* Reads where a segment's text lies in its document. */
 SP_NODISCARD sp_status sp_tokens_bytes(const sp_tokens *tokens, size_t segment,
                                        uint64_t *byte_begin, uint32_t *byte_len);
+
+/* A document or a segment of the one before; pointers are borrowed until the next call. */
+typedef struct sp_tokens_record {
+    bool is_document;
+    const char *id; /* of a document */
+    uint64_t hash;
+    uint64_t byte_begin; /* of a segment */
+    uint32_t byte_len;
+    const int32_t *const *ids; /* [n_streams] */
+    const size_t *n_ids;       /* [n_streams] */
+} sp_tokens_record;
+
+/* Reads a file from begin to end, documents with their segments behind them, as its writer got them:
+   streams by position. */
+typedef struct sp_tokens_walk sp_tokens_walk; /* opaque */
+
+/* Begins at the first document; `tokens` is borrowed until close. */
+SP_NODISCARD sp_status sp_tokens_walk_open(sp_tokens_walk **walk, const sp_tokens *tokens);
+void sp_tokens_walk_close(sp_tokens_walk *walk); /* NULL is fine */
+
+/* Reads the next record; *is_end, with *record untouched, after the last. Errors as of the functions
+   above, which it is made of. */
+SP_NODISCARD sp_status sp_tokens_walk_next(sp_tokens_walk *walk, sp_tokens_record *record,
+                                           bool *is_end);
 
 /* A row of /sources. */
 typedef struct sp_tokens_source {

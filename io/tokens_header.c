@@ -1,7 +1,5 @@
 #include "io/tokens_header.h"
 
-#include "io/tokens_schema.h"
-
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,6 +40,19 @@ sp_status sp_tokens_header(char **text, size_t *text_len, size_t segment_tokens,
                 streams[s].tokenizer_digest);
     if (fclose(made) != 0) return sp_fail(SP_FAILURE, "no memory for a digest");
     return SP_OK;
+}
+
+size_t sp_tokens_streams_of(sp_tokens_stream streams[SP_TOKENS_MAX_STREAMS],
+                            const sp_tokens *tokens) {
+    const size_t n_streams = sp_tokens_n_streams(tokens);
+    for (size_t position = 0; position < n_streams; position++) {
+        const size_t s = sp_tokens_stream_at(tokens, position);
+        streams[position] =
+            (sp_tokens_stream){.name = sp_tokens_stream_name(tokens, s),
+                               .tokenizer_digest = sp_tokens_tokenizer_digest(tokens, s),
+                               .vocab_size = sp_tokens_vocab_size(tokens, s)};
+    }
+    return n_streams;
 }
 
 sp_status sp_tokens_check_ids(const sp_tokens_stream *stream, const int32_t *ids, size_t n_ids) {

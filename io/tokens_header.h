@@ -12,6 +12,10 @@ SP_NODISCARD sp_status sp_tokens_check_streams(const sp_tokens_stream *streams, 
 SP_NODISCARD sp_status sp_tokens_header(char **text, size_t *text_len, size_t segment_tokens,
                                         const sp_tokens_stream *streams, size_t n_streams);
 
+/* The streams of an open file, by position, to streams [return value]; strings are borrowed from it. */
+size_t sp_tokens_streams_of(sp_tokens_stream streams[SP_TOKENS_MAX_STREAMS],
+                            const sp_tokens *tokens);
+
 /* Are all ids [n_ids] of the stream within its vocabulary? SP_BAD_DATA if not. */
 SP_NODISCARD sp_status sp_tokens_check_ids(const sp_tokens_stream *stream, const int32_t *ids,
                                            size_t n_ids);

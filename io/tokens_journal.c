@@ -177,13 +177,13 @@ sp_status sp_journal_seek(sp_journal *journal, const sp_tokens_block *block) {
     return SP_OK;
 }
 
-static sp_status take_document(sp_journal *journal, sp_journal_record *record,
+static sp_status take_document(sp_journal *journal, sp_tokens_record *record,
                                const sp_journal_head *head) {
     if (head->n_bytes > SP_TOKENS_MAX_ID) return fail_damaged(journal, journal->offset);
     SP_TRY(take(journal, journal->id, head->n_bytes));
     journal->id[head->n_bytes] = '\0';
     journal->has_document = true;
-    *record = (sp_journal_record){.is_document = true, .id = journal->id, .hash = head->value};
+    *record = (sp_tokens_record){.is_document = true, .id = journal->id, .hash = head->value};
     return SP_OK;
 }
 
@@ -196,7 +196,7 @@ static sp_status reserve_ids(sp_journal *journal, size_t n) {
     return SP_OK;
 }
 
-static sp_status take_segment(sp_journal *journal, sp_journal_record *record,
+static sp_status take_segment(sp_journal *journal, sp_tokens_record *record,
                               const sp_journal_head *head) {
     uint32_t counts[SP_TOKENS_MAX_STREAMS];
     size_t n_all = 0;
@@ -212,14 +212,14 @@ static sp_status take_segment(sp_journal *journal, sp_journal_record *record,
         journal->n_ids[s] = counts[s];
         n_before += counts[s];
     }
-    *record = (sp_journal_record){.byte_begin = head->value,
-                                  .byte_len = head->n_bytes,
-                                  .ids = journal->stream_ids,
-                                  .n_ids = journal->n_ids};
+    *record = (sp_tokens_record){.byte_begin = head->value,
+                                 .byte_len = head->n_bytes,
+                                 .ids = journal->stream_ids,
+                                 .n_ids = journal->n_ids};
     return SP_OK;
 }
 
-sp_status sp_journal_next(sp_journal *journal, sp_journal_record *record, bool *is_end) {
+sp_status sp_journal_next(sp_journal *journal, sp_tokens_record *record, bool *is_end) {
     sp_journal_head head;
     *is_end = journal->n_left == 0;
     if (*is_end) return SP_OK;

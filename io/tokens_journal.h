@@ -90,21 +90,9 @@ size_t sp_journal_blocks(const sp_journal *journal, const sp_tokens_block **bloc
 SP_NODISCARD sp_status sp_journal_documents(sp_journal *journal, const sp_tokens_block *block,
                                             uint64_t **documents);
 
-/* A document or a segment of the one before; pointers are borrowed until the next call. */
-typedef struct sp_journal_record {
-    bool is_document;
-    const char *id; /* of a document */
-    uint64_t hash;
-    uint64_t byte_begin; /* of a segment */
-    uint32_t byte_len;
-    const int32_t *const *ids; /* [n_streams] */
-    const size_t *n_ids;       /* [n_streams] */
-} sp_journal_record;
-
 /* Goes to a block's first record. */
 SP_NODISCARD sp_status sp_journal_seek(sp_journal *journal, const sp_tokens_block *block);
 
 /* Reads the next record of the block; *is_end after the last. SP_BAD_DATA: damaged, with file and
    offset. */
-SP_NODISCARD sp_status sp_journal_next(sp_journal *journal, sp_journal_record *record,
-                                       bool *is_end);
+SP_NODISCARD sp_status sp_journal_next(sp_journal *journal, sp_tokens_record *record, bool *is_end);

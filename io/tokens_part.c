@@ -26,7 +26,7 @@ static sp_status check_counts(const sp_tokens_plan *plan, const sp_tokens_place 
 }
 
 static sp_status check_segment(const sp_tokens_plan *plan, const sp_tokens_place *place,
-                               const sp_journal_record *record) {
+                               const sp_tokens_record *record) {
     if (record->n_ids[0] > 0 && record->n_ids[0] <= plan->job->segment_tokens) return SP_OK;
     return sp_fail(SP_BAD_DATA, "'%s', block %ju: a segment of %zu tokens, not 1 to %zu",
                    plan->parts[place->part].journal_path, (uintmax_t)place->block.index,
@@ -34,7 +34,7 @@ static sp_status check_segment(const sp_tokens_plan *plan, const sp_tokens_place
 }
 
 static sp_status write_record(const sp_tokens_plan *plan, const sp_tokens_place *place,
-                              const sp_journal_record *record, sp_tokens_writer *writer,
+                              const sp_tokens_record *record, sp_tokens_writer *writer,
                               block_counts *counts) {
     if (record->is_document) {
         if (counts->n_documents++ >= place->block.n_documents)
@@ -55,7 +55,7 @@ static sp_status write_block(const sp_tokens_plan *plan, const sp_tokens_place *
     sp_tokens_writer_place(writer, place->document, place->ids);
     SP_TRY(sp_journal_seek(journal, &place->block));
     for (;;) {
-        sp_journal_record record;
+        sp_tokens_record record;
         bool is_end = false;
         SP_TRY(sp_journal_next(journal, &record, &is_end));
         if (is_end) return check_counts(plan, place, &counts);

@@ -32,7 +32,6 @@
 #define SP_TOKENS_SOURCE_DOCUMENTS "/sources/documents"
 
 enum {
-    SP_TOKENS_MAX_STREAMS = 64,
     SP_TOKENS_WORK_SIZE = 128,  /* of the attribute, with its NUL */
     SP_TOKENS_MAX_ID = 65535,   /* bytes of a document's id */
     SP_TOKENS_OBJECT_SIZE = 96, /* of "/streams/NAME/offsets" with its NUL */

@@ -2,7 +2,9 @@
 #include "tests/temp_folder.h"
 
 #include "io/tokens_file.h"
+#include "io/tokens_merge.h"
 #include "io/tokens_part.h"
+#include "io/tokens_verify.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -641,6 +643,88 @@ static void falsified_mappings_are_refused(void **state) {
     assert_int_equal(read_all(index_path), SP_OK);
 }
 
+/* ---- merge and verify ---- */
+
+static void merged_file_is_the_plain_file(void **state) {
+    char merged[TEMP_PATH_SIZE];
+    temp_path(merged, dir, "merged.h5");
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        const split of = random_split(seed, 100);
+        size_t n_expected = 0, n = 0;
+        write_plain(plain, 100, NULL);
+        write_index(&of);
+        assert_int_equal(sp_tokens_merge(merged, index_path), SP_OK);
+        char *expected = temp_read(plain, &n_expected), *data = temp_read(merged, &n);
+        assert_int_equal(n, n_expected);
+        assert_memory_equal(data, expected, n);
+        free(data);
+        free(expected);
+    }
+}
+
+static sp_status verify(const char *name) {
+    sp_tokens *tokens = NULL;
+    SP_TRY(sp_tokens_open(&tokens, name));
+    const sp_status status = sp_tokens_verify(tokens, NULL);
+    sp_tokens_close(tokens);
+    return status;
+}
+
+/* By HDF5 itself, so that all checksums are right: what readers cannot tell, digests do. */
+static void set_value(const char *name, const char *dataset_name, hsize_t row, uint64_t add) {
+    const hid_t file = H5Fopen(name, H5F_ACC_RDWR, H5P_DEFAULT);
+    const hid_t dataset = H5Dopen2(file, dataset_name, H5P_DEFAULT), space = H5Dget_space(dataset);
+    const hid_t one = H5Screate(H5S_SCALAR);
+    uint64_t value = 0;
+    H5Sselect_elements(space, H5S_SELECT_SET, 1, &row);
+    assert_true(H5Dread(dataset, H5T_NATIVE_UINT64, one, space, H5P_DEFAULT, &value) >= 0);
+    value = value > 0 ? value - add : value + add;
+    assert_true(H5Dwrite(dataset, H5T_NATIVE_UINT64, one, space, H5P_DEFAULT, &value) >= 0);
+    H5Sclose(one);
+    H5Sclose(space);
+    H5Dclose(dataset);
+    H5Fclose(file);
+}
+
+static void verify_finds_every_changed_value(void **state) {
+    static const char *const numbers[] = {"/segments/byte_begin", "/segments/byte_len",
+                                          "/documents/hash",      "/streams/small/ids",
+                                          "/streams/zebra/ids",   "/streams/ant/ids"};
+    char part[TEMP_PATH_SIZE];
+    temp_path(part, dir, "corpus.parts/part-0000.h5");
+    write_plain(plain, 50, NULL);
+    write_index(&two_parts);
+    assert_int_equal(verify(plain), SP_OK);
+    assert_int_equal(verify(index_path), SP_OK);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        write_plain(plain, 50, NULL);
+        write_index(&two_parts);
+        set_value(plain, numbers[i], 5, 1);
+        set_value(part, numbers[i], 5, 1);
+        if (verify(plain) != SP_BAD_DATA) fail_msg("'%s' of the plain file", numbers[i]);
+        if (verify(index_path) != SP_BAD_DATA) fail_msg("'%s' of a part", numbers[i]);
+    }
+}
+
+static void verify_finds_flipped_bytes(void **state) {
+    char part[TEMP_PATH_SIZE];
+    size_t n_bytes = 0, n_refused = 0, n_tried = 0;
+    write_plain(plain, 50, NULL);
+    write_index(&two_parts);
+    char *data = temp_read(temp_path(part, dir, "corpus.parts/part-0001.h5"), &n_bytes);
+    for (size_t at = 3; at < n_bytes; at += 61, n_tried++) {
+        data[at] = (char)(data[at] ^ 0x10);
+        temp_write(part, data, n_bytes);
+        const sp_status status = verify(index_path);
+        assert_true(status == SP_OK || status == SP_BAD_DATA || status == SP_IO);
+        if (status == SP_OK) assert_same_reading(plain, index_path); /* nothing of it was hit */
+        n_refused += status != SP_OK;
+        data[at] = (char)(data[at] ^ 0x10);
+    }
+    assert_true(n_refused > 0);
+    free(data);
+}
+
 static void name_that_hdf5_would_expand_is_refused(void **state) {
     char path[TEMP_PATH_SIZE];
     assert_int_equal(sp_tokens_parts_create(temp_path(path, dir, "a%b.h5")), SP_USAGE);
@@ -667,6 +751,9 @@ int main(void) {
         TEST(index_cut_anywhere_is_refused),
         TEST(part_of_another_run_is_refused),
         TEST(falsified_mappings_are_refused),
+        TEST(merged_file_is_the_plain_file),
+        TEST(verify_finds_every_changed_value),
+        TEST(verify_finds_flipped_bytes),
         TEST(name_that_hdf5_would_expand_is_refused),
     };
     return cmocka_run_group_tests_name("tokens_parts", tests, NULL, NULL);
