@@ -28,7 +28,6 @@ struct sp_tokens {
     size_t segment_tokens, n_segments, n_documents;
     char cut_stream[SP_STREAM_NAME_SIZE];
     char digest[SP_DIGEST_HEX_SIZE];
-    char work[SP_TOKENS_WORK_SIZE];
     uint64_t *doc;                                            /* [n_segments], owned */
     uint64_t *hash;                                           /* [n_documents], owned */
     size_t doc_column, hash_column, byte_begin, byte_len, id; /* columns of the table */
@@ -62,10 +61,7 @@ static sp_status read_header(sp_tokens *tokens) {
     tokens->segment_tokens = segment_tokens;
     SP_TRY(sp_hdf5_read_string(file, "/", SP_TOKENS_CUT_STREAM, tokens->cut_stream,
                                sizeof tokens->cut_stream));
-    SP_TRY(sp_hdf5_read_string(file, "/", SP_TOKENS_DIGEST, tokens->digest, sizeof tokens->digest));
-    if (sp_hdf5_read_string(file, "/", SP_TOKENS_WORK, tokens->work, sizeof tokens->work) != SP_OK)
-        tokens->work[0] = '\0'; /* one file from the start */
-    return SP_OK;
+    return sp_hdf5_read_string(file, "/", SP_TOKENS_DIGEST, tokens->digest, sizeof tokens->digest);
 }
 
 /* Loads a small dataset of the file itself as u64 [*n]; its extent says how many. */
@@ -290,7 +286,6 @@ size_t sp_tokens_n_documents(const sp_tokens *tokens) { return tokens->n_documen
 size_t sp_tokens_n_streams(const sp_tokens *tokens) { return tokens->n_streams; }
 size_t sp_tokens_segment_tokens(const sp_tokens *tokens) { return tokens->segment_tokens; }
 const char *sp_tokens_digest(const sp_tokens *tokens) { return tokens->digest; }
-const char *sp_tokens_work(const sp_tokens *tokens) { return tokens->work; }
 size_t sp_tokens_n_parts(const sp_tokens *tokens) { return sp_hdf5_table_n_parts(tokens->table); }
 
 size_t sp_tokens_stream_at(const sp_tokens *tokens, size_t position) {

@@ -66,9 +66,6 @@ const char *sp_tokens_digest(const sp_tokens *tokens);
 /* Files that the datasets lie in beside the file itself: 0, but for an index (io/tokens_part.h). */
 size_t sp_tokens_n_parts(const sp_tokens *tokens);
 
-/* What an index was made from and how (sp_tokens_job), "" for a plain file. */
-const char *sp_tokens_work(const sp_tokens *tokens);
-
 /* The stream that was the position-th as the file was written; at 0 is the one that cuts. Indices of
    streams follow their names. */
 size_t sp_tokens_stream_at(const sp_tokens *tokens, size_t position);

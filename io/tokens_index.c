@@ -4,12 +4,14 @@
 #include "io/hdf5_column.h"
 #include "io/hdf5_virtual.h"
 #include "io/tokens_header.h"
+#include "io/tokens_journal_frame.h"
 #include "io/tokens_plan.h"
 #include "io/tokens_schema.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* What the index is made of while it is written. */
 typedef struct index_writer {
@@ -179,6 +181,21 @@ static sp_status write_digests(const index_writer *index, sp_corpus_digest *dige
 
 /* ---- the file ---- */
 
+static sp_status digest_job(char hex[SP_DIGEST_HEX_SIZE], const sp_tokens_job *job) {
+    char *head = NULL;
+    size_t n_bytes = 0;
+    SP_TRY(sp_journal_head_make(&head, &n_bytes, job));
+    sp_digest_bytes(hex, head, n_bytes);
+    free(head);
+    return SP_OK;
+}
+
+static sp_status write_job(const sp_hdf5_file *file, const sp_tokens_job *job) {
+    char hex[SP_DIGEST_HEX_SIZE];
+    SP_TRY(digest_job(hex, job));
+    return sp_hdf5_write_string(file, "/", SP_TOKENS_JOB_DIGEST, hex);
+}
+
 static sp_status write_attributes(const index_writer *index) {
     const sp_hdf5_file *file = index->file;
     const sp_tokens_job *job = index->plan->job;
@@ -187,7 +204,7 @@ static sp_status write_attributes(const index_writer *index) {
     SP_TRY(sp_hdf5_write_u64(file, "/", "format_version", SP_TOKENS_FORMAT_VERSION));
     SP_TRY(sp_hdf5_write_u64(file, "/", SP_TOKENS_SEGMENT_TOKENS, job->segment_tokens));
     SP_TRY(sp_hdf5_write_string(file, "/", SP_TOKENS_CUT_STREAM, job->streams[0].name));
-    SP_TRY(sp_hdf5_write_string(file, "/", SP_TOKENS_WORK, job->work));
+    SP_TRY(write_job(file, job));
     SP_TRY(sp_corpus_digest_create(&digest));
     const sp_status status = write_digests(index, digest);
     sp_corpus_digest_destroy(digest);
@@ -222,7 +239,7 @@ static sp_status allocate(index_writer *index) {
 
 sp_status sp_tokens_index_write(const sp_tokens_plan *plan, const sp_tokens_source *sources,
                                 size_t n_sources) {
-    assert(plan->is_settled && strlen(plan->job->work) < SP_TOKENS_WORK_SIZE);
+    assert(plan->is_settled);
     sp_atomic_file target = {0};
     sp_hdf5_file file = {.id = H5I_INVALID_HID};
     index_writer index = {.plan = plan, .file = &file};
@@ -242,4 +259,19 @@ sp_status sp_tokens_index_write(const sp_tokens_plan *plan, const sp_tokens_sour
     free(index.part_rows);
     free(index.part_names);
     return status;
+}
+
+sp_status sp_tokens_index_is_done(bool *is_done, const char *output, const sp_tokens_job *job) {
+    sp_hdf5_file file = {.id = H5I_INVALID_HID};
+    char wanted[SP_DIGEST_HEX_SIZE], found[SP_DIGEST_HEX_SIZE] = "";
+    *is_done = false;
+    SP_TRY(digest_job(wanted, job));
+    if (access(output, F_OK) != 0) return SP_OK;
+    sp_hdf5_lock();
+    if (sp_hdf5_open(&file, output) == SP_OK &&
+        sp_hdf5_read_string(&file, "/", SP_TOKENS_JOB_DIGEST, found, sizeof found) == SP_OK)
+        *is_done = strcmp(found, wanted) == 0;
+    sp_hdf5_close(&file);
+    sp_hdf5_unlock();
+    return SP_OK;
 }

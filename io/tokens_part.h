@@ -2,7 +2,8 @@
 
        corpus.h5                            the index: a token file (io/tokens_file.h) whose datasets
                                             are virtual ones over the parts, /sources apart, with
-                                            the attributes `work` and `part_digest:NAME` for each
+                                            the attributes `job_digest` and
+                                            `part_digest:NAME` for each part
        corpus.parts/part-0003.h5            what writer 3 made of its journal: the same datasets,
                                             its blocks one behind the other, with the attributes
                                             `digest` and `digest_sum` of these documents
@@ -71,6 +72,11 @@ SP_NODISCARD sp_status sp_tokens_part_write(const sp_tokens_plan *plan, size_t p
    its rows of /sources. SP_BAD_DATA: a part is not what the plan says. */
 SP_NODISCARD sp_status sp_tokens_index_write(const sp_tokens_plan *plan,
                                              const sp_tokens_source *sources, size_t n_sources);
+
+/* Is `output` there, and the index that was made of this very job? Looks at the file alone: nothing is
+   to be done then. A file of another kind or job is none. */
+SP_NODISCARD sp_status sp_tokens_index_is_done(bool *is_done, const char *output,
+                                               const sp_tokens_job *job);
 
 /* Removes the journals, after the index is there. */
 SP_NODISCARD sp_status sp_tokens_journals_remove(const sp_tokens_plan *plan);

@@ -6,10 +6,12 @@
 #include "io/tokens_part.h"
 #include "io/tokens_verify.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <hdf5.h>
@@ -433,6 +435,53 @@ static void block_that_was_not_ended_does_not_count(void **state) {
     sp_tokens_plan_destroy(plan);
 }
 
+/* Killed for real, between any two calls; then another number of writers goes on. */
+static void killed_writers_lose_no_block(void **state) {
+    enum { N_BLOCKS = 40 };
+    split of = {.n_blocks = N_BLOCKS, .n_writers = 3};
+    const sp_tokens_job job = job_of("work"), another = job_of("another");
+    for (size_t b = 0; b < N_BLOCKS; b++) of.bounds[b + 1] = 20 * (b + 1);
+    write_plain(plain, 800, NULL);
+    assert_int_equal(sp_tokens_parts_create(index_path), SP_OK);
+    size_t n_done = 0, n_rounds = 0;
+    for (; n_done < N_BLOCKS && n_rounds < 1000; n_rounds++) {
+        const size_t writer = n_rounds % of.n_writers, n_before = n_done;
+        sp_tokens_plan *plan = NULL;
+        assert_int_equal(sp_tokens_plan_create(&plan, index_path, &job, N_BLOCKS), SP_OK);
+        const pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            sp_journal_writer *journal = NULL;
+            if (open_journal(&journal, writer, "work") != SP_OK) _exit(1);
+            for (size_t b = 0; b < N_BLOCKS; b++)
+                if (!sp_tokens_plan_has(plan, b)) put_block(journal, &of, b);
+            _exit(0);
+        }
+        usleep(500 + (useconds_t)(mix(n_rounds) % 6000));
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+        sp_tokens_plan_destroy(plan);
+        assert_int_equal(sp_tokens_plan_create(&plan, index_path, &job, N_BLOCKS), SP_OK);
+        n_done = 0;
+        for (size_t b = 0; b < N_BLOCKS; b++) n_done += sp_tokens_plan_has(plan, b);
+        sp_tokens_plan_destroy(plan);
+        assert_true(n_done >= n_before);
+    }
+    assert_int_equal(n_done, N_BLOCKS);
+    assert_true(n_rounds > 1);
+    bool is_done = true;
+    assert_int_equal(sp_tokens_index_is_done(&is_done, index_path, &job), SP_OK);
+    assert_false(is_done);
+    assert_int_equal(write_parts(&of, "work", NULL), SP_OK);
+    assert_same_datasets(plain, index_path);
+    assert_int_equal(sp_tokens_index_is_done(&is_done, index_path, &job), SP_OK);
+    assert_true(is_done);
+    assert_int_equal(sp_tokens_index_is_done(&is_done, index_path, &another), SP_OK);
+    assert_false(is_done);
+    assert_int_equal(sp_tokens_index_is_done(&is_done, plain, &job), SP_OK);
+    assert_false(is_done);
+}
+
 static void journal_of_another_job_is_refused(void **state) {
     const split of = {.n_blocks = 1, .n_writers = 1, .bounds = {0, 10}};
     sp_journal_writer *journal = NULL, *second = NULL;
@@ -743,6 +792,7 @@ int main(void) {
         TEST(folder_can_be_moved_and_the_index_renamed),
         TEST(journal_cut_anywhere_goes_on),
         TEST(block_that_was_not_ended_does_not_count),
+        TEST(killed_writers_lose_no_block),
         TEST(journal_of_another_job_is_refused),
         TEST(flipped_byte_in_a_journal_changes_nothing),
         TEST(full_disk_leaves_what_was_complete),
