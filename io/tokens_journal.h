@@ -29,8 +29,8 @@
 
 /* What is tokenized, and how: a journal of another job is refused. */
 typedef struct sp_tokens_job {
-    /* A text that stands for the input, its cut into blocks and what else decides the contents, such as a
-       digest. */
+    /* A text that stands for the input, its cut into blocks and what else decides the contents, such
+       as a digest. */
     const char *work;
     size_t segment_tokens;
     const sp_tokens_stream *streams; /* [n_streams], borrowed; the first one cuts */
