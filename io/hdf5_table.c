@@ -133,8 +133,8 @@ sp_status sp_hdf5_table_add(sp_hdf5_table *table, size_t *column, size_t *n_rows
 
 /* ---- parts ---- */
 
-/* Opens the column's dataset in a part and holds its extent against the pieces there: they lie within
-   it, and no row counts twice, so that what is read stays in proportion to the files. */
+/* Opens the column's dataset in a part and holds its extent against the pieces there: they lie
+   within it, and no row counts twice, so that what is read stays in proportion to the files. */
 static sp_status open_dataset(const sp_hdf5_table *table, sp_hdf5_dataset *dataset,
                               const table_part *part, const table_column *column,
                               size_t cache_bytes) {
@@ -317,7 +317,8 @@ sp_status sp_hdf5_table_string(sp_hdf5_table *table, size_t column, size_t row, 
     return status;
 }
 
-/* Reads all of a column that lies in one part, so that a chunk with several pieces is unpacked once. */
+/* Reads all of a column that lies in one part, so that a chunk with several pieces is unpacked
+   once. */
 static sp_status load_part(sp_hdf5_table *table, size_t c, size_t p, char *values) {
     const table_column *column = &table->columns[c];
     const size_t item_bytes = number_bytes(column->kind);

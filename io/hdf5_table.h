@@ -18,23 +18,24 @@ void sp_hdf5_table_close(sp_hdf5_table *table); /* NULL is fine */
 const sp_hdf5_file *sp_hdf5_table_file(const sp_hdf5_table *table);
 
 /* Adds the dataset `name`, of one dimension, as a column and returns its index and number of rows.
-   Where it is virtual, rows before first_row may be without a part. cache_bytes: for chunks that stay
-   unpacked between reads, all parts together; 0: the column will only be loaded. */
+   Where it is virtual, rows before first_row may be without a part. cache_bytes: for chunks that
+   stay unpacked between reads, all parts together; 0: the column will only be loaded. */
 SP_NODISCARD sp_status sp_hdf5_table_add(sp_hdf5_table *table, size_t *column, size_t *n_rows,
                                          const char *name, sp_hdf5_kind kind, size_t first_row,
                                          size_t cache_bytes);
 
-/* After all columns are added: opens every part once, and holds it against what the file says:
-   its attribute `format`; its attribute `digest` against the file's of the name that
-   digest_format ("…%s") makes of the part's; its extents against the mappings. Both texts are static. The first error names the
-   part. */
+/* After all columns are added: opens every part once, and holds it against what the file says: its
+   attribute `format`; its attribute `digest` against the file's of the name that digest_format
+   ("…%s") makes of the part's; its extents against the mappings. Both texts are static. The first
+   error names the part. */
 SP_NODISCARD sp_status sp_hdf5_table_check(sp_hdf5_table *table, const char *format,
                                            const char *digest_format);
 
 /* The files that columns lie in beside the file itself. */
 size_t sp_hdf5_table_n_parts(const sp_hdf5_table *table);
 
-/* Reads rows [begin, begin + n), each with a part, of a column of numbers to out [n]; n may be 0. */
+/* Reads rows [begin, begin + n), each with a part, of a column of numbers to out [n]; n may be
+   0. */
 SP_NODISCARD sp_status sp_hdf5_table_read(sp_hdf5_table *table, size_t column, size_t begin,
                                           size_t n, void *out);
 

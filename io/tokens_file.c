@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For each stream: some hundred unpacked chunks, so that neighbours and short epochs hit. What is read
-   of documents and places goes by in order, if at all. */
+/* For each stream: some hundred unpacked chunks, so that neighbours and short epochs hit. What is
+   read of documents and places goes by in order, if at all. */
 enum { CACHE_BYTES = 32 << 20, PLACE_CACHE_BYTES = 1 << 20 };
 
 typedef struct token_stream {

@@ -18,8 +18,8 @@
    condition left out, or damage took, is no document. Each value is the same whatever the number of
    ranks that wrote it.
 
-   The file may be an index, whose datasets are virtual ones over parts (io/tokens_part.h). It is read
-   as any other, here and by every program that reads HDF5.
+   The file may be an index, whose datasets are virtual ones over parts (io/tokens_part.h). It is
+   read as any other, here and by every program that reads HDF5.
 
    A file is not trusted: opening checks every extent, offset and document number, reading checks
    every token id. Calls may come from any thread; those that reach HDF5 take io's one lock. */
@@ -43,11 +43,10 @@ enum {
 
 typedef struct sp_tokens sp_tokens; /* opaque: an open file */
 
-/* Opens `path`, a plain file or an index over parts, into *tokens, to be released by sp_tokens_close().
-   Loads the offsets and document
-   numbers (8 bytes a segment for each and for each stream); ids stay in the file. SP_IO: it or
-   a part, which is named, cannot be opened; SP_BAD_DATA: not such a file, or a part is damaged or of
-   another run. */
+/* Opens `path`, a plain file or an index over parts, into *tokens, to be released by
+   sp_tokens_close(). Loads the offsets and document numbers (8 bytes a segment for each and for
+   each stream); ids stay in the file. SP_IO: it or a part, which is named, cannot be opened;
+   SP_BAD_DATA: not such a file, or a part is damaged or of another run. */
 SP_NODISCARD sp_status sp_tokens_open(sp_tokens **tokens, const char *path);
 void sp_tokens_close(sp_tokens *tokens); /* NULL is fine */
 
@@ -66,11 +65,12 @@ const char *sp_tokens_digest(const sp_tokens *tokens);
 /* Files that the datasets lie in beside the file itself: 0, but for an index (io/tokens_part.h). */
 size_t sp_tokens_n_parts(const sp_tokens *tokens);
 
-/* The stream that was the position-th as the file was written; at 0 is the one that cuts. Indices of
-   streams follow their names. */
+/* The stream that was the position-th as the file was written; at 0 is the one that cuts. Indices
+   of streams follow their names. */
 size_t sp_tokens_stream_at(const sp_tokens *tokens, size_t position);
 
-/* Finds a stream by name. SP_USAGE: there is none of that name; the message lists those there are. */
+/* Finds a stream by name. SP_USAGE: there is none of that name; the message lists those there
+   are. */
 SP_NODISCARD sp_status sp_tokens_find_stream(const sp_tokens *tokens, const char *name,
                                              size_t *stream);
 const char *sp_tokens_stream_name(const sp_tokens *tokens, size_t stream);
@@ -111,16 +111,16 @@ typedef struct sp_tokens_record {
     const size_t *n_ids;       /* [n_streams] */
 } sp_tokens_record;
 
-/* Reads a file from begin to end, documents with their segments behind them, as its writer got them:
-   streams by position. */
+/* Reads a file from begin to end, documents with their segments behind them, as its writer got
+   them: streams by position. */
 typedef struct sp_tokens_walk sp_tokens_walk; /* opaque */
 
 /* Begins at the first document; `tokens` is borrowed until close. */
 SP_NODISCARD sp_status sp_tokens_walk_open(sp_tokens_walk **walk, const sp_tokens *tokens);
 void sp_tokens_walk_close(sp_tokens_walk *walk); /* NULL is fine */
 
-/* Reads the next record; *is_end, with *record untouched, after the last. Errors as of the functions
-   above, which it is made of. */
+/* Reads the next record; *is_end, with *record untouched, after the last. Errors as of the
+   functions above, which it is made of. */
 SP_NODISCARD sp_status sp_tokens_walk_next(sp_tokens_walk *walk, sp_tokens_record *record,
                                            bool *is_end);
 

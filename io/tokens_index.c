@@ -137,7 +137,8 @@ static sp_status write_sources(const index_writer *index, const sp_tokens_source
 
 /* ---- digests ---- */
 
-/* Reads a part's digest and its sum; the part is what the plan says if its documents are as many. */
+/* Reads a part's digest and its sum; the part is what the plan says if its documents are as
+   many. */
 static sp_status read_part(const sp_tokens_plan_part *part, char digest[SP_DIGEST_HEX_SIZE],
                            uint64_t sum[2]) {
     sp_hdf5_file file = {.id = H5I_INVALID_HID};

@@ -1,9 +1,10 @@
 /* Journals: what one writer has tokenized so far, safe against being killed at any moment.
 
-   A corpus is cut into blocks of contiguous input, in its order. A writer appends the blocks that it
-   takes, each whole, to a journal of its own; when all blocks are done, each journal becomes a part of
-   the token file (io/tokens_part.h), whose numbers count over the whole file and are known only then.
-   An HDF5 file that was not closed may be unreadable; a journal is only ever appended to.
+   A corpus is cut into blocks of contiguous input, in its order. A writer appends the blocks that
+   it takes, each whole, to a journal of its own; when all blocks are done, each journal becomes a
+   part of the token file (io/tokens_part.h), whose numbers count over the whole file and are known
+   only then. An HDF5 file that was not closed may be unreadable; a journal is only ever appended
+   to.
 
        head    "SPTOKJN1", u32 version, u32 n_bytes; the text of the job [n_bytes]; u64 hash
        frame   u32 kind, u32 packed_bytes, u32 raw_bytes, u32 0, u64 hash of the payload,
@@ -14,9 +15,10 @@
          kind 3, block      plain: the block's counts; with it the block is complete
 
    Numbers are little-endian, hashes XXH3-64. All of a block's other frames are on disk before its
-   kind 3 is written, and that is on disk when the call returns. What follows the last complete block
-   does not count and is cut off by the next writer. Memory: some MB, and 16 + 8 n_streams bytes a
-   document of the block in work. No HDF5 is involved; calls for different journals may run at once. */
+   kind 3 is written, and that is on disk when the call returns. What follows the last complete
+   block does not count and is cut off by the next writer. Memory: some MB, and 16 + 8 n_streams
+   bytes a document of the block in work. No HDF5 is involved; calls for different journals may run
+   at once. */
 #pragma once
 
 #include "base/status.h"
@@ -29,8 +31,8 @@
 
 /* What is tokenized, and how: a journal of another job is refused. */
 typedef struct sp_tokens_job {
-    /* A text that stands for the input, its cut into blocks and what else decides the contents, such
-       as a digest. */
+    /* A text that stands for the input, its cut into blocks and what else decides the contents,
+       such as a digest. */
     const char *work;
     size_t segment_tokens;
     const sp_tokens_stream *streams; /* [n_streams], borrowed; the first one cuts */
@@ -50,15 +52,17 @@ typedef struct sp_tokens_block {
 
 typedef struct sp_journal_writer sp_journal_writer; /* opaque */
 
-/* Opens the journal `path` to append to it, or begins it; the job is copied. SP_FAILURE: another process
-   writes it; SP_BAD_DATA: it is no journal, or of another job; SP_IO: cannot be opened or written. */
+/* Opens the journal `path` to append to it, or begins it; the job is copied. SP_FAILURE: another
+   process writes it; SP_BAD_DATA: it is no journal, or of another job; SP_IO: cannot be opened or
+   written. */
 SP_NODISCARD sp_status sp_journal_writer_open(sp_journal_writer **writer, const char *path,
                                               const sp_tokens_job *job);
 
 /* Gives up a block that is not complete, and releases the writer; NULL is fine. */
 void sp_journal_writer_close(sp_journal_writer *writer);
 
-/* The blocks that were complete when it was opened: *blocks [return value], borrowed until close. */
+/* The blocks that were complete when it was opened: *blocks [return value], borrowed until
+   close. */
 size_t sp_journal_writer_blocks(const sp_journal_writer *writer, const sp_tokens_block **blocks);
 
 /* Begins block `index`. Its documents, then each one's segments, follow in order. */

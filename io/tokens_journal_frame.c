@@ -87,7 +87,8 @@ sp_status sp_journal_head_check(bool *is_whole, int fd, const char *path, const 
 
 /* ---- the frames ---- */
 
-/* Reads the head of the frame at `offset`; *is_frame is false where none is, whole and in its place. */
+/* Reads the head of the frame at `offset`; *is_frame is false where none is, whole and in its
+   place. */
 static sp_status read_frame(bool *is_frame, sp_journal_frame *frame, int fd, const char *path,
                             uint64_t offset, uint64_t file_bytes) {
     *is_frame = false;
@@ -118,8 +119,8 @@ static sp_status add_block(sp_journal_scan *scan, const sp_journal_counts *count
     return SP_OK;
 }
 
-/* Every document and segment has a record, and a frame no more than its bytes: so memory for them is in
-   proportion to the file. */
+/* Every document and segment has a record, and a frame no more than its bytes: so memory for them
+   is in proportion to the file. */
 static bool has_fair_counts(const sp_journal_counts *counts, uint64_t end) {
     const uint64_t n_frames = (end - counts->begin) / sizeof(sp_journal_frame);
     const uint64_t n_records = counts->n_contents / sizeof(sp_journal_head);

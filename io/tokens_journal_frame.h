@@ -36,8 +36,8 @@ uint64_t sp_journal_frame_hash(const sp_journal_frame *frame, uint64_t offset);
 /* The journal's head for the job: *head [*n_bytes], owned. */
 SP_NODISCARD sp_status sp_journal_head_make(char **head, size_t *n_bytes, const sp_tokens_job *job);
 
-/* Holds the file's first bytes against `head`. *is_whole is false if the file is shorter and cut off
-   within it. SP_BAD_DATA: no journal, or of another job. */
+/* Holds the file's first bytes against `head`. *is_whole is false if the file is shorter and cut
+   off within it. SP_BAD_DATA: no journal, or of another job. */
 SP_NODISCARD sp_status sp_journal_head_check(bool *is_whole, int fd, const char *path,
                                              const char *head, size_t n_bytes);
 

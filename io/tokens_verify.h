@@ -10,8 +10,9 @@ typedef struct sp_tokens_visitor {
     void *context; /* borrowed */
 } sp_tokens_visitor;
 
-/* Reads everything in an open file: every chunk against its checksum, ids against the vocabulary, byte
-   ranges of a document against each other (they follow each other), and at last all of it against the
-   file's digest. What opening checks (offsets, documents' numbers, parts) holds already. `visitor`
-   may be NULL. SP_BAD_DATA: something is not as it was written, with what and where. */
+/* Reads everything in an open file: every chunk against its checksum, ids against the vocabulary,
+   byte ranges of a document against each other (they follow each other), and at last all of it
+   against the file's digest. What opening checks (offsets, documents' numbers, parts) holds
+   already. `visitor` may be NULL. SP_BAD_DATA: something is not as it was written, with what and
+   where. */
 SP_NODISCARD sp_status sp_tokens_verify(const sp_tokens *tokens, const sp_tokens_visitor *visitor);

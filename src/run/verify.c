@@ -34,8 +34,8 @@ static sp_status compare_document(comparison *c, const sp_tokens_record *record)
     return SP_OK;
 }
 
-/* Does decoding give the segment's bytes? Only a document's begin in the stream that cuts is encoded as
-   the begin of a text. */
+/* Does decoding give the segment's bytes? Only a document's begin in the stream that cuts is
+   encoded as the begin of a text. */
 static sp_status decodes(const comparison *c, size_t position, const sp_tokens_record *record,
                          bool *is_equal) {
     char *text = NULL;

@@ -27,7 +27,7 @@ typedef struct sp_verify_summary {
 } sp_verify_summary;
 
 /* Collective over `world`, each rank doing the same. As sp_tokens_verify(), and against the source.
-   SP_BAD_DATA: the first thing that is not as it was written, with where it is; SP_USAGE: a tokenizer
-   that is not the file's. */
+   SP_BAD_DATA: the first thing that is not as it was written, with where it is; SP_USAGE: a
+   tokenizer that is not the file's. */
 SP_NODISCARD sp_status sp_verify(sp_world *world, const sp_verify_job *job,
                                  sp_verify_summary *summary);

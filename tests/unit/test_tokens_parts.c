@@ -372,8 +372,8 @@ static void journal_path_of(char path[TEMP_PATH_SIZE], size_t writer) {
     free(made);
 }
 
-/* A writer that was killed, wherever its journal ends: another one, with another number, does what is
-   missing. */
+/* A writer that was killed, wherever its journal ends: another one, with another number, does what
+   is missing. */
 static void journal_cut_anywhere_goes_on(void **state) {
     const split of = {.n_blocks = 4, .n_writers = 1, .bounds = {0, 10, 10, 25, 40}};
     const sp_tokens_job job = job_of("work");
