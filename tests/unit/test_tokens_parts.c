@@ -670,6 +670,10 @@ static void falsified_mappings_are_refused(void **state) {
          2},                                                                 /* twice */
         {{{FIRST, 0, n_part, 0, n_part, 0}, {FIRST, 1, n - 1, 0, n, 0}}, 2}, /* overlap */
         {{{FIRST, 0, n, 0, 2 * n, 2}}, 1},                                   /* every other row */
+        {{{FIRST, 0, n_part, 0, n_part, 0}, /* one row in two, the last in none */
+          {"corpus.parts/part-0001.h5", "/segments/doc", n_part - 1, n_segments[1], 0,
+           n_segments[1], 0}},
+         2},
         {{{"/etc/passwd", "/segments/doc", 0, n, 0, n, 0}}, 1},
         {{{"corpus.parts/../../x.h5", "/segments/doc", 0, n, 0, n, 0}}, 1},
         {{{"..", "/segments/doc", 0, n, 0, n, 0}}, 1},
