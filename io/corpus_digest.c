@@ -33,14 +33,18 @@ void sp_corpus_digest_destroy(sp_corpus_digest *digest) {
     free(digest);
 }
 
+static void add(sp_corpus_digest *digest, uint64_t low, uint64_t high) {
+    digest->sum[0] += low;
+    digest->sum[1] += high + (digest->sum[0] < low); /* the carry */
+}
+
 /* Adds the present document to the sum. */
 static void end_document(sp_corpus_digest *digest) {
     if (!digest->has_document) return;
     const XXH128_hash_t contents = XXH3_128bits_digest(digest->state);
     const uint64_t keyed[] = {digest->document, contents.low64, contents.high64};
     const XXH128_hash_t term = XXH3_128bits(keyed, sizeof keyed);
-    digest->sum[0] += term.low64;
-    digest->sum[1] += term.high64 + (digest->sum[0] < term.low64); /* the carry */
+    add(digest, term.low64, term.high64);
     digest->has_document = false;
 }
 
@@ -61,6 +65,16 @@ void sp_corpus_digest_ids(sp_corpus_digest *digest, const int32_t *ids, size_t n
     const uint64_t count = n_ids; /* so that no id moves from one stream or segment to the next */
     XXH3_128bits_update(digest->state, &count, sizeof count);
     XXH3_128bits_update(digest->state, ids, n_ids * sizeof *ids);
+}
+
+void sp_corpus_digest_sum(sp_corpus_digest *digest, uint64_t sum[2]) {
+    end_document(digest);
+    sum[0] = digest->sum[0];
+    sum[1] = digest->sum[1];
+}
+
+void sp_corpus_digest_add(sp_corpus_digest *digest, const uint64_t sum[2]) {
+    add(digest, sum[0], sum[1]);
 }
 
 void sp_corpus_digest_finish(sp_corpus_digest *digest, const char *header, size_t header_len,

@@ -23,6 +23,10 @@ void sp_corpus_digest_document(sp_corpus_digest *digest, uint64_t document, uint
 void sp_corpus_digest_segment(sp_corpus_digest *digest, uint64_t byte_begin, uint32_t byte_len);
 void sp_corpus_digest_ids(sp_corpus_digest *digest, const int32_t *ids, size_t n_ids);
 
+/* The sum over the documents so far, and adding that of others. Ends the last document. */
+void sp_corpus_digest_sum(sp_corpus_digest *digest, uint64_t sum[2]);
+void sp_corpus_digest_add(sp_corpus_digest *digest, const uint64_t sum[2]);
+
 /* Writes the digest of all documents so far and of `header` [header_len], which stands for what else
    makes the file what it is. Ends the last document. */
 void sp_corpus_digest_finish(sp_corpus_digest *digest, const char *header, size_t header_len,

@@ -64,7 +64,8 @@ static sp_status kind_of_hdf5(sp_file_kind *kind, const char *path) {
     sp_hdf5_close(&file);
     sp_hdf5_unlock();
     if (status != SP_OK) return status;
-    if (strcmp(format, "slotpress-tokens") == 0)
+    /* Of a part the reader of token files says what it is. */
+    if (strcmp(format, "slotpress-tokens") == 0 || strcmp(format, "slotpress-tokens-part") == 0)
         *kind = SP_FILE_TOKENS;
     else if (strcmp(format, "slotpress-slots") == 0)
         *kind = SP_FILE_SLOTS;

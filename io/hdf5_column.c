@@ -13,24 +13,6 @@
    well below a millisecond. */
 enum { CHUNK_BYTES = 1 << 17 };
 
-static hid_t file_type(sp_hdf5_kind kind) {
-    switch (kind) {
-    case SP_HDF5_U16:
-        return H5Tcopy(H5T_STD_U16LE);
-    case SP_HDF5_U32:
-        return H5Tcopy(H5T_STD_U32LE);
-    case SP_HDF5_U64:
-        return H5Tcopy(H5T_STD_U64LE);
-    case SP_HDF5_F16:
-        return sp_hdf5_f16_type();
-    case SP_HDF5_F32:
-        return H5Tcopy(H5T_IEEE_F32LE);
-    case SP_HDF5_STRING:
-        break;
-    }
-    return H5I_INVALID_HID;
-}
-
 static size_t rows_of_a_chunk(size_t row_bytes) {
     return row_bytes < CHUNK_BYTES ? CHUNK_BYTES / row_bytes : 1;
 }
@@ -58,7 +40,7 @@ sp_status sp_hdf5_column_create(sp_hdf5_column *column, const sp_hdf5_file *file
     made.file = file;
     made.row_items = row_items;
     made.name = strdup(name);
-    made.type = file_type(kind);
+    made.type = sp_hdf5_number_type(kind);
     made.row_bytes = n_items * H5Tget_size(made.type);
     made.chunk_rows = rows_of_a_chunk(made.row_bytes);
     void *buffer = NULL;

@@ -108,8 +108,9 @@ static sp_status check_storage(const sp_hdf5_dataset *dataset, size_t file_item_
 static hid_t dataset_access(size_t cache_bytes) {
     if (cache_bytes == 0) return H5Pcreate(H5P_DATASET_ACCESS);
     const hid_t access = H5Pcreate(H5P_DATASET_ACCESS);
-    enum { N_HASH_SLOTS = 12421 }; /* prime, and many times the chunks that fit */
-    if (access >= 0) H5Pset_chunk_cache(access, N_HASH_SLOTS, cache_bytes, 0.75);
+    /* Primes, and many times the chunks that fit. */
+    const size_t n_hash_slots = cache_bytes < 1 << 20 ? 521 : 12421;
+    if (access >= 0) H5Pset_chunk_cache(access, n_hash_slots, cache_bytes, 0.75);
     return access;
 }
 

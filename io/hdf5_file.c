@@ -179,6 +179,24 @@ hid_t sp_hdf5_f16_type(void) {
     return type;
 }
 
+hid_t sp_hdf5_number_type(sp_hdf5_kind kind) {
+    switch (kind) {
+    case SP_HDF5_U16:
+        return H5Tcopy(H5T_STD_U16LE);
+    case SP_HDF5_U32:
+        return H5Tcopy(H5T_STD_U32LE);
+    case SP_HDF5_U64:
+        return H5Tcopy(H5T_STD_U64LE);
+    case SP_HDF5_F16:
+        return sp_hdf5_f16_type();
+    case SP_HDF5_F32:
+        return H5Tcopy(H5T_IEEE_F32LE);
+    case SP_HDF5_STRING:
+        break;
+    }
+    return H5I_INVALID_HID;
+}
+
 hid_t sp_hdf5_string_type(size_t n_bytes) {
     const hid_t type = H5Tcopy(H5T_C_S1);
     if (type < 0) return type;

@@ -96,6 +96,9 @@ typedef enum sp_hdf5_kind {
     SP_HDF5_STRING
 } sp_hdf5_kind;
 
+/* What numbers of that kind are in our files. To be released; invalid for a string. */
+hid_t sp_hdf5_number_type(sp_hdf5_kind kind);
+
 /* An open dataset whose type, layout and extent were checked. */
 typedef struct sp_hdf5_dataset {
     hid_t id, space, type; /* owned; `type` is how values are read into memory */

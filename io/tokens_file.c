@@ -1,46 +1,54 @@
 #include "io/tokens_file.h"
 
 #include "base/memory.h"
-#include "io/hdf5_internal.h"
+#include "io/hdf5_table.h"
 #include "io/tokens_schema.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* For each stream: some hundred unpacked chunks, so that neighbours and short epochs hit. */
-enum { CACHE_BYTES = 32 << 20 };
+/* For each stream: some hundred unpacked chunks, so that neighbours and short epochs hit. What is
+   read of documents and places goes by in order, if at all. */
+enum { CACHE_BYTES = 32 << 20, PLACE_CACHE_BYTES = 1 << 20 };
 
 typedef struct token_stream {
     char name[SP_STREAM_NAME_SIZE];
     char tokenizer_digest[128];
     size_t vocab_size;
-    char ids_name[SP_TOKENS_OBJECT_SIZE];
-    sp_hdf5_dataset ids;
+    size_t position; /* among the streams as they were written: the one that cuts is 0 */
+    size_t ids, n_ids, item_bytes;
+    size_t offsets_column;
     uint64_t *offsets; /* [n_segments + 1], owned */
 } token_stream;
 
 struct sp_tokens {
     char *path;
-    sp_hdf5_file file;
+    sp_hdf5_table *table;
     size_t segment_tokens, n_segments, n_documents;
     char cut_stream[SP_STREAM_NAME_SIZE];
     char digest[SP_DIGEST_HEX_SIZE];
-    uint64_t *doc;  /* [n_segments], owned */
-    uint64_t *hash; /* [n_documents], owned */
-    sp_hdf5_dataset byte_begin, byte_len;
-    token_stream *streams; /* [n_streams], owned */
+    uint64_t *doc;                                            /* [n_segments], owned */
+    uint64_t *hash;                                           /* [n_documents], owned */
+    size_t doc_column, hash_column, byte_begin, byte_len, id; /* columns of the table */
+    token_stream *streams;                                    /* [n_streams], owned */
     size_t n_streams;
+    size_t order[SP_TOKENS_MAX_STREAMS]; /* [n_streams]: the stream at each position */
 };
 
 /* ---- opening ---- */
 
 static sp_status read_header(sp_tokens *tokens) {
-    const sp_hdf5_file *file = &tokens->file;
-    char format[64];
+    const sp_hdf5_file *file = sp_hdf5_table_file(tokens->table);
+    char format[64] = "";
     uint64_t version = 0, segment_tokens = 0;
-    if (sp_hdf5_read_string(file, "/", "format", format, sizeof format) != SP_OK ||
-        strcmp(format, SP_TOKENS_FORMAT) != 0)
+    const sp_status status = sp_hdf5_read_string(file, "/", "format", format, sizeof format);
+    if (status == SP_OK && strcmp(format, SP_TOKENS_PART_FORMAT) == 0)
+        return sp_fail(SP_BAD_DATA,
+                       "'%s': one part of a token file; the file beside its folder is "
+                       "the whole",
+                       tokens->path);
+    if (status != SP_OK || strcmp(format, SP_TOKENS_FORMAT) != 0)
         return sp_fail(SP_BAD_DATA, "'%s': not a token file of slotpress", tokens->path);
     SP_TRY(sp_hdf5_read_u64(file, "/", "format_version", &version));
     if (version != SP_TOKENS_FORMAT_VERSION)
@@ -56,7 +64,7 @@ static sp_status read_header(sp_tokens *tokens) {
     return sp_hdf5_read_string(file, "/", SP_TOKENS_DIGEST, tokens->digest, sizeof tokens->digest);
 }
 
-/* Loads `name` as u64 [*n]; its extent says how many. */
+/* Loads a small dataset of the file itself as u64 [*n]; its extent says how many. */
 static sp_status load_u64s(uint64_t **values, size_t *n, const sp_hdf5_file *file,
                            const char *name) {
     void *loaded = NULL;
@@ -66,25 +74,41 @@ static sp_status load_u64s(uint64_t **values, size_t *n, const sp_hdf5_file *fil
     return SP_OK;
 }
 
-static sp_status open_segments(sp_tokens *tokens) {
-    const sp_hdf5_file *file = &tokens->file;
-    SP_TRY(load_u64s(&tokens->hash, &tokens->n_documents, file, SP_TOKENS_DOCUMENT_HASH));
-    SP_TRY(load_u64s(&tokens->doc, &tokens->n_segments, file, SP_TOKENS_DOC));
+static sp_status add_columns(sp_tokens *tokens) {
+    size_t n_begin = 0, n_len = 0, n_id = 0;
+    sp_hdf5_table *table = tokens->table;
+    SP_TRY(sp_hdf5_table_add(table, &tokens->hash_column, &tokens->n_documents,
+                             SP_TOKENS_DOCUMENT_HASH, SP_HDF5_U64, 0, 0));
+    SP_TRY(sp_hdf5_table_add(table, &tokens->doc_column, &tokens->n_segments, SP_TOKENS_DOC,
+                             SP_HDF5_U64, 0, 0));
+    SP_TRY(sp_hdf5_table_add(table, &tokens->byte_begin, &n_begin, SP_TOKENS_BYTE_BEGIN,
+                             SP_HDF5_U64, 0, PLACE_CACHE_BYTES));
+    SP_TRY(sp_hdf5_table_add(table, &tokens->byte_len, &n_len, SP_TOKENS_BYTE_LEN, SP_HDF5_U32, 0,
+                             PLACE_CACHE_BYTES));
+    SP_TRY(sp_hdf5_table_add(table, &tokens->id, &n_id, SP_TOKENS_DOCUMENT_ID, SP_HDF5_STRING, 0,
+                             PLACE_CACHE_BYTES));
     if (tokens->n_segments == 0)
         return sp_fail(SP_BAD_DATA, "'%s': holds no segment", tokens->path);
+    if (n_begin != tokens->n_segments || n_len != tokens->n_segments)
+        return sp_fail(SP_BAD_DATA, "'%s': datasets of '%s' differ in length", tokens->path,
+                       SP_TOKENS_SEGMENTS);
+    if (n_id != tokens->n_documents)
+        return sp_fail(SP_BAD_DATA, "'%s': datasets of '%s' differ in length", tokens->path,
+                       SP_TOKENS_DOCUMENTS);
+    return SP_OK;
+}
+
+static sp_status load_segments(sp_tokens *tokens) {
+    void *hash = NULL, *doc = NULL;
+    SP_TRY(sp_hdf5_table_load(tokens->table, tokens->hash_column, &hash));
+    tokens->hash = hash;
+    SP_TRY(sp_hdf5_table_load(tokens->table, tokens->doc_column, &doc));
+    tokens->doc = doc;
     for (size_t i = 0; i < tokens->n_segments; i++)
         if (tokens->doc[i] >= tokens->n_documents || (i > 0 && tokens->doc[i] < tokens->doc[i - 1]))
             return sp_fail(SP_BAD_DATA, "'%s', '%s', row %zu: document %ju falls or is beyond %zu",
                            tokens->path, SP_TOKENS_DOC, i, (uintmax_t)tokens->doc[i],
                            tokens->n_documents);
-
-    SP_TRY(
-        sp_hdf5_open_dataset(&tokens->byte_begin, file, SP_TOKENS_BYTE_BEGIN, SP_HDF5_U64, 1, 0));
-    SP_TRY(sp_hdf5_open_dataset(&tokens->byte_len, file, SP_TOKENS_BYTE_LEN, SP_HDF5_U32, 1, 0));
-    if (tokens->byte_begin.extent[0] != tokens->n_segments ||
-        tokens->byte_len.extent[0] != tokens->n_segments)
-        return sp_fail(SP_BAD_DATA, "'%s': datasets of '%s' differ in length", tokens->path,
-                       SP_TOKENS_SEGMENTS);
     return SP_OK;
 }
 
@@ -92,7 +116,7 @@ static sp_status open_segments(sp_tokens *tokens) {
    to segment_tokens. */
 static sp_status check_offsets(const sp_tokens *tokens, const token_stream *stream) {
     const uint64_t *offsets = stream->offsets;
-    const size_t n_ids = stream->ids.extent[0];
+    const size_t n_ids = stream->n_ids;
     const bool cuts = strcmp(stream->name, tokens->cut_stream) == 0;
     if (offsets[0] != 0 || offsets[tokens->n_segments] != n_ids)
         return sp_fail(SP_BAD_DATA, "'%s', stream '%s': offsets run from %ju to %ju over %zu ids",
@@ -111,11 +135,28 @@ static sp_status check_offsets(const sp_tokens *tokens, const token_stream *stre
     return SP_OK;
 }
 
+/* Files of before the attribute: the stream that cuts came first, the others in the order of their
+   names, as far as anybody can tell. */
+static sp_status read_position(const sp_tokens *tokens, token_stream *stream, const char *object) {
+    uint64_t position = 0;
+    if (sp_hdf5_read_u64(sp_hdf5_table_file(tokens->table), object, SP_TOKENS_POSITION,
+                         &position) == SP_OK) {
+        stream->position = position;
+        return SP_OK;
+    }
+    if (strcmp(stream->name, tokens->cut_stream) == 0) return SP_OK;
+    stream->position = 1;
+    for (const token_stream *before = tokens->streams; before < stream; before++)
+        stream->position += strcmp(before->name, tokens->cut_stream) != 0;
+    return SP_OK;
+}
+
 /* The stream's name is set. */
-static sp_status open_stream(const sp_tokens *tokens, token_stream *stream) {
-    const sp_hdf5_file *file = &tokens->file;
+static sp_status add_stream_columns(const sp_tokens *tokens, token_stream *stream) {
+    const sp_hdf5_file *file = sp_hdf5_table_file(tokens->table);
     char object[SP_TOKENS_OBJECT_SIZE];
     uint64_t vocab_size = 0;
+    size_t n_offsets = 0;
     snprintf(object, sizeof object, SP_TOKENS_STREAMS "/%s", stream->name);
     SP_TRY(sp_hdf5_read_u64(file, object, SP_TOKENS_VOCAB_SIZE, &vocab_size));
     if (vocab_size == 0 || vocab_size > INT32_MAX)
@@ -124,15 +165,26 @@ static sp_status open_stream(const sp_tokens *tokens, token_stream *stream) {
     stream->vocab_size = vocab_size;
     SP_TRY(sp_hdf5_read_string(file, object, SP_TOKENS_TOKENIZER_DIGEST, stream->tokenizer_digest,
                                sizeof stream->tokenizer_digest));
+    SP_TRY(read_position(tokens, stream, object));
 
-    snprintf(stream->ids_name, sizeof stream->ids_name, SP_TOKENS_STREAMS "/%s/" SP_TOKENS_IDS,
-             stream->name);
     const sp_hdf5_kind kind = vocab_size <= SP_TOKENS_U16_VOCAB ? SP_HDF5_U16 : SP_HDF5_U32;
-    SP_TRY(sp_hdf5_open_dataset(&stream->ids, file, stream->ids_name, kind, 1, CACHE_BYTES));
+    snprintf(object, sizeof object, SP_TOKENS_STREAMS "/%s/" SP_TOKENS_IDS, stream->name);
+    SP_TRY(sp_hdf5_table_add(tokens->table, &stream->ids, &stream->n_ids, object, kind, 0,
+                             CACHE_BYTES));
+    stream->item_bytes = kind == SP_HDF5_U16 ? sizeof(uint16_t) : sizeof(uint32_t);
 
     snprintf(object, sizeof object, SP_TOKENS_STREAMS "/%s/" SP_TOKENS_OFFSETS, stream->name);
+    SP_TRY(sp_hdf5_table_add(tokens->table, &stream->offsets_column, &n_offsets, object,
+                             SP_HDF5_U64, 1, 0)); /* row 0 is 0, with or without a part */
+    if (n_offsets != tokens->n_segments + 1)
+        return sp_fail(SP_BAD_DATA, "'%s', '%s': %zu values where %zu belong", tokens->path, object,
+                       n_offsets, tokens->n_segments + 1);
+    return SP_OK;
+}
+
+static sp_status load_stream(const sp_tokens *tokens, token_stream *stream) {
     void *offsets = NULL;
-    SP_TRY(sp_hdf5_load(&offsets, file, object, SP_HDF5_U64, tokens->n_segments + 1));
+    SP_TRY(sp_hdf5_table_load(tokens->table, stream->offsets_column, &offsets));
     stream->offsets = offsets;
     return check_offsets(tokens, stream);
 }
@@ -144,39 +196,60 @@ static herr_t add_stream(hid_t group, const char *name, const H5L_info_t *info, 
     if (tokens->n_streams == SP_TOKENS_MAX_STREAMS || strlen(name) >= SP_STREAM_NAME_SIZE) return 1;
     token_stream *added = &tokens->streams[tokens->n_streams++];
     strcpy(added->name, name);
-    added->ids = SP_HDF5_NO_DATASET;
     return 0;
+}
+
+/* Each position has one stream, the first the one that cuts. */
+static sp_status check_positions(sp_tokens *tokens) {
+    for (size_t position = 0; position < tokens->n_streams; position++) {
+        size_t n = 0;
+        for (size_t s = 0; s < tokens->n_streams; s++) {
+            if (tokens->streams[s].position != position) continue;
+            tokens->order[position] = s;
+            n++;
+        }
+        if (n != 1)
+            return sp_fail(SP_BAD_DATA, "'%s': %zu streams at position %zu", tokens->path, n,
+                           position);
+    }
+    if (tokens->n_streams == 0 ||
+        strcmp(tokens->streams[tokens->order[0]].name, tokens->cut_stream) != 0)
+        return sp_fail(SP_BAD_DATA, "'%s': no stream '%s', by which it is cut", tokens->path,
+                       tokens->cut_stream);
+    return SP_OK;
 }
 
 static sp_status open_streams(sp_tokens *tokens) {
     void *block = NULL;
     SP_TRY(sp_alloc_array(&block, SP_TOKENS_MAX_STREAMS, sizeof(token_stream), "streams"));
     tokens->streams = block;
-    const herr_t walked = H5Literate_by_name(tokens->file.id, SP_TOKENS_STREAMS, H5_INDEX_NAME,
-                                             H5_ITER_INC, NULL, add_stream, tokens, H5P_DEFAULT);
+    const herr_t walked =
+        H5Literate_by_name(sp_hdf5_table_file(tokens->table)->id, SP_TOKENS_STREAMS, H5_INDEX_NAME,
+                           H5_ITER_INC, NULL, add_stream, tokens, H5P_DEFAULT);
     if (walked < 0) return sp_hdf5_fail(tokens->path, SP_TOKENS_STREAMS);
     if (walked > 0)
         return sp_fail(SP_BAD_DATA, "'%s': more streams, or a longer name, than allowed",
                        tokens->path);
-    for (size_t s = 0; s < tokens->n_streams; s++) SP_TRY(open_stream(tokens, &tokens->streams[s]));
     for (size_t s = 0; s < tokens->n_streams; s++)
-        if (strcmp(tokens->streams[s].name, tokens->cut_stream) == 0) return SP_OK;
-    return sp_fail(SP_BAD_DATA, "'%s': no stream '%s', by which it is cut", tokens->path,
-                   tokens->cut_stream);
+        SP_TRY(add_stream_columns(tokens, &tokens->streams[s]));
+    return check_positions(tokens);
 }
 
 static sp_status open_all(sp_tokens *tokens) {
-    SP_TRY(sp_hdf5_open(&tokens->file, tokens->path));
+    SP_TRY(sp_hdf5_table_open(&tokens->table, tokens->path));
     SP_TRY(read_header(tokens));
-    SP_TRY(open_segments(tokens));
-    return open_streams(tokens);
+    SP_TRY(add_columns(tokens));
+    SP_TRY(open_streams(tokens));
+    SP_TRY(sp_hdf5_table_check(tokens->table, SP_TOKENS_PART_FORMAT, SP_TOKENS_PART_DIGEST));
+    SP_TRY(load_segments(tokens));
+    for (size_t s = 0; s < tokens->n_streams; s++) SP_TRY(load_stream(tokens, &tokens->streams[s]));
+    return SP_OK;
 }
 
 sp_status sp_tokens_open(sp_tokens **tokens, const char *path) {
     void *block = NULL;
     SP_TRY(sp_alloc(&block, sizeof **tokens, "a token file"));
     sp_tokens *made = block;
-    made->byte_begin = made->byte_len = SP_HDF5_NO_DATASET;
     made->path = strdup(path);
     sp_status status = SP_OK;
     if (made->path == NULL) status = sp_fail(SP_FAILURE, "no memory for the path '%s'", path);
@@ -195,14 +268,9 @@ sp_status sp_tokens_open(sp_tokens **tokens, const char *path) {
 void sp_tokens_close(sp_tokens *tokens) {
     if (tokens == NULL) return;
     sp_hdf5_lock();
-    for (size_t s = 0; s < tokens->n_streams; s++) {
-        free(tokens->streams[s].offsets);
-        sp_hdf5_release_dataset(&tokens->streams[s].ids);
-    }
-    sp_hdf5_release_dataset(&tokens->byte_len);
-    sp_hdf5_release_dataset(&tokens->byte_begin);
-    sp_hdf5_close(&tokens->file);
+    sp_hdf5_table_close(tokens->table);
     sp_hdf5_unlock();
+    for (size_t s = 0; s < tokens->n_streams; s++) free(tokens->streams[s].offsets);
     free(tokens->streams);
     free(tokens->hash);
     free(tokens->doc);
@@ -212,11 +280,18 @@ void sp_tokens_close(sp_tokens *tokens) {
 
 /* ---- reading ---- */
 
+const char *sp_tokens_path(const sp_tokens *tokens) { return tokens->path; }
 size_t sp_tokens_n_segments(const sp_tokens *tokens) { return tokens->n_segments; }
 size_t sp_tokens_n_documents(const sp_tokens *tokens) { return tokens->n_documents; }
 size_t sp_tokens_n_streams(const sp_tokens *tokens) { return tokens->n_streams; }
 size_t sp_tokens_segment_tokens(const sp_tokens *tokens) { return tokens->segment_tokens; }
 const char *sp_tokens_digest(const sp_tokens *tokens) { return tokens->digest; }
+size_t sp_tokens_n_parts(const sp_tokens *tokens) { return sp_hdf5_table_n_parts(tokens->table); }
+
+size_t sp_tokens_stream_at(const sp_tokens *tokens, size_t position) {
+    assert(position < tokens->n_streams);
+    return tokens->order[position];
+}
 
 sp_status sp_tokens_find_stream(const sp_tokens *tokens, const char *name, size_t *stream) {
     for (size_t s = 0; s < tokens->n_streams; s++) {
@@ -266,10 +341,11 @@ static void widen_ids(int32_t *ids, size_t n_ids) {
 sp_status sp_tokens_read(const sp_tokens *tokens, size_t stream, size_t segment, int32_t *ids) {
     const size_t n_ids = sp_tokens_length(tokens, stream, segment);
     const token_stream *from = &tokens->streams[stream];
-    const bool is_narrow = from->ids.item_bytes == sizeof(uint16_t);
+    const bool is_narrow = from->item_bytes == sizeof(uint16_t);
     void *const out = (char *)ids + (is_narrow ? n_ids * sizeof(uint16_t) : 0);
     sp_hdf5_lock();
-    const sp_status status = sp_hdf5_read_rows(&from->ids, from->offsets[segment], n_ids, out);
+    const sp_status status =
+        sp_hdf5_table_read(tokens->table, from->ids, from->offsets[segment], n_ids, out);
     sp_hdf5_unlock();
     if (status != SP_OK) return sp_fail(status, "%s (segment %zu)", sp_message(), segment);
     if (is_narrow) widen_ids(ids, n_ids);
@@ -292,10 +368,14 @@ uint64_t sp_tokens_document_hash(const sp_tokens *tokens, size_t segment) {
     return tokens->hash[sp_tokens_document(tokens, segment)];
 }
 
+uint64_t sp_tokens_hash(const sp_tokens *tokens, size_t document) {
+    assert(document < tokens->n_documents);
+    return tokens->hash[document];
+}
+
 sp_status sp_tokens_document_id(const sp_tokens *tokens, size_t document, char **id) {
     sp_hdf5_lock();
-    const sp_status status =
-        sp_hdf5_load_string(id, &tokens->file, SP_TOKENS_DOCUMENT_ID, document);
+    const sp_status status = sp_hdf5_table_string(tokens->table, tokens->id, document, id);
     sp_hdf5_unlock();
     return status;
 }
@@ -306,8 +386,9 @@ sp_status sp_tokens_bytes(const sp_tokens *tokens, size_t segment, uint64_t *byt
     uint64_t begin = 0;
     uint32_t len = 0;
     sp_hdf5_lock();
-    sp_status status = sp_hdf5_read_rows(&tokens->byte_begin, segment, 1, &begin);
-    if (status == SP_OK) status = sp_hdf5_read_rows(&tokens->byte_len, segment, 1, &len);
+    sp_status status = sp_hdf5_table_read(tokens->table, tokens->byte_begin, segment, 1, &begin);
+    if (status == SP_OK)
+        status = sp_hdf5_table_read(tokens->table, tokens->byte_len, segment, 1, &len);
     sp_hdf5_unlock();
     if (status != SP_OK) return status;
     if (begin > UINT64_MAX - len)
@@ -318,61 +399,46 @@ sp_status sp_tokens_bytes(const sp_tokens *tokens, size_t segment, uint64_t *byt
     return SP_OK;
 }
 
-/* ---- describing ---- */
+/* ---- sources ---- */
 
-/* The rows of /sources, as a JSON array in *sources. */
-static sp_status describe_sources(json_t *sources, const sp_hdf5_file *file) {
+static sp_status load_sources(const sp_tokens *tokens, sp_tokens_source **sources, size_t *n) {
+    const sp_hdf5_file *file = sp_hdf5_table_file(tokens->table);
     uint64_t *bytes = NULL, *documents = NULL;
-    size_t n = 0, n_documents = 0;
-    sp_status status = load_u64s(&bytes, &n, file, SP_TOKENS_SOURCE_BYTES);
+    size_t n_bytes = 0, n_documents = 0;
+    void *made = NULL;
+    sp_status status = load_u64s(&bytes, &n_bytes, file, SP_TOKENS_SOURCE_BYTES);
     if (status == SP_OK)
         status = load_u64s(&documents, &n_documents, file, SP_TOKENS_SOURCE_DOCUMENTS);
-    if (status == SP_OK && n != n_documents)
+    if (status == SP_OK && n_bytes != n_documents)
         status = sp_fail(SP_BAD_DATA, "'%s': datasets of '%s' differ in length", file->path,
                          SP_TOKENS_SOURCES);
-    for (size_t i = 0; i < n && status == SP_OK; i++) {
-        char *path = NULL;
-        status = sp_hdf5_load_string(&path, file, SP_TOKENS_SOURCE_PATH, i);
-        if (status == SP_OK)
-            json_array_append_new(sources, json_pack("{s:s*, s:I, s:I}", "path", path, "bytes",
-                                                     (json_int_t)bytes[i], "documents",
-                                                     (json_int_t)documents[i]));
-        free(path);
+    if (status == SP_OK)
+        status = sp_alloc_array(&made, n_bytes, sizeof(sp_tokens_source), "sources");
+    sp_tokens_source *rows = made;
+    for (size_t i = 0; i < n_bytes && status == SP_OK; i++) {
+        rows[i].n_bytes = bytes[i];
+        rows[i].n_documents = documents[i];
+        status = sp_hdf5_load_string(&rows[i].path, file, SP_TOKENS_SOURCE_PATH, i);
     }
     free(documents);
     free(bytes);
-    return status;
-}
-
-static json_t *describe_stream(const sp_tokens *tokens, const token_stream *stream) {
-    return json_pack("{s:s, s:I, s:I, s:s, s:b}", "name", stream->name, "vocab_size",
-                     (json_int_t)stream->vocab_size, "tokens",
-                     (json_int_t)stream->offsets[tokens->n_segments], "tokenizer_digest",
-                     stream->tokenizer_digest, "cuts",
-                     strcmp(stream->name, tokens->cut_stream) == 0);
-}
-
-sp_status sp_tokens_describe(json_t **description, const char *path) {
-    sp_tokens *tokens = NULL;
-    SP_TRY(sp_tokens_open(&tokens, path));
-    json_t *streams = json_array(), *sources = json_array();
-    for (size_t s = 0; s < tokens->n_streams; s++)
-        json_array_append_new(streams, describe_stream(tokens, &tokens->streams[s]));
-    sp_hdf5_lock();
-    sp_status status = describe_sources(sources, &tokens->file);
-    sp_hdf5_unlock();
-    json_t *made = json_pack(
-        "{s:s, s:i, s:I, s:I, s:I, s:s, s:o, s:o}", "format", SP_TOKENS_FORMAT, "format_version",
-        SP_TOKENS_FORMAT_VERSION, "segment_tokens", (json_int_t)tokens->segment_tokens, "segments",
-        (json_int_t)tokens->n_segments, "documents", (json_int_t)tokens->n_documents, "digest",
-        tokens->digest, "streams", streams, "sources", sources);
-    if (status == SP_OK && made == NULL)
-        status = sp_fail(SP_BAD_DATA, "'%s': a name in it is not UTF-8", path);
-    if (status == SP_OK) {
-        *description = made;
-        made = NULL;
+    if (status != SP_OK) {
+        sp_tokens_sources_free(rows, made == NULL ? 0 : n_bytes);
+        return status;
     }
-    json_decref(made);
-    sp_tokens_close(tokens);
+    *sources = rows;
+    *n = n_bytes;
+    return SP_OK;
+}
+
+sp_status sp_tokens_sources(const sp_tokens *tokens, sp_tokens_source **sources, size_t *n) {
+    sp_hdf5_lock();
+    const sp_status status = load_sources(tokens, sources, n);
+    sp_hdf5_unlock();
     return status;
+}
+
+void sp_tokens_sources_free(sp_tokens_source *sources, size_t n) {
+    for (size_t i = 0; i < n; i++) free(sources[i].path);
+    free(sources);
 }

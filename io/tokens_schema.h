@@ -2,6 +2,7 @@
 #pragma once
 
 #define SP_TOKENS_FORMAT "slotpress-tokens"
+#define SP_TOKENS_PART_FORMAT "slotpress-tokens-part" /* of which an index makes one file */
 
 /* attributes of the root, and of a stream */
 #define SP_TOKENS_SEGMENT_TOKENS "segment_tokens"
@@ -9,6 +10,10 @@
 #define SP_TOKENS_DIGEST "digest"
 #define SP_TOKENS_VOCAB_SIZE "vocab_size"
 #define SP_TOKENS_TOKENIZER_DIGEST "tokenizer_digest"
+#define SP_TOKENS_POSITION "position"
+#define SP_TOKENS_JOB_DIGEST "job_digest"      /* of an index */
+#define SP_TOKENS_DIGEST_SUM "digest_sum"      /* of a part */
+#define SP_TOKENS_PART_DIGEST "part_digest:%s" /* of an index: a part's name */
 
 /* groups and datasets */
 #define SP_TOKENS_SEGMENTS "/segments"
@@ -27,7 +32,7 @@
 #define SP_TOKENS_SOURCE_DOCUMENTS "/sources/documents"
 
 enum {
-    SP_TOKENS_MAX_STREAMS = 64,
+    SP_TOKENS_MAX_ID = 65535,   /* bytes of a document's id */
     SP_TOKENS_OBJECT_SIZE = 96, /* of "/streams/NAME/offsets" with its NUL */
     SP_TOKENS_U16_VOCAB = 65536 /* the largest vocabulary whose ids fit u16 */
 };

@@ -1,8 +1,10 @@
+#include "io/tokens_writer.h"
+
 #include "base/memory.h"
 #include "io/atomic_file.h"
 #include "io/corpus_digest.h"
 #include "io/hdf5_column.h"
-#include "io/tokens_file.h"
+#include "io/tokens_header.h"
 #include "io/tokens_schema.h"
 
 #include <assert.h>
@@ -11,8 +13,8 @@
 
 typedef struct token_stream {
     char name[SP_STREAM_NAME_SIZE];
-    size_t vocab_size;
-    uint64_t n_ids;
+    sp_tokens_stream checks; /* name, vocab_size */
+    uint64_t n_ids;          /* in the whole file */
     sp_hdf5_column ids, offsets;
 } token_stream;
 
@@ -22,7 +24,8 @@ struct sp_tokens_writer {
     sp_hdf5_column doc, byte_begin, byte_len, document_hash, source_bytes, source_documents;
     sp_hdf5_strings document_ids, source_paths;
     sp_corpus_digest *digest;
-    uint64_t n_documents, n_segments;
+    uint64_t n_documents, n_segments; /* in the whole file; written here */
+    bool is_part;
     size_t segment_tokens;
     char *header; /* [header_len], owned: what the digest covers beside the documents */
     size_t header_len;
@@ -31,44 +34,6 @@ struct sp_tokens_writer {
 };
 
 /* ---- begin ---- */
-
-static bool is_name(const char *name) {
-    const size_t n = strlen(name);
-    const char *allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-    /* "." and ".." would be links to the group itself, as in a file system. */
-    return n > 0 && n < SP_STREAM_NAME_SIZE && strspn(name, allowed) == n && name[0] != '.';
-}
-
-static sp_status check_streams(const sp_tokens_stream *streams, size_t n_streams) {
-    if (n_streams == 0 || n_streams > SP_TOKENS_MAX_STREAMS)
-        return sp_fail(SP_USAGE, "%zu streams of tokens: 1 to %d are allowed", n_streams,
-                       SP_TOKENS_MAX_STREAMS);
-    for (size_t s = 0; s < n_streams; s++) {
-        if (!is_name(streams[s].name))
-            return sp_fail(SP_USAGE,
-                           "stream name '%s': 1 to %d letters, digits, '.', '_' or '-' are allowed",
-                           streams[s].name, SP_STREAM_NAME_SIZE - 1);
-        for (size_t other = 0; other < s; other++)
-            if (strcmp(streams[s].name, streams[other].name) == 0)
-                return sp_fail(SP_USAGE, "two streams of the name '%s'", streams[s].name);
-        if (streams[s].vocab_size == 0 || streams[s].vocab_size > INT32_MAX)
-            return sp_fail(SP_BAD_DATA, "stream '%s': a vocabulary of %zu tokens", streams[s].name,
-                           streams[s].vocab_size);
-    }
-    return SP_OK;
-}
-
-/* A text that names the tokenizers and the length of a segment. */
-static sp_status make_header(sp_tokens_writer *writer, const sp_tokens_stream *streams) {
-    FILE *text = open_memstream(&writer->header, &writer->header_len);
-    if (text == NULL) return sp_fail(SP_FAILURE, "no memory for a digest");
-    fprintf(text, "segment_tokens %zu\n", writer->segment_tokens);
-    for (size_t s = 0; s < writer->n_streams; s++)
-        fprintf(text, "stream %s %zu %s\n", streams[s].name, streams[s].vocab_size,
-                streams[s].tokenizer_digest);
-    if (fclose(text) != 0) return sp_fail(SP_FAILURE, "no memory for a digest");
-    return SP_OK;
-}
 
 static sp_status create_groups(const sp_tokens_writer *writer) {
     static const char *const groups[] = {SP_TOKENS_SEGMENTS, SP_TOKENS_STREAMS, SP_TOKENS_DOCUMENTS,
@@ -97,17 +62,18 @@ static sp_status create_columns(sp_tokens_writer *writer) {
     return SP_OK;
 }
 
-static sp_status create_stream(const sp_tokens_writer *writer, token_stream *made,
+static sp_status create_stream(const sp_tokens_writer *writer, size_t position, token_stream *made,
                                const sp_tokens_stream *wanted) {
     char object[SP_TOKENS_OBJECT_SIZE];
     snprintf(made->name, sizeof made->name, "%s", wanted->name);
-    made->vocab_size = wanted->vocab_size;
+    made->checks = (sp_tokens_stream){.name = made->name, .vocab_size = wanted->vocab_size};
 
     snprintf(object, sizeof object, SP_TOKENS_STREAMS "/%s", wanted->name);
     SP_TRY(sp_hdf5_create_group(&writer->file, object));
     SP_TRY(sp_hdf5_write_u64(&writer->file, object, SP_TOKENS_VOCAB_SIZE, wanted->vocab_size));
     SP_TRY(sp_hdf5_write_string(&writer->file, object, SP_TOKENS_TOKENIZER_DIGEST,
                                 wanted->tokenizer_digest));
+    SP_TRY(sp_hdf5_write_u64(&writer->file, object, SP_TOKENS_POSITION, position));
 
     snprintf(object, sizeof object, SP_TOKENS_STREAMS "/%s/" SP_TOKENS_IDS, wanted->name);
     const sp_hdf5_kind kind = wanted->vocab_size <= SP_TOKENS_U16_VOCAB ? SP_HDF5_U16 : SP_HDF5_U32;
@@ -116,7 +82,7 @@ static sp_status create_stream(const sp_tokens_writer *writer, token_stream *mad
     snprintf(object, sizeof object, SP_TOKENS_STREAMS "/%s/" SP_TOKENS_OFFSETS, wanted->name);
     SP_TRY(sp_hdf5_column_create(&made->offsets, &writer->file, object, SP_HDF5_U64, 0, true));
     const uint64_t first = 0;
-    return sp_hdf5_column_append(&made->offsets, &first, 1);
+    return writer->is_part ? SP_OK : sp_hdf5_column_append(&made->offsets, &first, 1);
 }
 
 static sp_status begin_file(sp_tokens_writer *writer, const sp_tokens_stream *streams) {
@@ -124,21 +90,24 @@ static sp_status begin_file(sp_tokens_writer *writer, const sp_tokens_stream *st
     SP_TRY(create_groups(writer));
     SP_TRY(create_columns(writer));
     for (size_t s = 0; s < writer->n_streams; s++)
-        SP_TRY(create_stream(writer, &writer->streams[s], &streams[s]));
+        SP_TRY(create_stream(writer, s, &writer->streams[s], &streams[s]));
     return SP_OK;
 }
 
-sp_status sp_tokens_writer_open(sp_tokens_writer **writer, const char *path, size_t segment_tokens,
-                                const sp_tokens_stream *streams, size_t n_streams) {
-    SP_TRY(check_streams(streams, n_streams));
+static sp_status open_writer(sp_tokens_writer **writer, const char *path, size_t segment_tokens,
+                             const sp_tokens_stream *streams, size_t n_streams, bool is_part) {
+    SP_TRY(sp_tokens_check_streams(streams, n_streams));
     void *block = NULL;
     SP_TRY(sp_alloc(&block, sizeof **writer + n_streams * sizeof(token_stream), "a token file"));
     sp_tokens_writer *made = block;
     made->segment_tokens = segment_tokens;
     made->n_streams = n_streams;
+    made->is_part = is_part;
 
     sp_status status = sp_atomic_begin(&made->target, path);
-    if (status == SP_OK) status = make_header(made, streams);
+    if (status == SP_OK)
+        status =
+            sp_tokens_header(&made->header, &made->header_len, segment_tokens, streams, n_streams);
     if (status == SP_OK) status = sp_corpus_digest_create(&made->digest);
     if (status == SP_OK) status = sp_hdf5_strings_begin(&made->document_ids, made->target.path);
     if (status == SP_OK) status = sp_hdf5_strings_begin(&made->source_paths, made->target.path);
@@ -152,6 +121,27 @@ sp_status sp_tokens_writer_open(sp_tokens_writer **writer, const char *path, siz
     else
         sp_tokens_writer_abort(made);
     return status;
+}
+
+sp_status sp_tokens_writer_open(sp_tokens_writer **writer, const char *path, size_t segment_tokens,
+                                const sp_tokens_stream *streams, size_t n_streams) {
+    return open_writer(writer, path, segment_tokens, streams, n_streams, false);
+}
+
+sp_status sp_tokens_writer_open_part(sp_tokens_writer **writer, const char *path,
+                                     size_t segment_tokens, const sp_tokens_stream *streams,
+                                     size_t n_streams, size_t longest_id) {
+    sp_tokens_writer *made = NULL;
+    SP_TRY(open_writer(&made, path, segment_tokens, streams, n_streams, true));
+    made->document_ids.longest = longest_id;
+    *writer = made;
+    return SP_OK;
+}
+
+void sp_tokens_writer_place(sp_tokens_writer *writer, uint64_t document, const uint64_t *ids) {
+    assert(writer->is_part && document >= writer->n_documents);
+    writer->n_documents = document;
+    for (size_t s = 0; s < writer->n_streams; s++) writer->streams[s].n_ids = ids[s];
 }
 
 /* ---- append ---- */
@@ -180,7 +170,7 @@ sp_status sp_tokens_writer_document(sp_tokens_writer *writer, const char *id, ui
 static sp_status append_ids(token_stream *stream, const int32_t *ids, size_t n_ids) {
     uint16_t narrow[1024];
     enum { PART = sizeof narrow / sizeof narrow[0] };
-    if (stream->vocab_size > SP_TOKENS_U16_VOCAB)
+    if (stream->checks.vocab_size > SP_TOKENS_U16_VOCAB)
         return sp_hdf5_column_append(&stream->ids, ids, n_ids);
     for (size_t begin = 0; begin < n_ids; begin += PART) {
         const size_t n = n_ids - begin < PART ? n_ids - begin : PART;
@@ -210,10 +200,7 @@ sp_status sp_tokens_writer_segment(sp_tokens_writer *writer, uint64_t byte_begin
                                    const int32_t *const *ids, const size_t *n_ids) {
     assert(writer->n_documents > 0 && n_ids[0] > 0 && n_ids[0] <= writer->segment_tokens);
     for (size_t s = 0; s < writer->n_streams; s++)
-        for (size_t i = 0; i < n_ids[s]; i++)
-            if (ids[s][i] < 0 || (size_t)ids[s][i] >= writer->streams[s].vocab_size)
-                return sp_fail(SP_BAD_DATA, "stream '%s': token id %d is beyond the vocabulary",
-                               writer->streams[s].name, ids[s][i]);
+        SP_TRY(sp_tokens_check_ids(&writer->streams[s].checks, ids[s], n_ids[s]));
     sp_corpus_digest_segment(writer->digest, byte_begin, byte_len);
     for (size_t s = 0; s < writer->n_streams; s++)
         sp_corpus_digest_ids(writer->digest, ids[s], n_ids[s]);
@@ -243,8 +230,12 @@ static sp_status finish_columns(sp_tokens_writer *writer) {
 static sp_status write_attributes(sp_tokens_writer *writer) {
     const sp_hdf5_file *file = &writer->file;
     char digest[SP_DIGEST_HEX_SIZE];
+    uint64_t sum[2];
+    sp_corpus_digest_sum(writer->digest, sum);
     sp_corpus_digest_finish(writer->digest, writer->header, writer->header_len, digest);
-    SP_TRY(sp_hdf5_write_string(file, "/", "format", SP_TOKENS_FORMAT));
+    SP_TRY(sp_hdf5_write_string(file, "/", "format",
+                                writer->is_part ? SP_TOKENS_PART_FORMAT : SP_TOKENS_FORMAT));
+    if (writer->is_part) SP_TRY(sp_hdf5_write_u64s(file, "/", SP_TOKENS_DIGEST_SUM, sum, 2));
     SP_TRY(sp_hdf5_write_u64(file, "/", "format_version", SP_TOKENS_FORMAT_VERSION));
     SP_TRY(sp_hdf5_write_u64(file, "/", SP_TOKENS_SEGMENT_TOKENS, writer->segment_tokens));
     SP_TRY(sp_hdf5_write_string(file, "/", SP_TOKENS_CUT_STREAM, writer->streams[0].name));
@@ -267,7 +258,7 @@ static void release_file(sp_tokens_writer *writer) {
 }
 
 sp_status sp_tokens_writer_commit(sp_tokens_writer *writer) {
-    if (writer->n_segments == 0) {
+    if (writer->n_segments == 0 && !writer->is_part) {
         const sp_status empty =
             sp_fail(SP_BAD_DATA, "no text to tokenize: '%s' is not written", writer->target.path);
         sp_tokens_writer_abort(writer);

@@ -1,7 +1,9 @@
 #include "cli/command.h"
 
 #include "base/json.h"
+#include "io/file_kind.h"
 #include "run/inspect.h"
+#include "run/token_texts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,12 +11,17 @@
 
 typedef struct inspect_options {
     const char *path;
-    bool wants_json;
+    const char *tokenizer; /* NAME=DIR, or NULL */
+    size_t n_segments;
+    bool wants_json, has_segments;
 } inspect_options;
 
-enum { OPTION_JSON = 256 };
+enum { OPTION_TOKENIZER = 256, OPTION_SEGMENTS, OPTION_JSON, DEFAULT_SEGMENTS = 3 };
 
 static const struct argp_option argp_options[] = {
+    {"tokenizer", OPTION_TOKENIZER, "NAME=DIR", 0,
+     "Of a token file: show the first segments of the stream NAME as text", 0},
+    {"segments", OPTION_SEGMENTS, "N", 0, "With --tokenizer: so many (3)", 0},
     {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 0},
     {0},
 };
@@ -22,6 +29,13 @@ static const struct argp_option argp_options[] = {
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     inspect_options *options = state->input;
     switch (key) {
+    case OPTION_TOKENIZER:
+        options->tokenizer = argument;
+        return 0;
+    case OPTION_SEGMENTS:
+        options->n_segments = sp_parse_count("--segments", argument, 1, state);
+        options->has_segments = true;
+        return 0;
     case OPTION_JSON:
         options->wants_json = true;
         return 0;
@@ -31,6 +45,8 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case ARGP_KEY_END:
         if (options->path == NULL) argp_error(state, "needs a FILE or DIR");
+        if (options->has_segments && options->tokenizer == NULL)
+            argp_error(state, "--segments goes with --tokenizer");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -103,12 +119,35 @@ static void fold_optimizer(json_t *description) {
     if (n_folded > 0) json_object_set_new(description, "optimizer_tensors", json_integer(n_folded));
 }
 
+/* Adds the member first_segments. */
+static sp_status add_texts(json_t *description, const inspect_options *options) {
+    sp_named_tokenizer tokenizer = {0};
+    json_t *texts = NULL;
+    sp_file_kind kind;
+    SP_TRY(sp_file_kind_of(&kind, options->path));
+    if (kind != SP_FILE_TOKENS)
+        return sp_fail(SP_USAGE, "--tokenizer: '%s' is not a token file", options->path);
+    SP_TRY(sp_named_tokenizer_open(&tokenizer, options->tokenizer));
+    const sp_status status = sp_token_texts(&texts, options->path, &tokenizer, options->n_segments);
+    sp_named_tokenizer_close(&tokenizer);
+    SP_TRY(status);
+    if (json_object_set_new(description, "first_segments", texts) == 0) return SP_OK;
+    return sp_fail(SP_FAILURE, "no memory to describe '%s'", options->path);
+}
+
 sp_status sp_cmd_inspect(int argc, char **argv) {
-    inspect_options options = {0};
+    inspect_options options = {.n_segments = DEFAULT_SEGMENTS};
     sp_parse_options(&argp, argc, argv, &options);
     if (!sp_is_first_rank()) return SP_OK;
     json_t *description = NULL;
     SP_TRY(sp_inspect(&description, options.path));
+    if (options.tokenizer != NULL) {
+        const sp_status status = add_texts(description, &options);
+        if (status != SP_OK) {
+            json_decref(description);
+            return status;
+        }
+    }
     if (options.wants_json) {
         sp_print_json(description);
     } else {

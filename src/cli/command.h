@@ -57,3 +57,5 @@ sp_status sp_cmd_evaluate(int argc, char **argv);
 sp_status sp_cmd_export(int argc, char **argv);
 sp_status sp_cmd_import(int argc, char **argv);
 sp_status sp_cmd_inspect(int argc, char **argv);
+sp_status sp_cmd_verify(int argc, char **argv);
+sp_status sp_cmd_merge(int argc, char **argv);

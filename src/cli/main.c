@@ -32,6 +32,8 @@ static const sp_command commands[] = {
     {"export", "write a checkpoint as safetensors and PEFT files", sp_cmd_export},
     {"import", "make an export, or a published checkpoint, a run", sp_cmd_import},
     {"inspect", "describe any file or folder that slotpress reads or writes", sp_cmd_inspect},
+    {"verify", "read all of a token file and hold it against its source", sp_cmd_verify},
+    {"merge", "make one plain file of a token file in parts", sp_cmd_merge},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0], VERSION_SIZE = 256 };
 

@@ -25,7 +25,7 @@ expect() {
 has() { grep -qF -- "$2" "$folder/$1" || fail "no '$2' in $1"; }
 lines() { [ "$(wc -l <"$folder/$1")" = "$2" ] || fail "$1 has not $2 lines"; }
 
-commands="tokenize score pretrain plan compress generate evaluate export import inspect"
+commands="tokenize score pretrain plan compress generate evaluate export import inspect verify merge"
 
 # Help and versions.
 expect 0 --help

@@ -1,0 +1,33 @@
+/* Is a token file what it says, and is its text that of its source? */
+#pragma once
+
+#include "base/status.h"
+#include "mpi/world.h"
+#include "run/corpus.h"
+#include "run/named_tokenizer.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct sp_verify_job {
+    const char *path;
+    const sp_named_tokenizer *tokenizers; /* [n_tokenizers], borrowed: of streams to be compared */
+    size_t n_tokenizers;
+    const sp_corpus_options *source; /* what it was made from, as it was chosen then; NULL: only the
+                                        file is read. Its documents' hashes are compared, and their
+                                        text where there is a tokenizer */
+} sp_verify_job;
+
+typedef struct sp_verify_summary {
+    uint64_t n_documents, n_segments;
+    uint64_t n_compared; /* segments, in each stream, whose text was compared */
+    uint64_t
+        n_reencoded; /* of these: decoding gives other text, as the tokenizer itself changes text;
+                             encoding the source's gave these ids */
+} sp_verify_summary;
+
+/* Collective over `world`, each rank doing the same. As sp_tokens_verify(), and against the source.
+   SP_BAD_DATA: the first thing that is not as it was written, with where it is; SP_USAGE: a
+   tokenizer that is not the file's. */
+SP_NODISCARD sp_status sp_verify(sp_world *world, const sp_verify_job *job,
+                                 sp_verify_summary *summary);
