@@ -43,7 +43,7 @@ n_unwanted=$((32 - n_wanted))
 # ---- folders and patterns ----
 
 on_any_ranks "$corpus"
-counts files 3 documents 97 empty_documents 2 filtered_documents 0 rows 0 row_groups 0 files 0
+counts files 3 documents 97 empty_documents 2 filtered_documents 0 duplicate_documents 25 rows 0 row_groups 0 files 0
 tokenize_on 0 1 named.h5 "$corpus/b/fineweb.jsonl" "$corpus/b/packed.jsonl.zst" "$corpus/lines.jsonl"
 cmp -s "$folder/ranks1.h5" "$folder/named.h5" || fail "a folder is not its files in order"
 tokenize_on 0 1 pattern.h5 "$corpus/b/*" "$corpus/*.jsonl"
@@ -54,9 +54,9 @@ says "nothing matches '$corpus/*.parquet'"
 # ---- conditions ----
 
 on_any_ranks --where 'language = en' --where 'token_count >= 40' "$corpus/b/fineweb.jsonl"
-counts documents "$n_wanted" filtered_documents "$n_unwanted"
+counts documents 32 filtered_documents "$n_unwanted"
 tokenize_on 65 2 none.h5 --where 'language = xx' "$corpus"
-says "97 more failed a condition"
+says "of 97 documents 97 failed a condition"
 tokenize_on 65 2 none.h5 --where 'token_count = many' "$corpus/b/fineweb.jsonl"
 says "'$corpus/b/fineweb.jsonl', line 1: 'token_count' is a number"
 tokenize_on 64 1 none.h5 --where 'language' "$corpus"
@@ -75,14 +75,14 @@ for n in 1 3; do
 done
 [ ! -e "$folder/none.h5" ] || fail "a failure left a file"
 on_any_ranks --on-error skip "$folder/bad.jsonl" "$folder/cut.jsonl.zst" "$corpus/lines.jsonl"
-counts rows 2 row_groups 0 files 1
+counts rows 2 row_groups 0 files 1 lost_documents 2
 says "'$folder/bad.jsonl', line 5: field 'text' is not a string; the row is skipped"
 says "'$folder/cut.jsonl.zst', offset 300"
 sed '4,5d' "$folder/bad.jsonl" >"$folder/mended.jsonl"
 tokenize_on 0 1 mended.h5 "$folder/mended.jsonl"
 tokenize_on 0 1 bad.h5 --on-error skip "$folder/bad.jsonl"
 for name in mended bad; do
-    h5dump -d /segments/doc -d /streams/e/ids "$folder/$name.h5" | grep -v '^HDF5' >"$folder/$name.dump"
+    h5dump -d /segments/byte_len -d /streams/e/ids "$folder/$name.h5" | grep -v '^HDF5' >"$folder/$name.dump"
 done
 cmp -s "$folder/mended.dump" "$folder/bad.dump" || fail "what is skipped leaves traces"
 tokenize_on 64 1 none.h5 --on-error ignore "$corpus"
@@ -121,13 +121,13 @@ for name in ranks1 lines; do
 done
 cmp -s "$folder/ranks1.dump" "$folder/lines.dump" || fail "Parquet and JSON lines of the same rows differ"
 on_any_ranks --where 'language = en' --where 'token_count >= 40' $fixtures/snappy.parquet
-counts documents "$n_wanted" filtered_documents "$n_unwanted"
+counts documents 32 filtered_documents "$n_unwanted"
 tokenize_on 65 2 none.h5 $fixtures/codec.parquet
 says "'$fixtures/codec.parquet', row group 1, from row 3 on: "
 tokenize_on 65 2 none.h5 --on-error skip --where 'score > 1' $fixtures/codec.parquet
 says "no column 'score'"
 on_any_ranks --on-error skip $fixtures/codec.parquet $fixtures/number.parquet $fixtures/nulls.parquet
-counts documents 32 rows 4 row_groups 1 files 1
+counts rows 4 row_groups 1 files 1
 on_any_ranks $fixtures/bytes.parquet
 counts not_utf8_documents 1
 says "'$fixtures/bytes.parquet', line or row 5"
