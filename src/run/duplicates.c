@@ -13,8 +13,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-/* 48 MB of records; ranks share more than so few. */
-enum { PART_RECORDS = 2000000, SHARED_RECORDS = 20000 };
+/* 24 MB of records, twice while they are sorted; ranks share more than so few. */
+enum { PART_RECORDS = 1000000, SHARED_RECORDS = 20000 };
 
 struct sp_duplicates {
     sp_world *world;

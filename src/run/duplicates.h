@@ -20,7 +20,7 @@
 typedef struct sp_duplicates sp_duplicates; /* opaque */
 
 /* Collective over `world`. Finds them by a survey with hashes into *duplicates on every rank, to be
-   released by sp_duplicates_close(). part_records 0: 2 million; else how many records a part is to
+   released by sp_duplicates_close(). part_records 0: 1 million; else how many records a part is to
    have. SP_IO: the folder cannot be read or written; SP_BAD_DATA: what is in it was changed. */
 SP_NODISCARD sp_status sp_duplicates_open(sp_duplicates **duplicates, sp_world *world,
                                           const sp_survey *survey, size_t part_records);

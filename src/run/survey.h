@@ -10,7 +10,7 @@
    is surveyed anew, and likewise under another column, other conditions, or where damage is no
    longer skipped.
 
-   Memory, on each rank: 24 bytes a document of the block at hand; 16 bytes a unit. */
+   Memory, on each rank: 48 bytes a document of the block at hand; 32 bytes a unit. */
 #pragma once
 
 #include "base/status.h"
