@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Rows of a group that are counted without having been read: a footer may claim anything, and writers
+   make groups of a million rows at most. */
+enum { MOST_BELIEVED_ROWS = 1 << 24 };
+
 struct sp_parquet_text {
     char *path;
     sp_parquet *file;
@@ -145,10 +149,13 @@ static sp_status next_row(sp_parquet_text *text, bool *end) {
     return SP_OK;
 }
 
+static uint64_t believed(uint64_t n_rows) { return n_rows <= MOST_BELIEVED_ROWS ? n_rows : 0; }
+
 static sp_status lose_group(sp_parquet_text *text, sp_status status) {
     text->loss = SP_LOST_GROUP;
     text->lost_row = text->n_rows_before + text->n_rows + 1;
-    text->n_lost_rows = text->n_group_rows > text->n_rows ? text->n_group_rows - text->n_rows : 0;
+    const uint64_t n_group_rows = believed(text->n_group_rows);
+    text->n_lost_rows = n_group_rows > text->n_rows ? n_group_rows - text->n_rows : 0;
     status = sp_fail(status, "'%s', row group %zu, from row %ju on: %s", text->path, text->group,
                      (uintmax_t)(text->n_rows_before + text->n_rows + 1), sp_message());
     if (status == SP_BAD_DATA) leave_group(text);
@@ -235,6 +242,7 @@ static sp_status list_groups(sp_text_unit **units, size_t *n, const sp_parquet_t
             free(made);
             return sp_fail(status, "'%s', row group %zu: %s", text->path, i, sp_message());
         }
+        made[i].n_rows = believed(made[i].n_rows);
         made[i].begin = i;
         made[i].end = i + 1;
     }
