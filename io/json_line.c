@@ -249,6 +249,13 @@ static sp_status ask_conditions(const sp_json_wanted *wanted, bool *hold) {
     return sp_conditions_hold(wanted->where, wanted->fields, hold);
 }
 
+static sp_status check_id(const value *id) {
+    if (id->type == OTHER) return sp_fail(SP_BAD_DATA, "field 'id' is no string or number");
+    if (id->n_bytes > 0 && memchr(id->bytes, '\0', id->n_bytes) != NULL)
+        return sp_fail(SP_BAD_DATA, "field 'id' has a NUL in it");
+    return SP_OK;
+}
+
 sp_status sp_json_line_parse(sp_json_line *fields, const sp_json_wanted *wanted, char *line,
                              size_t n_bytes) {
     parser p = {line, line, line + n_bytes, 0};
@@ -264,19 +271,19 @@ sp_status sp_json_line_parse(sp_json_line *fields, const sp_json_wanted *wanted,
 
     bool is_wanted = false;
     SP_TRY(ask_conditions(wanted, &is_wanted));
-    if (!is_wanted) {
-        *fields = (sp_json_line){0};
-        return SP_OK;
+    if (is_wanted) {
+        if (text.bytes == NULL) return sp_fail(SP_BAD_DATA, "no field '%s'", wanted->text);
+        if (text.type != STRING)
+            return sp_fail(SP_BAD_DATA, "field '%s' is not a string", wanted->text);
     }
-    if (text.bytes == NULL) return sp_fail(SP_BAD_DATA, "no field '%s'", wanted->text);
-    if (text.type != STRING)
-        return sp_fail(SP_BAD_DATA, "field '%s' is not a string", wanted->text);
-    if (id.type == OTHER) return sp_fail(SP_BAD_DATA, "field 'id' is no string or number");
-    if (id.n_bytes > 0 && memchr(id.bytes, '\0', id.n_bytes) != NULL)
-        return sp_fail(SP_BAD_DATA, "field 'id' has a NUL in it");
-
-    *fields = (sp_json_line){.is_wanted = true, .text = text.bytes, .text_len = text.n_bytes};
-    if (id.type != NULL_VALUE && id.n_bytes > 0) {
+    const sp_status id_status = check_id(&id);
+    if (is_wanted) SP_TRY(id_status);
+    *fields = (sp_json_line){.is_wanted = is_wanted};
+    if (is_wanted) {
+        fields->text = text.bytes;
+        fields->text_len = text.n_bytes;
+    }
+    if (id_status == SP_OK && id.type != NULL_VALUE && id.n_bytes > 0) {
         /* A quote, comma, brace or decoded-away byte stood here, and all of the line is parsed. */
         id.bytes[id.n_bytes] = '\0';
         fields->id = id.bytes;

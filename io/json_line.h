@@ -21,7 +21,7 @@ typedef struct sp_json_wanted {
 } sp_json_wanted;
 
 typedef struct sp_json_line {
-    bool is_wanted;   /* all conditions hold; else what follows is not set */
+    bool is_wanted;   /* all conditions hold; else there is no text, and only an id that is one */
     const char *text; /* [text_len], decoded; borrowed from the line */
     size_t text_len;
     const char *id; /* terminated; a number as it is spelled; NULL: none, null or empty */

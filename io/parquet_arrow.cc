@@ -261,9 +261,9 @@ sp_status call_group_size(const sp_parquet *file, size_t group, size_t column, u
                           uint64_t *n_bytes) {
     return guarded("", [&] {
         const auto metadata = file->footer->RowGroup(static_cast<int>(group));
-        const int64_t rows = metadata->num_rows();
-        const int64_t bytes =
-            metadata->ColumnChunk(static_cast<int>(column))->total_uncompressed_size();
+        const auto chunk = metadata->ColumnChunk(static_cast<int>(column));
+        const int64_t rows = std::min(metadata->num_rows(), chunk->num_values());
+        const int64_t bytes = chunk->total_uncompressed_size();
         if (rows < 0 || bytes < 0) damaged("a row group of negative size");
         *n_rows = static_cast<uint64_t>(rows);
         *n_bytes = static_cast<uint64_t>(bytes);

@@ -45,8 +45,8 @@ size_t sp_parquet_n_groups(const sp_parquet *file);
 SP_NODISCARD sp_status sp_parquet_find(const sp_parquet *file, const char *name,
                                        sp_parquet_column *column, bool *is_found);
 
-/* The rows of a row group, and the bytes of one of its columns before compression, from the footer,
-   which nothing vouches for. SP_BAD_DATA: not even plausible. */
+/* The rows of a row group, or the values of one of its columns if they are fewer, and the column's
+   bytes before compression, from the footer, which nothing vouches for. SP_BAD_DATA: not even plausible. */
 SP_NODISCARD sp_status sp_parquet_group_size(const sp_parquet *file, size_t group, size_t column,
                                              uint64_t *n_rows, uint64_t *n_bytes);
 

@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Rows of a group that are counted without having been read: a footer may claim anything, and writers
+   make groups of a million rows at most. */
+enum { MOST_BELIEVED_ROWS = 1 << 24 };
+
 struct sp_parquet_text {
     char *path;
     sp_parquet *file;
@@ -23,6 +27,8 @@ struct sp_parquet_text {
     char *id;                       /* [id_size], owned: the row's own, or a made-up one */
     size_t id_size;
     sp_text_loss loss;
+    uint64_t lost_row, n_lost_rows;
+    bool gives_unwanted;
     uint64_t n_unwanted;
 };
 
@@ -89,6 +95,7 @@ sp_status sp_parquet_text_open(sp_parquet_text **text, const char *path, uint64_
     sp_parquet_text *made = block;
     made->path = strdup(path);
     made->where = options->where;
+    made->gives_unwanted = options->gives_unwanted;
     made->name = options->column;
     sp_status status = made->path != NULL
                            ? reserve_id(made, strlen(path) + sizeof ":18446744073709551615")
@@ -142,8 +149,13 @@ static sp_status next_row(sp_parquet_text *text, bool *end) {
     return SP_OK;
 }
 
+static uint64_t believed(uint64_t n_rows) { return n_rows <= MOST_BELIEVED_ROWS ? n_rows : 0; }
+
 static sp_status lose_group(sp_parquet_text *text, sp_status status) {
     text->loss = SP_LOST_GROUP;
+    text->lost_row = text->n_rows_before + text->n_rows + 1;
+    const uint64_t n_group_rows = believed(text->n_group_rows);
+    text->n_lost_rows = n_group_rows > text->n_rows ? n_group_rows - text->n_rows : 0;
     status = sp_fail(status, "'%s', row group %zu, from row %ju on: %s", text->path, text->group,
                      (uintmax_t)(text->n_rows_before + text->n_rows + 1), sp_message());
     if (status == SP_BAD_DATA) leave_group(text);
@@ -152,8 +164,10 @@ static sp_status lose_group(sp_parquet_text *text, sp_status status) {
 
 static sp_status lose_row(sp_parquet_text *text, const char *column, const char *what) {
     text->loss = SP_LOST_ROW;
-    return sp_fail(SP_BAD_DATA, "'%s', row %ju: '%s' %s", text->path,
-                   (uintmax_t)(text->n_rows_before + text->n_rows), column, what);
+    text->lost_row = text->n_rows_before + text->n_rows;
+    text->n_lost_rows = 1;
+    return sp_fail(SP_BAD_DATA, "'%s', row %ju: '%s' %s", text->path, (uintmax_t)text->lost_row,
+                   column, what);
 }
 
 /* Writes the row's own id, if it has one. */
@@ -172,9 +186,15 @@ static sp_status take_own_id(sp_parquet_text *text, bool *has_one) {
     return SP_OK;
 }
 
+const char *sp_parquet_text_row_id(sp_parquet_text *text, uint64_t row) {
+    snprintf(text->id, text->id_size, "%s:%ju", text->path, (uintmax_t)row);
+    return text->id;
+}
+
 sp_status sp_parquet_text_next(sp_parquet_text *text, sp_document *document, bool *end) {
     static const sp_conditions none = {0};
-    for (bool is_wanted = false; !is_wanted;) {
+    bool is_wanted = false;
+    while (!is_wanted) {
         const sp_status status = next_row(text, end);
         if (status != SP_OK) return lose_group(text, status);
         if (*end) return SP_OK;
@@ -182,18 +202,28 @@ sp_status sp_parquet_text_next(sp_parquet_text *text, sp_document *document, boo
         SP_TRY(sp_conditions_hold(text->where != NULL ? text->where : &none, text->row + 1,
                                   &is_wanted));
         text->n_unwanted += !is_wanted;
+        if (!is_wanted && text->gives_unwanted) break;
     }
-    if (text->row[0].type == SP_FIELD_NULL) return lose_row(text, text->name, "is null");
+    if (is_wanted && text->row[0].type == SP_FIELD_NULL)
+        return lose_row(text, text->name, "is null");
     const uint64_t row = text->n_rows_before + text->n_rows;
     bool has_own_id = false;
-    SP_TRY(take_own_id(text, &has_own_id));
-    if (!has_own_id) snprintf(text->id, text->id_size, "%s:%ju", text->path, (uintmax_t)row);
-    *document = (sp_document){.text = text->row[0].text,
-                              .n_bytes = text->row[0].n_bytes,
+    const sp_status status = take_own_id(text, &has_own_id);
+    /* A bad id of a row that is not wanted is no damage. */
+    if (status != SP_OK && (is_wanted || status != SP_BAD_DATA)) return status;
+    if (!has_own_id || status != SP_OK) sp_parquet_text_row_id(text, row);
+    *document = (sp_document){.text = is_wanted ? text->row[0].text : "",
+                              .n_bytes = is_wanted ? text->row[0].n_bytes : 0,
                               .id = text->id,
-                              .has_own_id = has_own_id,
+                              .has_own_id = has_own_id && status == SP_OK,
+                              .is_unwanted = !is_wanted,
                               .row = row};
     return SP_OK;
+}
+
+void sp_parquet_text_lost_rows(const sp_parquet_text *text, uint64_t *row, uint64_t *n_rows) {
+    *row = text->lost_row;
+    *n_rows = text->n_lost_rows;
 }
 
 sp_text_loss sp_parquet_text_loss(const sp_parquet_text *text) { return text->loss; }
@@ -206,13 +236,13 @@ static sp_status list_groups(sp_text_unit **units, size_t *n, const sp_parquet_t
     SP_TRY(sp_alloc_array(&block, n_groups, sizeof **units, "row groups"));
     sp_text_unit *made = block;
     for (size_t i = 0; i < n_groups; i++) {
-        uint64_t n_rows = 0;
-        const sp_status status =
-            sp_parquet_group_size(text->file, i, text->columns[0].index, &n_rows, &made[i].n_bytes);
+        const sp_status status = sp_parquet_group_size(text->file, i, text->columns[0].index,
+                                                       &made[i].n_rows, &made[i].n_bytes);
         if (status != SP_OK) {
             free(made);
             return sp_fail(status, "'%s', row group %zu: %s", text->path, i, sp_message());
         }
+        made[i].n_rows = believed(made[i].n_rows);
         made[i].begin = i;
         made[i].end = i + 1;
     }

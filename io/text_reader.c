@@ -34,6 +34,9 @@ struct sp_text_reader {
     char *id;                /* [id_size], owned: the made-up id */
     size_t id_size;
     sp_text_loss loss;
+    uint64_t n_lost_rows;
+    bool gives_unwanted;
+    sp_text_rows rows;
     uint64_t n_unwanted;
 };
 
@@ -101,7 +104,7 @@ static sp_status begin_unit(sp_text_reader *reader, const sp_text_unit *unit) {
     reader->position = unit->begin - 1;
     SP_TRY(take_line(reader, &line, &n_bytes));
     reader->first_line = reader->position;
-    reader->n_lines_before = NOT_COUNTED;
+    reader->n_lines_before = unit->n_rows_before > 0 ? unit->n_rows_before : NOT_COUNTED;
     return SP_OK;
 }
 
@@ -139,6 +142,8 @@ sp_status sp_text_reader_open(sp_text_reader **reader, const char *path, const s
     SP_TRY(sp_alloc(&block, sizeof **reader, "a text reader"));
     sp_text_reader *made = block;
     made->kind = kind;
+    made->gives_unwanted = used.gives_unwanted;
+    made->rows = used.rows;
     made->path = strdup(path);
     sp_status status = SP_OK;
     if (made->path == NULL)
@@ -188,6 +193,11 @@ static sp_status make_room(sp_text_reader *reader) {
     return SP_OK;
 }
 
+static void lose(sp_text_reader *reader, sp_text_loss loss, uint64_t n_rows) {
+    reader->loss = loss;
+    reader->n_lost_rows = n_rows;
+}
+
 /* Adds to the buffered text, or finds the end of the stream. A stream that is damaged is at its end,
    and what was buffered of it is gone. */
 static sp_status fill(sp_text_reader *reader) {
@@ -198,7 +208,7 @@ static sp_status fill(sp_text_reader *reader) {
     reader->end += n_read;
     reader->at_end = n_read == 0;
     if (status == SP_OK) return SP_OK;
-    reader->loss = SP_LOST_FILE;
+    lose(reader, SP_LOST_FILE, reader->kind == TEXT_FILE);
     reader->begin = reader->end = 0;
     return status;
 }
@@ -248,6 +258,14 @@ static sp_status take_line(sp_text_reader *reader, char **line, size_t *n_bytes)
 
 /* ---- documents ---- */
 
+static const char *row_id(sp_text_reader *reader, uint64_t row) {
+    if (reader->kind == TEXT_FILE)
+        snprintf(reader->id, reader->id_size, "%s", reader->path);
+    else
+        snprintf(reader->id, reader->id_size, "%s:%ju", reader->path, (uintmax_t)row);
+    return reader->id;
+}
+
 /* The whole file is the document. */
 static sp_status next_text(sp_text_reader *reader, sp_document *document, bool *end) {
     *end = reader->n_lines > 0;
@@ -255,15 +273,14 @@ static sp_status next_text(sp_text_reader *reader, sp_document *document, bool *
     reader->n_lines = 1;
     while (!reader->at_end && !is_too_long(reader)) SP_TRY(fill(reader));
     if (is_too_long(reader)) {
-        reader->loss = SP_LOST_FILE;
+        lose(reader, SP_LOST_FILE, 1);
         return sp_fail(SP_BAD_DATA,
                        "'%s': a text of %d bytes or more; cut it, or make it lines of a .jsonl",
                        reader->path, (int)SP_TEXT_MOST_BYTES);
     }
-    snprintf(reader->id, reader->id_size, "%s", reader->path);
     *document = (sp_document){.text = reader->buffer + reader->begin,
                               .n_bytes = reader->end - reader->begin,
-                              .id = reader->id,
+                              .id = row_id(reader, 1),
                               .row = 1};
     return SP_OK;
 }
@@ -298,13 +315,21 @@ static sp_status count_lines_before(sp_text_reader *reader) {
     return status;
 }
 
+/* 0: nobody counted. */
+static uint64_t this_line(const sp_text_reader *reader) {
+    const bool is_counted = reader->n_lines_before != NOT_COUNTED;
+    return is_counted ? reader->n_lines_before + reader->n_lines : 0;
+}
+
 static sp_status lose_line(sp_text_reader *reader, sp_status status) {
     char what[SP_MESSAGE_SIZE];
     snprintf(what, sizeof what, "%s", sp_message());
-    SP_TRY(count_lines_before(reader));
-    reader->loss = SP_LOST_ROW;
-    return sp_fail(status, "'%s', line %ju: %s", reader->path,
-                   (uintmax_t)(reader->n_lines_before + reader->n_lines), what);
+    if (reader->rows != SP_ROWS_UNNEEDED) SP_TRY(count_lines_before(reader));
+    lose(reader, SP_LOST_ROW, 1);
+    if (reader->n_lines_before == NOT_COUNTED)
+        return sp_fail(status, "'%s', line %ju after byte %ju: %s", reader->path,
+                       (uintmax_t)reader->n_lines, (uintmax_t)reader->first_line, what);
+    return sp_fail(status, "'%s', line %ju: %s", reader->path, (uintmax_t)this_line(reader), what);
 }
 
 /* Takes the next line of the unit that is not blank. */
@@ -328,7 +353,8 @@ static sp_status next_full_line(sp_text_reader *reader, char **line, size_t *n_b
 
 static sp_status next_line(sp_text_reader *reader, sp_document *document, bool *end) {
     sp_json_line fields = {0};
-    while (!fields.is_wanted) {
+    bool is_given = false;
+    while (!is_given) {
         char *line = NULL;
         size_t n_bytes = 0;
         SP_TRY(next_full_line(reader, &line, &n_bytes, end));
@@ -339,15 +365,15 @@ static sp_status next_line(sp_text_reader *reader, sp_document *document, bool *
                 : sp_json_line_parse(&fields, &reader->wanted, line, n_bytes);
         if (status != SP_OK) return lose_line(reader, status);
         reader->n_unwanted += !fields.is_wanted;
+        is_given = fields.is_wanted || reader->gives_unwanted;
     }
-    if (fields.id == NULL) SP_TRY(count_lines_before(reader));
-    const bool is_counted = reader->n_lines_before != NOT_COUNTED;
-    const uint64_t row = is_counted ? reader->n_lines_before + reader->n_lines : 0;
-    snprintf(reader->id, reader->id_size, "%s:%ju", reader->path, (uintmax_t)row);
-    *document = (sp_document){.text = fields.text,
+    if (fields.id == NULL && reader->rows == SP_ROWS_NEEDED) SP_TRY(count_lines_before(reader));
+    const uint64_t row = this_line(reader);
+    *document = (sp_document){.text = fields.is_wanted ? fields.text : "",
                               .n_bytes = fields.text_len,
-                              .id = fields.id != NULL ? fields.id : reader->id,
+                              .id = fields.id != NULL ? fields.id : row_id(reader, row),
                               .has_own_id = fields.id != NULL,
+                              .is_unwanted = !fields.is_wanted,
                               .row = row};
     return SP_OK;
 }
@@ -367,6 +393,22 @@ sp_text_loss sp_text_reader_loss(const sp_text_reader *reader) {
     return reader->kind == PARQUET ? sp_parquet_text_loss(reader->parquet) : reader->loss;
 }
 
+void sp_text_reader_lost_rows(const sp_text_reader *reader, uint64_t *row, uint64_t *n_rows) {
+    if (reader->kind == PARQUET) {
+        sp_parquet_text_lost_rows(reader->parquet, row, n_rows);
+        return;
+    }
+    *row = this_line(reader);
+    *n_rows = reader->n_lost_rows;
+}
+
+const char *sp_text_reader_row_id(sp_text_reader *reader, uint64_t row) {
+    return reader->kind == PARQUET ? sp_parquet_text_row_id(reader->parquet, row)
+                                   : row_id(reader, row);
+}
+
+uint64_t sp_text_reader_n_lines(const sp_text_reader *reader) { return reader->n_lines; }
+
 uint64_t sp_text_reader_n_unwanted(const sp_text_reader *reader) {
     return reader->kind == PARQUET ? sp_parquet_text_n_unwanted(reader->parquet)
                                    : reader->n_unwanted;
@@ -385,7 +427,8 @@ static sp_status list_ranges(sp_text_unit **units, size_t *n, uint64_t n_bytes,
     for (size_t i = 0; i < n_ranges; i++) {
         const uint64_t begin = i * range_bytes, left = n_bytes - begin;
         const uint64_t size = left < range_bytes ? left : range_bytes;
-        made[i] = (sp_text_unit){begin, i + 1 < n_ranges ? begin + size : UINT64_MAX, size};
+        made[i] = (sp_text_unit){
+            .begin = begin, .end = i + 1 < n_ranges ? begin + size : UINT64_MAX, .n_bytes = size};
     }
     *units = made;
     *n = (size_t)n_ranges;

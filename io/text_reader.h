@@ -9,7 +9,9 @@
    the first two also compressed as .gz (all members) or .zst (all frames). Bytes that are not UTF-8
    are kept as they are, in JSON strings and in Parquet too. A document without text is delivered
    with 0 bytes; one whose text is null is damage. Other fields can be asked conditions, which choose
-   the documents; a .txt has none.
+   the documents; a .txt has none. Whoever numbers documents asks for those too that are not wanted,
+   and for the rows that damage took: a line that is not blank, a row or a .txt is a document
+   whatever becomes of it.
 
    A shard is read as a whole or by **units**, which are independent of each other and together make
    the whole, in order: a row group of a .parquet; a range of bytes of a .jsonl that is not packed,
@@ -39,14 +41,25 @@ typedef struct sp_document {
     size_t n_bytes;
     const char *id; /* the input's own, else FILE:LINE (.jsonl), FILE:ROW (.parquet) or FILE (.txt),
                         FILE being the path as it was given; borrowed likewise */
-    bool has_own_id; /* the id is the input's */
-    uint64_t row;    /* line or row, from 1 in the file; 0 where nobody needed to count: in a range
-                        of bytes that does not begin the file, if the document has its own id */
+    bool has_own_id;  /* the id is the input's */
+    bool is_unwanted; /* a condition failed: there is no text; only if that is asked for */
+    uint64_t row;     /* line or row, from 1 in the file; 0 where nobody needed to count: in a range
+                         of bytes that does not begin the file, if the document has its own id */
 } sp_document;
+
+/* Whose line counts in the file, in a range of bytes whose unit does not say how many lines lie
+   before it: to count them reads the file up to there. Elsewhere every row is known. */
+typedef enum sp_text_rows {
+    SP_ROWS_NEEDED,    /* of damage, and of documents without an id, which is made of it */
+    SP_ROWS_OF_DAMAGE, /* made-up ids are of no use then */
+    SP_ROWS_UNNEEDED   /* messages count lines from the range's first on */
+} sp_text_rows;
 
 typedef struct sp_text_options {
     const char *column;         /* the field of the text, borrowed until close; NULL: "text" */
     const sp_conditions *where; /* borrowed until close; NULL: every document is wanted */
+    bool gives_unwanted;        /* documents for which a condition fails come too, without text */
+    sp_text_rows rows;
 } sp_text_options;
 
 /* Part of a shard: row groups [begin, end) of a .parquet, bytes [begin, end) of a .jsonl. */
@@ -54,6 +67,9 @@ typedef struct sp_text_unit {
     uint64_t begin, end; /* 0 and UINT64_MAX: the whole file, of any kind */
     uint64_t n_bytes;    /* what it takes to read it, for sharing work: of text before compression
                             (.parquet, as its footer says), else as they lie on the disk */
+    uint64_t n_rows;     /* in it, as a footer says; 0: not known */
+    uint64_t n_rows_before; /* lines of the file before the first that begins in it, for whoever
+                               knows; 0: not known */
 } sp_text_unit;
 
 /* What a failure with SP_BAD_DATA took with it; what follows can be read. */
@@ -74,7 +90,7 @@ SP_NODISCARD sp_status sp_text_reader_open(sp_text_reader **reader, const char *
                                            const sp_text_options *options);
 void sp_text_reader_close(sp_text_reader *reader); /* NULL is fine */
 
-/* Reads the next document for which all conditions hold; *end is true, and *document untouched,
+/* Reads the next document that is wanted, or asked for all the same; *end is true, and *document untouched,
    after the last. SP_BAD_DATA: a line or row that holds no text, a file that is damaged or ends too
    early; the message names the file and the line, row or offset. Whoever goes on after it reads
    what is left. */
@@ -83,6 +99,16 @@ SP_NODISCARD sp_status sp_text_reader_next(sp_text_reader *reader, sp_document *
 
 /* After SP_BAD_DATA of sp_text_reader_next(). */
 sp_text_loss sp_text_reader_loss(const sp_text_reader *reader);
+
+/* Likewise: the first row that was lost, in *row, from 1 in the file, and how many in *n_rows. 1 of a
+   row and of a .txt; the rest of a row group; 0 of other files, where nobody knows. */
+void sp_text_reader_lost_rows(const sp_text_reader *reader, uint64_t *row, uint64_t *n_rows);
+
+/* The id that is made up for a row: FILE:LINE, FILE:ROW or FILE. Borrowed until the next call. */
+const char *sp_text_reader_row_id(sp_text_reader *reader, uint64_t row);
+
+/* Lines passed so far, blank ones too, from the unit's first on; 0 of a .parquet. */
+uint64_t sp_text_reader_n_lines(const sp_text_reader *reader);
 
 /* Lines or rows passed over so far because a condition failed. */
 uint64_t sp_text_reader_n_unwanted(const sp_text_reader *reader);

@@ -9,14 +9,16 @@
        /streams/NAME/ids     u16 or u32 [n_ids] u16 if the vocabulary fits
        /streams/NAME/offsets u64 [n_segments + 1]
        /documents/id         UTF-8 [n_documents], the input's id, else FILE:LINE, FILE:ROW or FILE
-       /documents/hash       u64 [n_documents]  XXH3-64 of the document's bytes
+       /documents/hash       u64 [n_documents]  XXH3-64 of the document's bytes; 0: nobody took them
        /sources/path, bytes, documents          one row an input file, as named by the user
 
    What follows / and /streams/NAME are attributes. Datasets are little-endian, chunked,
    shuffled, deflated and checksummed (Fletcher32); strings have a fixed length, padded with NUL.
-   /documents has a row for every input document in order, those without text included; what a
-   condition left out, or damage took, is no document. Each value is the same whatever the number of
-   ranks that wrote it.
+   /documents has a row for every input document in order, so that its number is where it stands in
+   the input: also for those without segments, which have no text, repeat an earlier one, are too
+   long, were left out by a condition or lost to damage (the last two with hash 0; a lost one's id is
+   FILE:LINE, FILE:ROW or FILE). Only what damage took of a file whose rest nobody can count has none.
+   Each value is the same whatever the number of ranks that wrote it.
 
    The file may be an index, whose datasets are virtual ones over parts (io/tokens_part.h). It is
    read as any other, here and by every program that reads HDF5.

@@ -25,6 +25,8 @@ typedef struct tokenize_options {
     size_t n_where;
     sp_on_error on_error;
     bool has_on_error; /* it was named */
+    size_t min_tokens, most_document_bytes;
+    bool keeps_duplicates;
     bool wants_ids, specials_are_plain, has_affixes, wants_json, is_quiet;
 } tokenize_options;
 
@@ -36,6 +38,9 @@ enum {
     OPTION_WHERE,
     OPTION_CHECKSUMS,
     OPTION_ON_ERROR,
+    OPTION_MIN_TOKENS,
+    OPTION_MAX_DOCUMENT,
+    OPTION_KEEP_DUPLICATES,
     OPTION_IDS,
     OPTION_NO_SPECIAL,
     OPTION_BOS,
@@ -65,6 +70,12 @@ static const struct argp_option argp_options[] = {
      "file, "
      "and count it",
      0},
+    {"min-tokens", OPTION_MIN_TOKENS, "N", 0,
+     "Leave out a document's last segment if it has fewer tokens (1: keep them all)", 0},
+    {"max-document", OPTION_MAX_DOCUMENT, "BYTES", 0,
+     "Cut no segments from documents with more bytes of text, and count them", 0},
+    {"keep-duplicates", OPTION_KEEP_DUPLICATES, NULL, 0,
+     "Take documents again whose text came before; else the first of the whole corpus is taken", 0},
     {"ids", OPTION_IDS, NULL, 0,
      "Print the ids of standard input on one line instead, as encode(add_special_tokens=False)", 0},
     {"no-special", OPTION_NO_SPECIAL, NULL, 0,
@@ -83,12 +94,19 @@ static void check_options(const tokenize_options *options, const struct argp_sta
         if (options->column != NULL || options->n_where > 0 || options->checksums != NULL ||
             options->has_on_error)
             argp_error(state, "--column, --where, --checksums and --on-error do not go with --ids");
+        if (options->min_tokens > 0 || options->most_document_bytes > 0 ||
+            options->keeps_duplicates)
+            argp_error(state, "--min-tokens, --max-document and --keep-duplicates do not go with "
+                              "--ids");
         return;
     }
     if (options->specials_are_plain || options->has_affixes)
         argp_error(state, "--no-special and --bos go with --ids");
     if (options->output == NULL || options->n_paths == 0)
         argp_error(state, "needs --output FILE and text files");
+    if (options->min_tokens > options->segment_tokens)
+        argp_error(state, "--min-tokens: %zu are more than a segment's %zu", options->min_tokens,
+                   options->segment_tokens);
     if (options->column != NULL && options->column[0] == '\0')
         argp_error(state, "--column: an empty name");
     for (size_t i = 0; i < options->n_tokenizers; i++) {
@@ -130,6 +148,15 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         options->on_error =
             (sp_on_error)sp_parse_choice("--on-error", argument, on_error_words, state);
         options->has_on_error = true;
+        return 0;
+    case OPTION_MIN_TOKENS:
+        options->min_tokens = sp_parse_count("--min-tokens", argument, 1, state);
+        return 0;
+    case OPTION_MAX_DOCUMENT:
+        options->most_document_bytes = sp_parse_count("--max-document", argument, 1, state);
+        return 0;
+    case OPTION_KEEP_DUPLICATES:
+        options->keeps_duplicates = true;
         return 0;
     case OPTION_IDS:
         options->wants_ids = true;
@@ -197,41 +224,69 @@ static sp_status open_tokenizer(tokenizers *t, const char *text) {
 
 /* What was left out, if anything was. */
 static void print_left_out(const sp_tokenize_summary *s) {
-    const sp_corpus_counts *c = &s->corpus;
-    if (c->n_unwanted > 0) printf("; %ju more left out by --where", (uintmax_t)c->n_unwanted);
-    if (c->n_lost_rows + c->n_lost_groups + c->n_lost_files > 0)
-        printf("; damaged and skipped: %ju rows, %ju row groups, %ju files",
-               (uintmax_t)c->n_lost_rows, (uintmax_t)c->n_lost_groups, (uintmax_t)c->n_lost_files);
+    const sp_losses *l = &s->losses;
+    if (s->n_unwanted > 0) printf("; %ju left out by --where", (uintmax_t)s->n_unwanted);
+    if (s->n_duplicates > 0) printf("; %ju duplicates", (uintmax_t)s->n_duplicates);
+    if (s->n_oversized > 0) printf("; %ju too long", (uintmax_t)s->n_oversized);
+    if (s->n_short_tails > 0) printf("; %ju short tails left out", (uintmax_t)s->n_short_tails);
+    if (l->n_rows + l->n_groups + l->n_files > 0)
+        printf("; damaged and skipped: %ju rows, %ju row groups, %ju files (%ju documents)",
+               (uintmax_t)l->n_rows, (uintmax_t)l->n_groups, (uintmax_t)l->n_files,
+               (uintmax_t)s->n_lost);
     if (s->n_not_utf8 > 0) printf("; %ju documents not UTF-8", (uintmax_t)s->n_not_utf8);
-    if (c->n_unlisted > 0) printf("; %ju files unchecked", (uintmax_t)c->n_unlisted);
+    if (s->n_unlisted_files > 0) printf("; %ju files unchecked", (uintmax_t)s->n_unlisted_files);
+}
+
+/* Arrays of them end in a NULL name. */
+typedef struct named_count {
+    const char *name;
+    uint64_t n;
+} named_count;
+
+static json_t *counts_as_json(const named_count *counts) {
+    json_t *object = json_object();
+    for (; counts->name != NULL; counts++)
+        json_object_set_new(object, counts->name, json_integer((json_int_t)counts->n));
+    return object;
 }
 
 static sp_status print_summary_as_json(const sp_tokenize_summary *s, const tokenizers *t,
                                        double rate) {
-    const sp_corpus_counts *c = &s->corpus;
+    const named_count skipped[] = {{"rows", s->losses.n_rows},
+                                   {"row_groups", s->losses.n_groups},
+                                   {"files", s->losses.n_files},
+                                   {NULL, 0}};
+    const named_count counts[] = {{"files", s->n_files},
+                                  {"unchecked_files", s->n_unlisted_files},
+                                  {"documents", s->n_documents},
+                                  {"filtered_documents", s->n_unwanted},
+                                  {"lost_documents", s->n_lost},
+                                  {"empty_documents", s->n_empty},
+                                  {"oversized_documents", s->n_oversized},
+                                  {"duplicate_documents", s->n_duplicates},
+                                  {"not_utf8_documents", s->n_not_utf8},
+                                  {"segments", s->n_segments},
+                                  {"short_tails", s->n_short_tails},
+                                  {"bytes", s->n_bytes},
+                                  {NULL, 0}};
     json_t *tokens = json_object();
     for (size_t i = 0; i < t->n; i++)
         json_object_set_new(tokens, t->names[i], json_integer((json_int_t)s->n_tokens[i]));
-    json_t *skipped = json_pack("{s:I, s:I, s:I}", "rows", (json_int_t)c->n_lost_rows, "row_groups",
-                                (json_int_t)c->n_lost_groups, "files", (json_int_t)c->n_lost_files);
-    json_t *object = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:o, s:f, s:f}", "files",
-        (json_int_t)c->n_files, "documents", (json_int_t)s->n_documents, "empty_documents",
-        (json_int_t)s->n_empty_documents, "filtered_documents", (json_int_t)c->n_unwanted,
-        "not_utf8_documents", (json_int_t)s->n_not_utf8, "skipped", skipped, "unchecked_files",
-        (json_int_t)c->n_unlisted, "segments", (json_int_t)s->n_segments, "bytes",
-        (json_int_t)s->n_bytes, "tokens", tokens, "seconds", s->seconds, "tokens_per_second", rate);
-    if (object == NULL) return sp_fail(SP_FAILURE, "no memory for a summary");
-    sp_print_json(object);
+    json_t *object = counts_as_json(counts);
+    const bool is_full = json_object_set_new(object, "skipped", counts_as_json(skipped)) == 0 &&
+                         json_object_set_new(object, "tokens", tokens) == 0 &&
+                         json_object_set_new(object, "seconds", json_real(s->seconds)) == 0 &&
+                         json_object_set_new(object, "tokens_per_second", json_real(rate)) == 0;
+    if (is_full) sp_print_json(object);
     json_decref(object);
-    return SP_OK;
+    return is_full ? SP_OK : sp_fail(SP_FAILURE, "no memory for a summary");
 }
 
 static sp_status print_summary(const sp_tokenize_summary *s, const tokenizers *t, bool wants_json) {
     const double rate = (double)s->n_tokens[0] / s->seconds;
     if (wants_json) return print_summary_as_json(s, t, rate);
     printf("%ju documents (%ju empty), %ju segments, %ju bytes of text", (uintmax_t)s->n_documents,
-           (uintmax_t)s->n_empty_documents, (uintmax_t)s->n_segments, (uintmax_t)s->n_bytes);
+           (uintmax_t)s->n_empty, (uintmax_t)s->n_segments, (uintmax_t)s->n_bytes);
     for (size_t i = 0; i < t->n; i++)
         printf(", %ju tokens of %s", (uintmax_t)s->n_tokens[i], t->names[i]);
     printf(", %.1f s, %.0f tokens/s", s->seconds, rate);
@@ -250,17 +305,21 @@ static sp_status run(sp_world *world, const tokenize_options *options, const sp_
                      tokenizers *t) {
     SP_TRY(sp_agree(world, open_tokenizers(t, options)));
     sp_tokenize_summary summary = {0};
-    SP_TRY(sp_tokenize(world,
-                       &(sp_tokenize_job){.streams = t->streams,
-                                          .n_streams = t->n,
-                                          .corpus = {.names = options->paths,
-                                                     .n_names = options->n_paths,
-                                                     .text = {options->column, where},
-                                                     .checksums = options->checksums,
-                                                     .on_error = options->on_error},
-                                          .segment_tokens = options->segment_tokens,
-                                          .output = options->output},
-                       &summary));
+    SP_TRY(sp_tokenize(
+        world,
+        &(sp_tokenize_job){.streams = t->streams,
+                           .n_streams = t->n,
+                           .corpus = {.names = options->paths,
+                                      .n_names = options->n_paths,
+                                      .text = {.column = options->column, .where = where},
+                                      .checksums = options->checksums,
+                                      .on_error = options->on_error},
+                           .segment_tokens = options->segment_tokens,
+                           .min_tokens = options->min_tokens,
+                           .most_document_bytes = options->most_document_bytes,
+                           .keeps_duplicates = options->keeps_duplicates,
+                           .output = options->output},
+        &summary));
     const sp_status status =
         sp_is_first_rank() ? print_summary(&summary, t, options->wants_json) : SP_OK;
     sp_tokenize_summary_free(&summary);

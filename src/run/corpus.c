@@ -6,24 +6,27 @@
 #include "io/text_inputs.h"
 #include "mpi/agree.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { MOST_WARNINGS = 20 }; /* of damage; the rest is only counted */
 
 /* What its sum says of a file. */
 typedef enum verdict { USED, UNLISTED, REFUSED } verdict;
 
+typedef struct file_state {
+    uint64_t n_bytes, changed_ns;
+} file_state;
+
 struct sp_corpus {
     const sp_corpus_options *options;
     char *names; /* all paths, each with its NUL */
     size_t n_names_bytes;
-    const char **paths;    /* [n_files], into names */
-    uint64_t *verdicts;    /* [n_files] */
-    uint64_t *n_documents; /* [n_files] */
-    sp_text_reader *reader;
-    size_t file; /* at hand, or to be opened next */
-    size_t last_file;
+    const char **paths; /* [n_files], into names */
+    uint64_t *verdicts; /* [n_files] */
+    file_state *states; /* [n_files] */
     size_t n_warnings;
     sp_corpus_counts counts;
 };
@@ -72,19 +75,28 @@ static sp_status share_files(sp_corpus *corpus, sp_world *world) {
 }
 
 static sp_status list_files(sp_corpus *corpus) {
-    void *paths = NULL, *verdicts = NULL, *n_documents = NULL;
+    void *paths = NULL, *verdicts = NULL, *states = NULL;
     const size_t n = corpus->counts.n_files;
     SP_TRY(sp_alloc_array(&paths, n, sizeof *corpus->paths, "paths"));
     corpus->paths = paths;
     SP_TRY(sp_alloc_array(&verdicts, n, sizeof *corpus->verdicts, "files"));
     corpus->verdicts = verdicts;
-    SP_TRY(sp_alloc_array(&n_documents, n, sizeof *corpus->n_documents, "files"));
-    corpus->n_documents = n_documents;
+    SP_TRY(sp_alloc_array(&states, n, sizeof *corpus->states, "files"));
+    corpus->states = states;
     const char *name = corpus->names;
-    for (size_t i = 0; i < n; i++, name += strlen(name) + 1) {
-        uint64_t n_bytes = 0;
-        corpus->paths[i] = name;
-        SP_TRY(sp_text_file_size(name, &n_bytes));
+    for (size_t i = 0; i < n; i++, name += strlen(name) + 1) corpus->paths[i] = name;
+    return SP_OK;
+}
+
+/* Rank 0's: nodes may not agree for a while on what they see. */
+static sp_status look_at_files(sp_corpus *corpus) {
+    for (size_t i = 0; i < corpus->counts.n_files; i++) {
+        struct stat info;
+        SP_TRY(sp_text_file_size(corpus->paths[i], &corpus->states[i].n_bytes));
+        if (stat(corpus->paths[i], &info) != 0)
+            return sp_fail(SP_IO, "cannot open '%s': %s", corpus->paths[i], strerror(errno));
+        corpus->states[i].changed_ns =
+            (uint64_t)info.st_mtim.tv_sec * 1000000000U + (uint64_t)info.st_mtim.tv_nsec;
     }
     return SP_OK;
 }
@@ -121,7 +133,7 @@ static void report_verdicts(sp_corpus *corpus) {
     for (size_t i = 0; i < counts->n_files; i++) {
         if (corpus->verdicts[i] == UNLISTED && counts->n_unlisted++ == 0) first_unlisted = i;
         if (corpus->verdicts[i] != REFUSED) continue;
-        counts->n_lost_files++;
+        counts->n_refused++;
         sp_log(SP_LOG_WARNING, "'%s' is not the file that '%s' lists; skipped", corpus->paths[i],
                corpus->options->checksums);
     }
@@ -149,6 +161,8 @@ static sp_status open_corpus(sp_corpus *corpus, sp_world *world) {
     SP_TRY(sp_agree(world, is_first ? find_files(corpus) : SP_OK));
     SP_TRY(share_files(corpus, world));
     SP_TRY(sp_agree(world, list_files(corpus)));
+    SP_TRY(sp_agree(world, is_first ? look_at_files(corpus) : SP_OK));
+    sp_world_broadcast(world, corpus->states, corpus->counts.n_files * sizeof *corpus->states, 0);
     return check_files(corpus, world);
 }
 
@@ -169,88 +183,39 @@ sp_status sp_corpus_open(sp_corpus **corpus, sp_world *world, const sp_corpus_op
 
 void sp_corpus_close(sp_corpus *corpus) {
     if (corpus == NULL) return;
-    sp_text_reader_close(corpus->reader);
-    free(corpus->n_documents);
+    free(corpus->states);
     free(corpus->verdicts);
     free(corpus->paths);
     free(corpus->names);
     free(corpus);
 }
 
-/* ---- reading them ---- */
-
-/* Damage that is skipped, as `what`, is no failure. */
-static sp_status skip(sp_corpus *corpus, sp_status status, sp_text_loss loss, const char *what) {
-    if (status != SP_BAD_DATA || corpus->options->on_error != SP_ON_ERROR_SKIP) return status;
-    sp_corpus_counts *counts = &corpus->counts;
-    counts->n_lost_rows += loss == SP_LOST_ROW;
-    counts->n_lost_groups += loss == SP_LOST_GROUP;
-    counts->n_lost_files += loss == SP_LOST_FILE;
-    if (corpus->n_warnings < MOST_WARNINGS)
-        sp_log(SP_LOG_WARNING, "%s; %s is skipped", sp_message(), what);
-    else if (corpus->n_warnings == MOST_WARNINGS)
-        sp_log(SP_LOG_WARNING, "more damage; it is only counted from here on");
-    corpus->n_warnings++;
-    return SP_OK;
-}
-
-/* Opens the next file that can be; without one, the reader stays NULL. */
-static sp_status open_next(sp_corpus *corpus) {
-    for (; corpus->file < corpus->counts.n_files; corpus->file++) {
-        if (corpus->verdicts[corpus->file] == REFUSED) continue;
-        const sp_status status = sp_text_reader_open(&corpus->reader, corpus->paths[corpus->file],
-                                                     NULL, &corpus->options->text);
-        if (status == SP_OK) return SP_OK;
-        SP_TRY(skip(corpus, status, SP_LOST_FILE, "the file"));
-    }
-    return SP_OK;
-}
-
-static void close_file(sp_corpus *corpus) {
-    corpus->counts.n_unwanted += sp_text_reader_n_unwanted(corpus->reader);
-    sp_text_reader_close(corpus->reader);
-    corpus->reader = NULL;
-    corpus->file++;
-}
-
-static sp_status skip_some(sp_corpus *corpus, sp_status status) {
-    static const char *const what[] = {"the row", "the rest of the row group",
-                                       "the rest of the file"};
-    const sp_text_loss loss = sp_text_reader_loss(corpus->reader);
-    return skip(corpus, status, loss, what[loss]);
-}
-
-sp_status sp_corpus_next(sp_corpus *corpus, sp_document *document, bool *end) {
-    for (;;) {
-        bool is_file_end = false;
-        if (corpus->reader == NULL) SP_TRY(open_next(corpus));
-        *end = corpus->reader == NULL;
-        if (*end) return SP_OK;
-        const sp_status status = sp_text_reader_next(corpus->reader, document, &is_file_end);
-        if (status != SP_OK) {
-            SP_TRY(skip_some(corpus, status));
-        } else if (is_file_end) {
-            close_file(corpus);
-        } else {
-            corpus->n_documents[corpus->file]++;
-            corpus->last_file = corpus->file;
-            return SP_OK;
-        }
-    }
-}
+/* ---- what is known ---- */
 
 size_t sp_corpus_n_files(const sp_corpus *corpus) { return corpus->counts.n_files; }
 
 const char *sp_corpus_path(const sp_corpus *corpus, size_t file) { return corpus->paths[file]; }
 
-size_t sp_corpus_file(const sp_corpus *corpus) { return corpus->last_file; }
-
-uint64_t sp_corpus_n_documents(const sp_corpus *corpus, size_t file) {
-    return corpus->n_documents[file];
+uint64_t sp_corpus_n_bytes(const sp_corpus *corpus, size_t file) {
+    return corpus->states[file].n_bytes;
 }
 
-sp_corpus_counts sp_corpus_count(const sp_corpus *corpus) {
-    sp_corpus_counts counts = corpus->counts;
-    if (corpus->reader != NULL) counts.n_unwanted += sp_text_reader_n_unwanted(corpus->reader);
-    return counts;
+uint64_t sp_corpus_changed_ns(const sp_corpus *corpus, size_t file) {
+    return corpus->states[file].changed_ns;
+}
+
+bool sp_corpus_is_refused(const sp_corpus *corpus, size_t file) {
+    return corpus->verdicts[file] == REFUSED;
+}
+
+sp_corpus_counts sp_corpus_count(const sp_corpus *corpus) { return corpus->counts; }
+
+const sp_corpus_options *sp_corpus_get_options(const sp_corpus *corpus) { return corpus->options; }
+
+void sp_corpus_warn(sp_corpus *corpus, const char *what) {
+    if (corpus->n_warnings < MOST_WARNINGS)
+        sp_log(SP_LOG_WARNING, "%s; %s is skipped", sp_message(), what);
+    else if (corpus->n_warnings == MOST_WARNINGS)
+        sp_log(SP_LOG_WARNING, "more damage; it is only counted from here on");
+    corpus->n_warnings++;
 }

@@ -1,11 +1,12 @@
-/* The documents of a corpus: of all shards that a user names, one after the other, with what to do
-   about damage. Every rank reads them all and sees the same. */
+/* A corpus: all shards that a user names, in order, and what to take of them. run/blocks.h divides it,
+   run/unit_reader.h reads it. */
 #pragma once
 
 #include "base/status.h"
 #include "io/text_reader.h"
 #include "mpi/world.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,15 +17,14 @@ typedef struct sp_corpus_options {
     size_t n_names;           /* at least 1 */
     sp_text_options text;
     const char *checksums; /* a list of SHA-256 sums (io/checksums.h); NULL: nothing is checked */
-    sp_on_error on_error;  /* skip: what SP_BAD_DATA takes with it is left out, and counted */
+    sp_on_error on_error;  /* skip: what damage takes with it is left out, and counted */
 } sp_corpus_options;
 
-/* What was left out, and why. */
+/* What is known of the files before any is read. */
 typedef struct sp_corpus_counts {
     uint64_t n_files;
-    uint64_t n_unwanted;                               /* documents: a condition failed */
-    uint64_t n_lost_rows, n_lost_groups, n_lost_files; /* damage: each one counts in one place */
-    uint64_t n_unlisted; /* files that the list of sums does not name; they are read */
+    uint64_t n_refused;  /* another sum than the listed one; not read */
+    uint64_t n_unlisted; /* not in the list of sums; read all the same */
 } sp_corpus_counts;
 
 typedef struct sp_corpus sp_corpus; /* opaque */
@@ -38,18 +38,15 @@ SP_NODISCARD sp_status sp_corpus_open(sp_corpus **corpus, sp_world *world,
                                       const sp_corpus_options *options);
 void sp_corpus_close(sp_corpus *corpus); /* NULL is fine */
 
-/* Local. Reads the next document; *end is true after the last. Errors as sp_text_reader_next(), apart
-   from what is skipped, of which the first are logged. */
-SP_NODISCARD sp_status sp_corpus_next(sp_corpus *corpus, sp_document *document, bool *end);
-
+/* All that follows is local. */
 size_t sp_corpus_n_files(const sp_corpus *corpus);
 const char *sp_corpus_path(const sp_corpus *corpus, size_t file); /* borrowed from the corpus */
-
-/* The file of the document read last. */
-size_t sp_corpus_file(const sp_corpus *corpus);
-
-/* Documents of a file that were read so far. */
-uint64_t sp_corpus_n_documents(const sp_corpus *corpus, size_t file);
-
-/* What was left out so far. */
+uint64_t sp_corpus_n_bytes(const sp_corpus *corpus, size_t file); /* on disk */
+/* When a file was last changed, in ns: with path and size what tells one from another. */
+uint64_t sp_corpus_changed_ns(const sp_corpus *corpus, size_t file);
+bool sp_corpus_is_refused(const sp_corpus *corpus, size_t file);
 sp_corpus_counts sp_corpus_count(const sp_corpus *corpus);
+const sp_corpus_options *sp_corpus_get_options(const sp_corpus *corpus); /* borrowed likewise */
+
+/* Logs that damage, as the present message says, was skipped as `what`; the first times only. */
+void sp_corpus_warn(sp_corpus *corpus, const char *what);

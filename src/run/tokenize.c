@@ -5,14 +5,18 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "mpi/agree.h"
+#include "run/blocks.h"
+#include "run/duplicates.h"
+#include "run/survey.h"
 #include "text/segmenter.h"
 #include "text/unicode.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-/* Documents go to the ranks in turn; a round ends at so many of them, or so many bytes of text, a
+/* Documents with segments go to the ranks in turn; a round ends at so many of them, or so many bytes of text, a
    rank: that bounds memory, and keeps what rank 0 does alone small beside the work of all. */
 enum { ROUND_DOCUMENTS_A_RANK = 64, ROUND_BYTES_A_RANK = 1 << 24 };
 
@@ -24,7 +28,7 @@ typedef struct buffer {
 
 /* Where a document stands in its file. */
 typedef struct place {
-    uint64_t document; /* in input order, from 1; 0: none */
+    uint64_t document; /* its number, from 1; 0: none */
     uint64_t file, row;
 } place;
 
@@ -32,8 +36,9 @@ typedef struct place {
 typedef struct seen_document {
     char *id; /* owned */
     uint64_t hash;
-    int owner; /* rank */
+    int owner; /* the rank that has its segments, or NOBODY */
 } seen_document;
+enum { NOBODY = -1 };
 
 typedef struct tokenizing {
     sp_world *world;
@@ -41,11 +46,17 @@ typedef struct tokenizing {
     sp_tokenize_summary summary; /* n_tokens: this rank's until the end */
     sp_encoding *encodings;      /* [n_streams] */
     sp_corpus *corpus;
-    place first_not_utf8; /* of this rank's documents */
+    sp_blocks blocks;
+    sp_survey *survey;
+    sp_duplicates *duplicates; /* NULL: they are kept */
+    sp_unit_reader *reader;    /* of the unit at hand */
+    size_t unit;               /* at hand, or to be opened next */
+    uint64_t document;         /* the next one's number */
+    place first_not_utf8;      /* of this rank's documents */
     buffer own;
     seen_document *seen; /* rank 0's, [n_seen] */
     size_t n_seen, seen_capacity;
-    size_t n_in_round, bytes_in_round;
+    size_t n_in_round, n_owned_in_round, bytes_in_round;
     sp_tokens_writer *writer; /* rank 0's */
     sp_progress progress;
 } tokenizing;
@@ -102,7 +113,8 @@ static sp_status put_segment(tokenizing *t, const sp_document *document, size_t 
 static void check_utf8(tokenizing *t, const sp_document *document) {
     if (sp_utf8_valid_prefix(document->text, document->n_bytes) == document->n_bytes) return;
     if (t->summary.n_not_utf8++ > 0) return;
-    t->first_not_utf8 = (place){t->summary.n_documents, sp_corpus_file(t->corpus), document->row};
+    t->first_not_utf8 =
+        (place){t->summary.n_documents, t->blocks.units[t->unit].file, document->row};
 }
 
 static sp_status put_document(tokenizing *t, const sp_document *document) {
@@ -113,6 +125,10 @@ static sp_status put_document(tokenizing *t, const sp_document *document) {
     for (size_t token = 0, byte = 0; token < cut->n;) {
         const size_t end =
             sp_segment_end(cut, document->text, document->n_bytes, token, t->job->segment_tokens);
+        if (end == cut->n && end - token < t->job->min_tokens) {
+            t->summary.n_short_tails++;
+            break;
+        }
         SP_TRY(put_segment(t, document, token, end, byte));
         byte = cut->ends[end - 1];
         token = end;
@@ -122,12 +138,30 @@ static sp_status put_document(tokenizing *t, const sp_document *document) {
 
 /* ---- a round: every rank reads all documents and tokenizes its own ---- */
 
-static sp_status note_document(tokenizing *t, const sp_document *document, int owner) {
-    t->summary.n_documents++;
-    t->summary.n_bytes += document->n_bytes;
-    t->summary.n_empty_documents += document->n_bytes == 0;
-    t->n_in_round++;
-    t->bytes_in_round += document->n_bytes;
+/* Counts a document, and says whether it has segments. */
+static bool is_taken(tokenizing *t, const sp_input *input, uint64_t number) {
+    sp_tokenize_summary *summary = &t->summary;
+    const uint64_t n_bytes = input->document.n_bytes, most = t->job->most_document_bytes;
+    uint64_t *reason = NULL;
+    if (input->state == SP_INPUT_UNWANTED)
+        reason = &summary->n_unwanted;
+    else if (input->state == SP_INPUT_LOST)
+        reason = &summary->n_lost;
+    else if (n_bytes == 0)
+        reason = &summary->n_empty;
+    else if (most > 0 && n_bytes > most)
+        reason = &summary->n_oversized;
+    else if (t->duplicates != NULL && sp_duplicates_has(t->duplicates, number))
+        reason = &summary->n_duplicates;
+    summary->n_documents++;
+    if (reason != NULL)
+        ++*reason;
+    else
+        summary->n_bytes += n_bytes;
+    return reason == NULL;
+}
+
+static sp_status note_document(tokenizing *t, const sp_input *input, int owner) {
     if (!is_first(t)) return SP_OK;
     if (t->n_seen == t->seen_capacity) {
         const size_t capacity = 2 * t->seen_capacity + 64;
@@ -136,16 +170,51 @@ static sp_status note_document(tokenizing *t, const sp_document *document, int o
         t->seen = grown;
         t->seen_capacity = capacity;
     }
+    const sp_document *document = &input->document;
     char *id = strdup(document->id);
     if (id == NULL) return sp_fail(SP_FAILURE, "no memory for a document's id");
-    t->seen[t->n_seen++] = (seen_document){
-        .id = id, .hash = XXH3_64bits(document->text, document->n_bytes), .owner = owner};
+    const bool has_text = input->state == SP_INPUT_WANTED;
+    t->seen[t->n_seen++] =
+        (seen_document){.id = id,
+                        .hash = has_text ? XXH3_64bits(document->text, document->n_bytes) : 0,
+                        .owner = owner};
     return SP_OK;
 }
 
 static void empty_round(tokenizing *t) {
     for (size_t i = 0; i < t->n_seen; i++) free(t->seen[i].id);
-    t->n_seen = t->n_in_round = t->bytes_in_round = t->own.n = 0;
+    t->n_seen = t->n_in_round = t->n_owned_in_round = t->bytes_in_round = t->own.n = 0;
+}
+
+static sp_status close_unit(tokenizing *t) {
+    const sp_losses losses = sp_unit_reader_losses(t->reader);
+    const uint64_t next = sp_survey_first_document(t->survey, t->unit + 1);
+    t->summary.losses.n_rows += losses.n_rows;
+    t->summary.losses.n_groups += losses.n_groups;
+    t->summary.losses.n_files += losses.n_files;
+    sp_unit_reader_close(t->reader);
+    t->reader = NULL;
+    t->unit++;
+    if (t->document == next) return SP_OK;
+    return sp_fail(SP_BAD_DATA, "'%s' was changed while it was read",
+                   sp_corpus_path(t->corpus, (size_t)t->blocks.units[t->unit - 1].file));
+}
+
+/* *is_end after the last document of the corpus. */
+static sp_status next_document(tokenizing *t, sp_input *input, bool *is_end) {
+    for (;;) {
+        bool is_unit_end = false;
+        *is_end = t->unit == t->blocks.n_units;
+        if (*is_end) return SP_OK;
+        if (t->reader == NULL)
+            SP_TRY(sp_unit_reader_open(&t->reader, t->corpus, &t->blocks.units[t->unit],
+                                       SP_ROWS_NEEDED, sp_survey_lines_before(t->survey, t->unit)));
+        SP_TRY(sp_unit_reader_next(t->reader, input, &is_unit_end));
+        if (!is_unit_end) break;
+        SP_TRY(close_unit(t));
+    }
+    t->document++;
+    return SP_OK;
 }
 
 static sp_status read_round(tokenizing *t, bool *is_end) {
@@ -153,12 +222,15 @@ static sp_status read_round(tokenizing *t, bool *is_end) {
     empty_round(t);
     while (t->n_in_round < n_ranks * ROUND_DOCUMENTS_A_RANK &&
            t->bytes_in_round < n_ranks * ROUND_BYTES_A_RANK) {
-        sp_document document;
-        SP_TRY(sp_corpus_next(t->corpus, &document, is_end));
+        sp_input input;
+        SP_TRY(next_document(t, &input, is_end));
         if (*is_end) return SP_OK;
-        const int owner = (int)(t->n_in_round % n_ranks);
-        SP_TRY(note_document(t, &document, owner));
-        if (owner == sp_world_rank(t->world)) SP_TRY(put_document(t, &document));
+        const bool has_segments = is_taken(t, &input, t->document - 1);
+        const int owner = has_segments ? (int)(t->n_owned_in_round++ % n_ranks) : NOBODY;
+        t->n_in_round++;
+        t->bytes_in_round += input.document.n_bytes;
+        SP_TRY(note_document(t, &input, owner));
+        if (owner == sp_world_rank(t->world)) SP_TRY(put_document(t, &input.document));
         sp_progress_update(&t->progress, t->summary.n_bytes, NULL);
     }
     return SP_OK;
@@ -202,7 +274,8 @@ static sp_status write_round(tokenizing *t, const char *all, const size_t *sizes
     sp_status status = SP_OK;
     for (size_t i = 0; status == SP_OK && i < t->n_seen; i++) {
         status = sp_tokens_writer_document(t->writer, t->seen[i].id, t->seen[i].hash);
-        if (status == SP_OK) status = write_document(t, &next[t->seen[i].owner], ids, n_ids);
+        if (status == SP_OK && t->seen[i].owner != NOBODY)
+            status = write_document(t, &next[t->seen[i].owner], ids, n_ids);
     }
     free(block);
     return status;
@@ -251,11 +324,15 @@ static sp_status open_job(tokenizing *t) {
 }
 
 static sp_status fail_empty(const tokenizing *t) {
-    const sp_corpus_counts *counts = &t->summary.corpus;
-    return sp_fail(SP_BAD_DATA,
-                   "no text in '%s'%s: %ju documents, all empty; %ju more failed a condition",
-                   sp_corpus_path(t->corpus, 0), counts->n_files > 1 ? " and the other files" : "",
-                   (uintmax_t)t->summary.n_documents, (uintmax_t)counts->n_unwanted);
+    const sp_tokenize_summary *s = &t->summary;
+    SP_TRY(sp_survey_remove(t->survey)); /* all is done, to no effect */
+    return sp_fail(
+        SP_BAD_DATA,
+        "no text in '%s'%s: of %ju documents %ju failed a condition, %ju are damaged, %ju "
+        "empty, %ju too long, %ju have too few tokens",
+        sp_corpus_path(t->corpus, 0), s->n_files > 1 ? " and the other files" : "",
+        (uintmax_t)s->n_documents, (uintmax_t)s->n_unwanted, (uintmax_t)s->n_lost,
+        (uintmax_t)s->n_empty, (uintmax_t)s->n_oversized, (uintmax_t)s->n_short_tails);
 }
 
 static sp_status report_utf8(tokenizing *t) {
@@ -282,12 +359,13 @@ static sp_status report_utf8(tokenizing *t) {
 }
 
 static sp_status write_sources(tokenizing *t) {
-    for (size_t i = 0; i < sp_corpus_n_files(t->corpus); i++) {
-        const char *path = sp_corpus_path(t->corpus, i);
-        uint64_t n_bytes = 0;
-        SP_TRY(sp_text_file_size(path, &n_bytes));
-        SP_TRY(
-            sp_tokens_writer_source(t->writer, path, n_bytes, sp_corpus_n_documents(t->corpus, i)));
+    const sp_blocks *blocks = &t->blocks;
+    for (size_t i = 0, unit = 0; i < sp_corpus_n_files(t->corpus); i++) {
+        const uint64_t first = sp_survey_first_document(t->survey, unit);
+        while (unit < blocks->n_units && blocks->units[unit].file == i) unit++;
+        SP_TRY(sp_tokens_writer_source(t->writer, sp_corpus_path(t->corpus, i),
+                                       sp_corpus_n_bytes(t->corpus, i),
+                                       sp_survey_first_document(t->survey, unit) - first));
     }
     return SP_OK;
 }
@@ -296,20 +374,42 @@ static sp_status commit(tokenizing *t) {
     SP_TRY(write_sources(t));
     sp_tokens_writer *writer = t->writer;
     t->writer = NULL; /* the commit releases it */
-    return sp_tokens_writer_commit(writer);
+    SP_TRY(sp_tokens_writer_commit(writer));
+    return sp_survey_remove(t->survey);
 }
 
 static sp_status finish(tokenizing *t) {
     sp_world_sum_u64(t->world, &t->summary.n_segments, 1);
+    sp_world_sum_u64(t->world, &t->summary.n_short_tails, 1);
     sp_world_sum_u64(t->world, t->summary.n_tokens, t->job->n_streams);
-    t->summary.corpus = sp_corpus_count(t->corpus);
+    const sp_corpus_counts counts = sp_corpus_count(t->corpus);
+    t->summary.n_files = counts.n_files;
+    t->summary.n_unlisted_files = counts.n_unlisted;
+    t->summary.losses.n_files += counts.n_refused + t->blocks.n_lost_files;
     if (t->summary.n_segments == 0) return sp_agree(t->world, fail_empty(t));
     SP_TRY(report_utf8(t));
     return sp_agree(t->world, is_first(t) ? commit(t) : SP_OK);
 }
 
+static sp_status survey(tokenizing *t) {
+    const sp_tokenize_job *job = t->job;
+    char *dir = NULL;
+    SP_TRY(sp_blocks_create(&t->blocks, t->world, t->corpus, job->block_bytes));
+    if (asprintf(&dir, "%s.work", job->output) < 0) dir = NULL;
+    sp_status status =
+        sp_agree(t->world, dir != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for a path"));
+    if (status == SP_OK)
+        status = sp_survey_open(&t->survey, t->world, t->corpus, &t->blocks, dir,
+                                !job->keeps_duplicates);
+    free(dir);
+    SP_TRY(status);
+    return job->keeps_duplicates ? SP_OK
+                                 : sp_duplicates_open(&t->duplicates, t->world, t->survey, 0);
+}
+
 static sp_status tokenize(tokenizing *t) {
     SP_TRY(sp_corpus_open(&t->corpus, t->world, &t->job->corpus));
+    SP_TRY(survey(t));
     SP_TRY(sp_agree(t->world, open_job(t)));
     sp_progress_begin(&t->progress, "tokenize", 0, "bytes");
     const sp_status status = tokenize_all(t);
@@ -323,6 +423,10 @@ sp_status sp_tokenize(sp_world *world, const sp_tokenize_job *job, sp_tokenize_s
     const double begin_s = sp_clock_seconds();
     const sp_status status = tokenize(&t);
     sp_tokens_writer_abort(t.writer);
+    sp_unit_reader_close(t.reader);
+    sp_duplicates_close(t.duplicates);
+    sp_survey_close(t.survey);
+    sp_blocks_free(&t.blocks);
     sp_corpus_close(t.corpus);
     for (size_t s = 0; t.encodings != NULL && s < job->n_streams; s++)
         sp_encoding_free(&t.encodings[s]);

@@ -43,7 +43,7 @@ n_unwanted=$((32 - n_wanted))
 # ---- folders and patterns ----
 
 on_any_ranks "$corpus"
-counts files 3 documents 97 empty_documents 2 filtered_documents 0 rows 0 row_groups 0 files 0
+counts files 3 documents 97 empty_documents 2 filtered_documents 0 duplicate_documents 25 rows 0 row_groups 0 files 0
 tokenize_on 0 1 named.h5 "$corpus/b/fineweb.jsonl" "$corpus/b/packed.jsonl.zst" "$corpus/lines.jsonl"
 cmp -s "$folder/ranks1.h5" "$folder/named.h5" || fail "a folder is not its files in order"
 tokenize_on 0 1 pattern.h5 "$corpus/b/*" "$corpus/*.jsonl"
@@ -54,9 +54,9 @@ says "nothing matches '$corpus/*.parquet'"
 # ---- conditions ----
 
 on_any_ranks --where 'language = en' --where 'token_count >= 40' "$corpus/b/fineweb.jsonl"
-counts documents "$n_wanted" filtered_documents "$n_unwanted"
+counts documents 32 filtered_documents "$n_unwanted"
 tokenize_on 65 2 none.h5 --where 'language = xx' "$corpus"
-says "97 more failed a condition"
+says "of 97 documents 97 failed a condition"
 tokenize_on 65 2 none.h5 --where 'token_count = many' "$corpus/b/fineweb.jsonl"
 says "'$corpus/b/fineweb.jsonl', line 1: 'token_count' is a number"
 tokenize_on 64 1 none.h5 --where 'language' "$corpus"
@@ -75,18 +75,65 @@ for n in 1 3; do
 done
 [ ! -e "$folder/none.h5" ] || fail "a failure left a file"
 on_any_ranks --on-error skip "$folder/bad.jsonl" "$folder/cut.jsonl.zst" "$corpus/lines.jsonl"
-counts rows 2 row_groups 0 files 1
+counts rows 2 row_groups 0 files 1 lost_documents 2
 says "'$folder/bad.jsonl', line 5: field 'text' is not a string; the row is skipped"
 says "'$folder/cut.jsonl.zst', offset 300"
 sed '4,5d' "$folder/bad.jsonl" >"$folder/mended.jsonl"
 tokenize_on 0 1 mended.h5 "$folder/mended.jsonl"
 tokenize_on 0 1 bad.h5 --on-error skip "$folder/bad.jsonl"
 for name in mended bad; do
-    h5dump -d /segments/doc -d /streams/e/ids "$folder/$name.h5" | grep -v '^HDF5' >"$folder/$name.dump"
+    h5dump -d /segments/byte_len -d /streams/e/ids "$folder/$name.h5" | grep -v '^HDF5' >"$folder/$name.dump"
 done
 cmp -s "$folder/mended.dump" "$folder/bad.dump" || fail "what is skipped leaves traces"
 tokenize_on 64 1 none.h5 --on-error ignore "$corpus"
 says "'ignore' is not one of stop, skip"
+
+# Rows of a damaged row group and those left out keep their numbers: the sound rows' are the file's.
+# ids NAME: rows of /documents, one id a line.
+ids() { h5dump -y -w 0 -d /documents/id "$folder/$1" | sed -n '/DATA {/,$p' | grep -o '"[^"]*"' | sed 's/\\000//g; s/"//g'; }
+tokenize_on 0 2 bad.h5 --on-error skip "$folder/bad.jsonl"
+counts documents 11 lost_documents 2
+ids bad.h5 | sed -n '4,5p' >"$folder/ids"
+printf '%s\n' "$folder/bad.jsonl:4" "$folder/bad.jsonl:5" | cmp -s - "$folder/ids" || fail "ids of lost rows: $(cat "$folder/ids")"
+h5dump -y -d /documents/hash "$folder/bad.h5" | tr -d ' \n' | grep -q ',0,0,' || fail "lost rows have a hash"
+
+# ---- duplicates, short tails, long documents ----
+
+on_any_ranks "$corpus/lines.jsonl" "$corpus/lines.jsonl" "$corpus/b"
+counts documents 137 duplicate_documents 65 segments "$(h5dump -H -d /segments/doc "$folder/ranks1.h5" | sed -n 's/.*( \([0-9]*\) ) \/.*/\1/p')"
+tokenize_on 0 1 once.h5 "$corpus/lines.jsonl" "$corpus/b/fineweb.jsonl"
+for name in once ranks1; do
+    h5dump -d /streams/e/ids -d /segments/byte_len "$folder/$name.h5" | grep -v '^HDF5' >"$folder/$name.dump"
+done
+cmp -s "$folder/once.dump" "$folder/ranks1.dump" || fail "not the first of each text stays"
+on_any_ranks --keep-duplicates "$corpus/lines.jsonl" "$corpus/lines.jsonl"
+counts documents 80 duplicate_documents 0
+# The first that is wanted stays.
+printf '%s\n' '{"text": "one two", "n": 1}' '{"text": "one two", "n": 2}' '{"text": "one two", "n": 3}' >"$folder/same.jsonl"
+on_any_ranks --where 'n > 1' "$folder/same.jsonl"
+counts documents 3 filtered_documents 1 duplicate_documents 1
+h5dump -y -d /segments/doc "$folder/ranks1.h5" | grep -q '^ *1$' || fail "not the first that is wanted stays"
+
+# lengths: tokens of each segment of tails.h5.
+lengths() {
+    h5dump -y -w 1 -d /streams/e/offsets "$folder/$1" | awk '/^ *[0-9]+,?$/ { sub(/,/, ""); if (n++) print $1 - last; last = $1 }'
+}
+tokenize_on 0 1 all.h5 "$corpus/lines.jsonl"
+on_any_ranks --min-tokens 9 "$corpus/lines.jsonl"
+n_short=$(lengths all.h5 | awk '$1 < 9' | wc -l)
+[ "$n_short" -gt 3 ] || fail "only $n_short short tails"
+counts short_tails "$n_short"
+lengths all.h5 | awk '$1 >= 9' >"$folder/long"
+lengths ranks1.h5 | cmp -s - "$folder/long" || fail "--min-tokens 9 leaves out other segments than those shorter"
+tokenize_on 64 1 none.h5 --min-tokens 17 "$corpus/lines.jsonl"
+says "--min-tokens: 17 are more than a segment's 16"
+on_any_ranks --max-document 100 "$corpus/lines.jsonl"
+n_long=$(sed 's/.*"text": "\(.*\)"}$/\1/' "$corpus/lines.jsonl" | awk 'length($0) > 100' | wc -l)
+[ "$n_long" -gt 3 ] || fail "only $n_long long documents"
+counts oversized_documents "$n_long" documents 40
+tokenize_on 65 2 none.h5 --max-document 1 "$corpus/lines.jsonl"
+says "of 40 documents 0 failed a condition, 0 are damaged, 0 empty, 40 too long"
+[ ! -e "$folder/none.h5.work" ] || fail "a failure left a folder"
 
 # ---- sums ----
 
@@ -121,13 +168,13 @@ for name in ranks1 lines; do
 done
 cmp -s "$folder/ranks1.dump" "$folder/lines.dump" || fail "Parquet and JSON lines of the same rows differ"
 on_any_ranks --where 'language = en' --where 'token_count >= 40' $fixtures/snappy.parquet
-counts documents "$n_wanted" filtered_documents "$n_unwanted"
+counts documents 32 filtered_documents "$n_unwanted"
 tokenize_on 65 2 none.h5 $fixtures/codec.parquet
 says "'$fixtures/codec.parquet', row group 1, from row 3 on: "
 tokenize_on 65 2 none.h5 --on-error skip --where 'score > 1' $fixtures/codec.parquet
 says "no column 'score'"
 on_any_ranks --on-error skip $fixtures/codec.parquet $fixtures/number.parquet $fixtures/nulls.parquet
-counts documents 32 rows 4 row_groups 1 files 1
+counts rows 4 row_groups 1 files 1
 on_any_ranks $fixtures/bytes.parquet
 counts not_utf8_documents 1
 says "'$fixtures/bytes.parquet', line or row 5"

@@ -152,6 +152,55 @@ static void row_groups_are_units_that_make_the_file(void **state) {
     free_outcome(&none);
 }
 
+/* Rows of a unit, counted from what is given and what is lost: each in its place. */
+static uint64_t count_rows(const char *path, const sp_text_unit *unit,
+                           const sp_text_options *options, uint64_t row) {
+    sp_text_reader *reader = NULL;
+    assert_int_equal(sp_text_reader_open(&reader, path, unit, options), SP_OK);
+    for (;;) {
+        sp_document document;
+        bool end = false;
+        const sp_status status = sp_text_reader_next(reader, &document, &end);
+        uint64_t first = document.row, n_rows = 1;
+        if (status == SP_OK && end) break;
+        if (status != SP_OK) sp_text_reader_lost_rows(reader, &first, &n_rows);
+        if (n_rows > 0) assert_int_equal(first, row + 1);
+        if (status == SP_OK && document.is_unwanted) assert_int_equal(document.n_bytes, 0);
+        row += n_rows;
+    }
+    sp_text_reader_close(reader);
+    return row;
+}
+
+static void every_row_keeps_its_number(void **state) {
+    need_arrow();
+    static const char *const paths[] = {FIXTURES "zstd.parquet", FIXTURES "codec.parquet",
+                                        FIXTURES "nulls.parquet", FIXTURES "too_large.parquet"};
+    sp_condition condition;
+    const sp_conditions where = {.items = &condition, .n = 1};
+    assert_int_equal(sp_condition_parse(&condition, "text >= 'm'"), SP_OK);
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        for (int has_condition = 0; has_condition < 2; has_condition++) {
+            const sp_text_options options = {.where = has_condition ? &where : NULL,
+                                             .gives_unwanted = true};
+            sp_text_unit *units = NULL;
+            size_t n_units = 0;
+            uint64_t row = 0;
+            if (sp_text_units(&units, &n_units, paths[i], 1, &options) != SP_OK)
+                fail_msg("%s", sp_message());
+            for (size_t u = 0; u < n_units; u++) {
+                const uint64_t next = count_rows(paths[i], &units[u], &options, row);
+                assert_int_equal(next - row, units[u].n_rows);
+                row = next;
+            }
+            assert_true(row > 0);
+            assert_int_equal(count_rows(paths[i], NULL, &options, 0), row);
+            free(units);
+        }
+    }
+    sp_condition_free(&condition);
+}
+
 static outcome read_where(const char *path, const char *const *texts, size_t n) {
     sp_condition items[4];
     const sp_conditions where = {.items = items, .n = n};
@@ -279,7 +328,8 @@ static void wrong_columns_are_refused_by_name(void **state) {
         sp_condition condition;
         assert_int_equal(sp_condition_parse(&condition, cases[i].condition), SP_OK);
         const sp_conditions where = {.items = &condition, .n = 1};
-        assert_refused(cases[i].path, &(sp_text_options){i < 2 ? NULL : "doc.text", &where},
+        assert_refused(cases[i].path,
+                       &(sp_text_options){.column = i < 2 ? NULL : "doc.text", .where = &where},
                        cases[i].message);
         sp_condition_free(&condition);
     }
@@ -366,6 +416,34 @@ static void row_count_that_is_not_the_columns_is_damage(void **state) {
     free(data);
 }
 
+/* Where the footer is altered, nobody counts rows that cannot be there, and units count as the file. */
+static void rows_of_an_altered_footer_are_not_believed(void **state) {
+    need_arrow();
+    const sp_text_options options = {.gives_unwanted = true};
+    size_t n_bytes = 0, n_read = 0;
+    char path[TEMP_PATH_SIZE], *data = temp_read(FIXTURES "sums.parquet", &n_bytes);
+    uint32_t footer_bytes = 0;
+    memcpy(&footer_bytes, data + n_bytes - 8, 4);
+    temp_path(path, dir, "altered.parquet");
+    for (size_t at = n_bytes - 8 - footer_bytes; at < n_bytes - 8; at += 3) {
+        sp_text_unit *units = NULL;
+        size_t n_units = 0;
+        uint64_t row = 0;
+        const char before = data[at];
+        data[at] = (char)0xFE; /* of a number, one with more bytes */
+        temp_write(path, data, n_bytes);
+        data[at] = before;
+        if (sp_text_units(&units, &n_units, path, 1, &options) != SP_OK) continue;
+        for (size_t u = 0; u < n_units; u++) row = count_rows(path, &units[u], &options, row);
+        assert_true(row < 1000);
+        assert_int_equal(count_rows(path, NULL, &options, 0), row);
+        n_read++;
+        free(units);
+    }
+    assert_true(n_read > 10);
+    free(data);
+}
+
 static void unknown_codec_takes_its_row_group_alone(void **state) {
     need_arrow();
     outcome o = read_shard(FIXTURES "codec.parquet", NULL);
@@ -416,6 +494,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(documents_are_those_that_pyarrow_reads),
         cmocka_unit_test(row_groups_are_units_that_make_the_file),
+        cmocka_unit_test(every_row_keeps_its_number),
         cmocka_unit_test(conditions_choose_as_they_do_in_json_lines),
         cmocka_unit_test(nulls_fail_conditions_and_a_null_text_is_damage),
         cmocka_unit_test(made_up_ids_are_file_and_row),
@@ -426,6 +505,7 @@ int main(void) {
         cmocka_unit_test(file_cut_anywhere_is_refused),
         cmocka_unit_test(damaged_page_takes_its_row_group_alone),
         cmocka_unit_test(row_count_that_is_not_the_columns_is_damage),
+        cmocka_unit_test(rows_of_an_altered_footer_are_not_believed),
         cmocka_unit_test(unknown_codec_takes_its_row_group_alone),
         cmocka_unit_test(document_of_100_mb_is_read_and_one_beyond_the_memory_is_not)};
     return cmocka_run_group_tests_name("parquet", tests, create_folder, remove_folder);

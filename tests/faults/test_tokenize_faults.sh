@@ -1,0 +1,73 @@
+#!/bin/sh
+# A tokenization that is killed at any call that changes a file (tests/faults/interposer.c): the same
+# command, on another number of ranks, takes what was found out and writes the same file; nothing is
+# left beside it.
+. tests/lib.sh
+export OMPI_MCA_ess_singleton_isolated=1
+cc -std=c11 -D_GNU_SOURCE -O1 -shared -fPIC -o "$folder/interposer.so" tests/faults/interposer.c -ldl ||
+    fail "no interposer"
+
+# Blocks of 1 MB; the texts of the second file are in the first.
+mkdir "$folder/in" "$folder/out.d"
+corpus 30000 >"$folder/in/a.jsonl"
+tail -n +200 "$folder/in/a.jsonl" | head -n 8000 | sed 's/{"id": "d/{"id": "e/' >"$folder/in/b.jsonl"
+
+# run_on CODE RANKS [SETTING...]: tokenizes into out.d, with the environment SETTING... on all ranks.
+run_on() {
+    wanted=$1 n_ranks=$2 && shift 2
+    set -- env "$@" "$slotpress" tokenize --tokenizer e=$encoder --segment-tokens 16 \
+        --output "$folder/out.d/tokens.h5" "$folder/in"
+    [ "$n_ranks" = 1 ] || set -- mpirun --oversubscribe -n "$n_ranks" "$@"
+    expect "$wanted" "$@"
+}
+# faulty RANKS AT [KIND]: suffers at that call.
+faulty() {
+    run_on any "$1" LD_PRELOAD="$folder/interposer.so" FAULT_FOLDER="$folder/out.d" \
+        FAULT_LOG="$folder/calls" FAULT_AT="$2" FAULT_KIND="${3:-kill}"
+}
+# complete RANKS: goes on, and ends with the file that is wanted.
+complete() {
+    run_on 0 "$1"
+    cmp -s "$folder/wanted.h5" "$folder/out.d/tokens.h5" || fail "another file after $2"
+    [ "$(ls "$folder/out.d")" = tokens.h5 ] || fail "$2 leaves behind: $(ls "$folder/out.d")"
+    rm -rf "$folder/out.d/tokens.h5"
+}
+
+run_on 0 1
+mv "$folder/out.d/tokens.h5" "$folder/wanted.h5"
+
+# Every call that changes the folder, in a run on one rank.
+faulty 1 0
+[ "$code" = 0 ] || fail "counting the calls: exit code $code"
+rm "$folder/out.d/tokens.h5"
+mv "$folder/calls" "$folder/all"
+n_blocks=$(grep -c 'rename .*block-' "$folder/all")
+[ "$n_blocks" -ge 4 ] || fail "only $n_blocks blocks"
+
+# Where something gets its name or is written to the disk, and the last call. On several ranks the
+# first may have fewer calls, and live.
+n=0 n_killed=0
+for at in $(awk '/ (rename|fsync) / && ++n % 3 == 1 { print $1 } END { print NR }' "$folder/all"); do
+    n=$((n + 1))
+    n_ranks=$((1 + n % 3))
+    faulty $n_ranks "$at"
+    n_done=$(find "$folder/out.d" -name 'block-00000?' | wc -l)
+    if [ "$code" != 0 ]; then
+        n_killed=$((n_killed + 1))
+        complete $((1 + (n + 1) % 3)) "a kill at call $at of rank 0 of $n_ranks"
+        [ "$n_done" = 0 ] || says "$n_done of $n_blocks blocks were surveyed before"
+    else
+        rm "$folder/out.d/tokens.h5"
+    fi
+done
+echo "killed at $n_killed of $n moments"
+[ $n_killed -ge $((n / 2)) ] || fail "only $n_killed kills"
+
+# A full disk is told of, and what was done stays.
+faulty 1 "$(grep -m 1 'block-000002' "$folder/all" | cut -d ' ' -f 1)" full
+[ "$code" = 74 ] || fail "full disk: exit code $code"
+says "block-000002"
+complete 2 "a full disk"
+says "2 of $n_blocks blocks were surveyed before"
+
+finish
