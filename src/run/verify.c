@@ -1,17 +1,27 @@
 #include "run/verify.h"
 
 #include "io/tokens_verify.h"
+#include "run/blocks.h"
+#include "run/unit_reader.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
+/* The documents of the source, one after the other. */
+typedef struct source {
+    sp_corpus *corpus; /* NULL: there is none */
+    sp_blocks blocks;
+    size_t unit; /* the one at hand */
+    sp_unit_reader *reader;
+} source;
+
 typedef struct comparison {
     const sp_verify_job *job;
     const sp_tokens *tokens;
     const sp_tokenizer *tokenizers[SP_TOKENS_MAX_STREAMS]; /* by position; NULL: not compared */
-    sp_corpus *corpus;                                     /* NULL: there is no source */
-    sp_document document;                                  /* at hand */
+    source source;
+    sp_document document; /* at hand */
     sp_encoding whole,
         piece; /* of the document by the first tokenizer, if `is_encoded`; of a segment */
     bool is_encoded;
@@ -19,13 +29,45 @@ typedef struct comparison {
     sp_verify_summary summary;
 } comparison;
 
+static sp_status open_source(source *s, sp_world *world, const sp_corpus_options *options) {
+    if (options == NULL) return SP_OK;
+    SP_TRY(sp_corpus_open(&s->corpus, world, options));
+    return sp_blocks_create(&s->blocks, world, s->corpus, 0);
+}
+
+static void close_source(source *s) {
+    sp_unit_reader_close(s->reader);
+    sp_blocks_free(&s->blocks);
+    sp_corpus_close(s->corpus);
+}
+
+static sp_status next_input(source *s, sp_input *input, bool *is_end) {
+    for (; s->unit < s->blocks.n_units; s->unit++) {
+        bool is_unit_end = false;
+        if (s->reader == NULL)
+            SP_TRY(sp_unit_reader_open(&s->reader, s->corpus, &s->blocks.units[s->unit],
+                                       SP_ROWS_NEEDED, 0));
+        SP_TRY(sp_unit_reader_next(s->reader, input, &is_unit_end));
+        *is_end = false;
+        if (!is_unit_end) return SP_OK;
+        sp_unit_reader_close(s->reader);
+        s->reader = NULL;
+    }
+    *is_end = true;
+    return SP_OK;
+}
+
 static sp_status compare_document(comparison *c, const sp_tokens_record *record) {
     bool is_end = false;
-    SP_TRY(sp_corpus_next(c->corpus, &c->document, &is_end));
+    sp_input input;
+    SP_TRY(next_input(&c->source, &input, &is_end));
     if (is_end)
         return sp_fail(SP_BAD_DATA, "'%s': the source ends before document '%s', number %ju",
                        c->job->path, record->id, (uintmax_t)c->summary.n_documents);
-    if (XXH3_64bits(c->document.text, c->document.n_bytes) != record->hash)
+    /* What is not wanted has no text in the file, nor a hash. */
+    const bool is_wanted = input.state == SP_INPUT_WANTED;
+    c->document = input.document;
+    if ((is_wanted ? XXH3_64bits(c->document.text, c->document.n_bytes) : 0) != record->hash)
         return sp_fail(SP_BAD_DATA,
                        "'%s', document '%s', number %ju: the source, document '%s', has other text",
                        c->job->path, record->id, (uintmax_t)c->summary.n_documents, c->document.id);
@@ -98,7 +140,7 @@ static sp_status compare_segment(comparison *c, const sp_tokens_record *record) 
 
 static sp_status visit(void *context, const sp_tokens_record *record) {
     comparison *c = context;
-    if (c->corpus != NULL)
+    if (c->source.corpus != NULL)
         SP_TRY(record->is_document ? compare_document(c, record) : compare_segment(c, record));
     if (record->is_document)
         c->summary.n_documents++;
@@ -109,10 +151,11 @@ static sp_status visit(void *context, const sp_tokens_record *record) {
 
 static sp_status check_source_ends(comparison *c) {
     bool is_end = true;
-    if (c->corpus != NULL) SP_TRY(sp_corpus_next(c->corpus, &c->document, &is_end));
+    sp_input input;
+    if (c->source.corpus != NULL) SP_TRY(next_input(&c->source, &input, &is_end));
     if (is_end) return SP_OK;
     return sp_fail(SP_BAD_DATA, "'%s': ends with %ju documents, where the source goes on with '%s'",
-                   c->job->path, (uintmax_t)c->summary.n_documents, c->document.id);
+                   c->job->path, (uintmax_t)c->summary.n_documents, input.document.id);
 }
 
 static sp_status place_tokenizers(comparison *c) {
@@ -130,8 +173,8 @@ sp_status sp_verify(sp_world *world, const sp_verify_job *job, sp_verify_summary
     comparison c = {.job = job};
     sp_tokens *tokens = NULL;
     const sp_tokens_visitor visitor = {visit, &c};
-    if (job->source != NULL) SP_TRY(sp_corpus_open(&c.corpus, world, job->source));
-    sp_status status = sp_tokens_open(&tokens, job->path);
+    sp_status status = open_source(&c.source, world, job->source);
+    if (status == SP_OK) status = sp_tokens_open(&tokens, job->path);
     c.tokens = tokens;
     if (status == SP_OK) status = place_tokenizers(&c);
     if (status == SP_OK) status = sp_tokens_verify(tokens, &visitor);
@@ -139,7 +182,7 @@ sp_status sp_verify(sp_world *world, const sp_verify_job *job, sp_verify_summary
     sp_encoding_free(&c.piece);
     sp_encoding_free(&c.whole);
     sp_tokens_close(tokens);
-    sp_corpus_close(c.corpus);
+    close_source(&c.source);
     if (status == SP_OK) *summary = c.summary;
     return status;
 }
