@@ -670,7 +670,7 @@ static void falsified_mappings_are_refused(void **state) {
          2},                                                                 /* twice */
         {{{FIRST, 0, n_part, 0, n_part, 0}, {FIRST, 1, n - 1, 0, n, 0}}, 2}, /* overlap */
         {{{FIRST, 0, n, 0, 2 * n, 2}}, 1},                                   /* every other row */
-        {{{FIRST, 0, n_part, 0, n_part, 0}, /* one row in two, the last in none */
+        {{{FIRST, 0, n_part, 0, n_part, 0}, /* TORN: one row in two, the last in none */
           {"corpus.parts/part-0001.h5", "/segments/doc", n_part - 1, n_segments[1], 0,
            n_segments[1], 0}},
          2},
@@ -679,12 +679,15 @@ static void falsified_mappings_are_refused(void **state) {
         {{{"..", "/segments/doc", 0, n, 0, n, 0}}, 1},
         {{{"corpus.parts/part-0000.h5", "/documents/hash", 0, n, 0, n, 0}}, 1},
     };
+    enum { TORN = 6 }; /* what it makes of the values would be refused, too */
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         write_index(&two_parts);
         falsify(cases[i].mappings, cases[i].n, n);
         const sp_status status = read_all(index_path);
         if (status == SP_OK) fail_msg("case %zu is not refused", i);
-        if (strstr(sp_message(), dir) == NULL) fail_msg("case %zu: %s", i, sp_message());
+        if (strstr(sp_message(), dir) == NULL ||
+            (i == TORN && strstr(sp_message(), "in no part, or in two") == NULL))
+            fail_msg("case %zu: %s", i, sp_message());
     }
     write_index(&two_parts); /* and the helper is not what makes them fail */
     const mapping right[] = {
