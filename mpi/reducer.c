@@ -7,7 +7,6 @@
 #include "mpi/shared_sum.h"
 
 #include <assert.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,7 +37,6 @@ struct sp_reducer {
     size_t next_pooled;      /* which is filled next */
     uint64_t *value_tickets; /* [n_groups], owned: of their gatherings */
     uint64_t last_ticket;
-    atomic_size_t n_bytes_sent;
 };
 
 static size_t n_replicas(const sp_reducer *reducer) { return sp_grid_data_size(reducer->grid); }
@@ -175,11 +173,6 @@ static const size_t *find_levels(sp_reducer *reducer, size_t g) {
     return bounds + (size_t)grid->node_rank * n_across;
 }
 
-static void count_bytes(sp_reducer *reducer, size_t g) {
-    const size_t n = n_replicas(reducer), n_values = bounds_of(reducer, g)[n];
-    atomic_fetch_add(&reducer->n_bytes_sent, n_values * (n - 1) / n * sizeof(float));
-}
-
 /* grads are the group's. */
 static void reduce_group(sp_reducer *reducer, size_t g, float *grads) {
     float *sum = reducer->shard_grads + reducer->local[g];
@@ -191,7 +184,6 @@ static void reduce_group(sp_reducer *reducer, size_t g, float *grads) {
         sp_shared_sum_reduce_scatter(reducer->shared, grads, reducer->node_bounds);
         sp_pairwise_reduce_scatter(reducer->across, sum, grads, across, reducer->inbox);
     }
-    count_bytes(reducer, g);
 }
 
 static void reduce_kept(void *owner, size_t g) {
@@ -214,7 +206,6 @@ static void gather_group(void *owner, size_t g) {
         sp_pairwise_all_gather(reducer->across, values, across);
         sp_shared_sum_all_gather(reducer->shared, values, reducer->node_bounds);
     }
-    count_bytes(reducer, g);
 }
 
 static bool has_values(const sp_reducer *reducer, size_t g) {
@@ -276,8 +267,4 @@ void sp_reducer_wait_values(sp_reducer *reducer, size_t g) {
 
 void sp_reducer_wait_all_values(sp_reducer *reducer) {
     if (n_replicas(reducer) > 1) sp_comm_thread_wait(reducer->thread, reducer->last_ticket);
-}
-
-size_t sp_reducer_take_bytes_sent(sp_reducer *reducer) {
-    return atomic_exchange(&reducer->n_bytes_sent, 0);
 }

@@ -53,8 +53,5 @@ void sp_reducer_gather(sp_reducer *reducer);
 void sp_reducer_wait_values(sp_reducer *reducer, size_t g);
 void sp_reducer_wait_all_values(sp_reducer *reducer);
 
-/* Bytes that this rank has sent over the network, or through shared memory, since the last call. */
-size_t sp_reducer_take_bytes_sent(sp_reducer *reducer);
-
 /* Memory that a reducer of `params` takes itself, in bytes, its shared memory included. */
 size_t sp_reducer_bytes(const sp_params *params, size_t n_shard_values, size_t data_size, int zero);

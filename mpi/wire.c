@@ -25,7 +25,6 @@ enum { MOST_OUTGOING = 256 };
 struct sp_wire {
     MPI_Comm comm; /* a duplicate of the pipeline's, owned */
     bool is_bf16;
-    size_t n_bytes_sent;
     uint16_t *inbox; /* owned: where bf16 arrives */
     size_t inbox_capacity;
 
@@ -150,7 +149,6 @@ static sp_status send_locked(sp_wire *wire, int to, int tag, const float *x, siz
         memcpy(out->buffer, x, n_bytes);
     MPI_Isend(out->buffer, (int)n, wire->is_bf16 ? MPI_UINT16_T : MPI_FLOAT, to, tag, wire->comm,
               &out->request);
-    wire->n_bytes_sent += n_bytes;
     wire->n_active++;
     pthread_cond_broadcast(&wire->changed);
     return SP_OK;
@@ -177,10 +175,4 @@ sp_status sp_wire_receive(sp_wire *wire, size_t from, sp_transfer transfer, floa
     sp_wait(&request);
     sp_bf16_to_f32(x, wire->inbox, n);
     return SP_OK;
-}
-
-size_t sp_wire_take_bytes_sent(sp_wire *wire) {
-    const size_t n_bytes = wire->n_bytes_sent;
-    wire->n_bytes_sent = 0;
-    return n_bytes;
 }

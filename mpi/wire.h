@@ -36,6 +36,3 @@ SP_NODISCARD sp_status sp_wire_send(sp_wire *wire, size_t to, sp_transfer transf
 /* Receives x [n] from rank `from`; sleeps until it has come. */
 SP_NODISCARD sp_status sp_wire_receive(sp_wire *wire, size_t from, sp_transfer transfer, float *x,
                                        size_t n);
-
-/* Bytes sent since the last call. */
-size_t sp_wire_take_bytes_sent(sp_wire *wire);

@@ -146,10 +146,6 @@ void sp_world_sum_double(sp_world *world, double *values, size_t n) {
     reduce_all(world, values, n, sizeof *values, MPI_DOUBLE, MPI_SUM);
 }
 
-void sp_world_sum_float(sp_world *world, float *values, size_t n) {
-    reduce_all(world, values, n, sizeof *values, MPI_FLOAT, MPI_SUM);
-}
-
 void sp_world_max_double(sp_world *world, double *values, size_t n) {
     reduce_all(world, values, n, sizeof *values, MPI_DOUBLE, MPI_MAX);
 }

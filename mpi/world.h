@@ -50,7 +50,6 @@ void sp_world_barrier(sp_world *world);
    rank and in every run. */
 void sp_world_sum_u64(sp_world *world, uint64_t *values, size_t n);
 void sp_world_sum_double(sp_world *world, double *values, size_t n);
-void sp_world_sum_float(sp_world *world, float *values, size_t n);
 
 /* Collective. values [n] become their maxima over all ranks. */
 void sp_world_max_double(sp_world *world, double *values, size_t n);

@@ -1,9 +1,9 @@
 #include "cli/command.h"
 
 #include "base/log.h"
-#include "io/model_source.h"
 #include "mpi/agree.h"
 #include "mpi/world.h"
+#include "run/named_tokenizer.h"
 #include "run/print_ids.h"
 #include "run/tokenize.h"
 
@@ -104,16 +104,14 @@ static void check_options(const tokenize_options *options, const struct argp_sta
         argp_error(state, "--no-special and --bos go with --ids");
     if (options->output == NULL || options->n_paths == 0)
         argp_error(state, "needs --output FILE and text files");
+    for (size_t i = 0; i < options->n_tokenizers; i++)
+        if (!sp_named_tokenizer_is_spelled(options->tokenizers[i]))
+            argp_error(state, "--tokenizer: '%s' is not NAME=DIR", options->tokenizers[i]);
     if (options->min_tokens > options->segment_tokens)
         argp_error(state, "--min-tokens: %zu are more than a segment's %zu", options->min_tokens,
                    options->segment_tokens);
     if (options->column != NULL && options->column[0] == '\0')
         argp_error(state, "--column: an empty name");
-    for (size_t i = 0; i < options->n_tokenizers; i++) {
-        const char *equals = strchr(options->tokenizers[i], '=');
-        if (equals == NULL || equals == options->tokenizers[i] || equals[1] == '\0')
-            argp_error(state, "--tokenizer: '%s' is not NAME=DIR", options->tokenizers[i]);
-    }
 }
 
 /* The words of --on-error, in the order of sp_on_error. */
@@ -196,29 +194,18 @@ static const struct argp argp = {
 };
 
 typedef struct tokenizers {
-    char names[MOST_TOKENIZERS][SP_STREAM_NAME_SIZE];
-    sp_tokenizer *owned[MOST_TOKENIZERS];
+    sp_named_tokenizer named[MOST_TOKENIZERS];
     sp_tokenize_stream streams[MOST_TOKENIZERS];
     size_t n;
 } tokenizers;
 
 static sp_status open_tokenizer(tokenizers *t, const char *text) {
-    const char *equals = strchr(text, '='), *path = equals + 1;
-    const size_t name_len = (size_t)(equals - text);
-    if (name_len >= SP_STREAM_NAME_SIZE)
-        return sp_fail(SP_USAGE, "--tokenizer: the name in '%s' is longer than %d bytes", text,
-                       SP_STREAM_NAME_SIZE - 1);
-    memcpy(t->names[t->n], text, name_len);
-    for (size_t i = 0; i < t->n; i++)
-        if (strcmp(t->names[i], t->names[t->n]) == 0)
-            return sp_fail(SP_USAGE, "--tokenizer: '%s' is named twice", t->names[i]);
-    json_t *json = NULL;
-    SP_TRY(sp_tokenizer_json_load(&json, path));
-    const sp_status status = sp_tokenizer_create(&t->owned[t->n], json, path);
-    json_decref(json);
-    SP_TRY(status);
-    t->streams[t->n] = (sp_tokenize_stream){.name = t->names[t->n], .tokenizer = t->owned[t->n]};
-    t->n++;
+    sp_named_tokenizer *named = &t->named[t->n];
+    SP_TRY(sp_named_tokenizer_open(named, text));
+    t->streams[t->n++] = (sp_tokenize_stream){.name = named->name, .tokenizer = named->tokenizer};
+    for (size_t i = 0; i + 1 < t->n; i++)
+        if (strcmp(t->named[i].name, named->name) == 0)
+            return sp_fail(SP_USAGE, "--tokenizer: '%s' is named twice", named->name);
     return SP_OK;
 }
 
@@ -271,7 +258,7 @@ static sp_status print_summary_as_json(const sp_tokenize_summary *s, const token
                                   {NULL, 0}};
     json_t *tokens = json_object();
     for (size_t i = 0; i < t->n; i++)
-        json_object_set_new(tokens, t->names[i], json_integer((json_int_t)s->n_tokens[i]));
+        json_object_set_new(tokens, t->named[i].name, json_integer((json_int_t)s->n_tokens[i]));
     json_t *object = counts_as_json(counts);
     const bool is_full = json_object_set_new(object, "skipped", counts_as_json(skipped)) == 0 &&
                          json_object_set_new(object, "tokens", tokens) == 0 &&
@@ -288,7 +275,7 @@ static sp_status print_summary(const sp_tokenize_summary *s, const tokenizers *t
     printf("%ju documents (%ju empty), %ju segments, %ju bytes of text", (uintmax_t)s->n_documents,
            (uintmax_t)s->n_empty, (uintmax_t)s->n_segments, (uintmax_t)s->n_bytes);
     for (size_t i = 0; i < t->n; i++)
-        printf(", %ju tokens of %s", (uintmax_t)s->n_tokens[i], t->names[i]);
+        printf(", %ju tokens of %s", (uintmax_t)s->n_tokens[i], t->named[i].name);
     printf(", %.1f s, %.0f tokens/s", s->seconds, rate);
     print_left_out(s);
     printf("\n");
@@ -326,23 +313,13 @@ static sp_status run(sp_world *world, const tokenize_options *options, const sp_
     return status;
 }
 
-/* Before the ranks begin, as other errors of use. */
-static sp_status parse_conditions(sp_conditions *where, const tokenize_options *options) {
-    for (; where->n < options->n_where; where->n++) {
-        const sp_status status =
-            sp_condition_parse(&where->items[where->n], options->where[where->n]);
-        if (status != SP_OK) return sp_fail(status, "--where: %s", sp_message());
-    }
-    return SP_OK;
-}
-
 static sp_status tokenize_on_ranks(const tokenize_options *options, const sp_conditions *where) {
     tokenizers *t = calloc(1, sizeof *t);
     if (t == NULL) return sp_fail(SP_FAILURE, "no memory for tokenizers");
     sp_world *world = NULL;
     sp_status status = sp_world_begin(&world);
     if (status == SP_OK) status = run(world, options, where, t);
-    for (size_t i = 0; i < MOST_TOKENIZERS; i++) sp_tokenizer_destroy(t->owned[i]);
+    for (size_t i = 0; i < MOST_TOKENIZERS; i++) sp_named_tokenizer_close(&t->named[i]);
     free(t);
     return sp_world_end(world, status);
 }
@@ -350,7 +327,7 @@ static sp_status tokenize_on_ranks(const tokenize_options *options, const sp_con
 static sp_status tokenize_files(const tokenize_options *options) {
     sp_condition conditions[MOST_CONDITIONS];
     sp_conditions where = {.items = conditions};
-    sp_status status = parse_conditions(&where, options);
+    sp_status status = sp_parse_conditions(&where, options->where, options->n_where);
     if (status == SP_OK) status = tokenize_on_ranks(options, &where);
     for (size_t i = 0; i < where.n; i++) sp_condition_free(&conditions[i]);
     return status;

@@ -49,6 +49,9 @@ static const struct argp_option argp_options[] = {
 
 static void check_options(const verify_options *options, const struct argp_state *state) {
     if (options->path == NULL) argp_error(state, "needs a token FILE");
+    for (size_t i = 0; i < options->n_tokenizers; i++)
+        if (!sp_named_tokenizer_is_spelled(options->tokenizers[i]))
+            argp_error(state, "--tokenizer: '%s' is not NAME=DIR", options->tokenizers[i]);
     if (options->n_sources == 0 &&
         (options->n_tokenizers > 0 || options->column != NULL || options->n_where > 0))
         argp_error(state, "--tokenizer, --column and --where go with --source");
@@ -142,23 +145,12 @@ static sp_status run(sp_world *world, const verify_options *options, const sp_co
     return sp_is_first_rank() ? print_summary(&summary, options->path, options->wants_json) : SP_OK;
 }
 
-/* Before the ranks begin, as other errors of use. */
-static sp_status parse_conditions(sp_conditions *where, sp_condition *conditions,
-                                  const verify_options *options) {
-    for (; where->n < options->n_where; where->n++) {
-        const sp_status status =
-            sp_condition_parse(&conditions[where->n], options->where[where->n]);
-        if (status != SP_OK) return sp_fail(status, "--where: %s", sp_message());
-    }
-    return SP_OK;
-}
-
 static sp_status verify_file(const verify_options *options) {
     sp_condition conditions[MOST_CONDITIONS];
     sp_conditions where = {.items = conditions};
     sp_named_tokenizer tokenizers[MOST_TOKENIZERS] = {0};
     sp_world *world = NULL;
-    sp_status status = parse_conditions(&where, conditions, options);
+    sp_status status = sp_parse_conditions(&where, options->where, options->n_where);
     if (status == SP_OK) {
         status = sp_world_begin(&world);
         if (status == SP_OK) status = run(world, options, &where, tokenizers);

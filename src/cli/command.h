@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/status.h"
+#include "io/condition.h"
 
 #include <argp.h>
 #include <stdbool.h>
@@ -40,6 +41,11 @@ size_t sp_parse_count(const char *option, const char *text, size_t least,
 /* The index of the argument of `option` among `words`, which end in NULL; else an error of use. */
 int sp_parse_choice(const char *option, const char *text, const char *const *words,
                     const struct argp_state *state);
+
+/* Parses the arguments of --where, texts [n], into where->items, which has room for them. where->n grows
+   one by one; free so many items, also on failure. SP_USAGE: one is not of the form. */
+SP_NODISCARD sp_status sp_parse_conditions(sp_conditions *where, const char *const *texts,
+                                           size_t n);
 
 /* Prints one JSON object as a line on standard output. */
 void sp_print_json(const json_t *object);

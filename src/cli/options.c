@@ -79,6 +79,14 @@ int sp_parse_choice(const char *option, const char *text, const char *const *wor
     return 0;
 }
 
+sp_status sp_parse_conditions(sp_conditions *where, const char *const *texts, size_t n) {
+    for (; where->n < n; where->n++) {
+        const sp_status status = sp_condition_parse(&where->items[where->n], texts[where->n]);
+        if (status != SP_OK) return sp_fail(status, "--where: %s", sp_message());
+    }
+    return SP_OK;
+}
+
 void sp_print_json(const json_t *object) {
     json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(17));
     printf("\n");

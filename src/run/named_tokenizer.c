@@ -4,9 +4,14 @@
 
 #include <string.h>
 
+bool sp_named_tokenizer_is_spelled(const char *text) {
+    const char *equals = strchr(text, '=');
+    return equals != NULL && equals != text && equals[1] != '\0';
+}
+
 sp_status sp_named_tokenizer_open(sp_named_tokenizer *named, const char *text) {
     const char *equals = strchr(text, '=');
-    if (equals == NULL || equals == text || equals[1] == '\0')
+    if (!sp_named_tokenizer_is_spelled(text))
         return sp_fail(SP_USAGE, "--tokenizer: '%s' is not NAME=DIR", text);
     const size_t name_len = (size_t)(equals - text);
     if (name_len >= sizeof named->name)

@@ -5,10 +5,15 @@
 #include "io/tokens_file.h"
 #include "text/tokenizer.h"
 
+#include <stdbool.h>
+
 typedef struct sp_named_tokenizer {
     char name[SP_STREAM_NAME_SIZE];
     sp_tokenizer *tokenizer; /* owned */
 } sp_named_tokenizer;        /* all zero: none */
+
+/* Is `text` of the form NAME=DIR, for errors of use before the ranks begin? */
+bool sp_named_tokenizer_is_spelled(const char *text);
 
 /* Opens the tokenizer of "NAME=DIR", DIR being a folder, a tokenizer.json or a .gguf. SP_USAGE: not
    of that form; else as of the tokenizer's file. */

@@ -40,7 +40,6 @@ static void messages_arrive_whatever_their_order(void **state) {
         must(sp_wire_create(&wire, grid, is_bf16));
         const size_t rank = sp_grid_pipeline_rank(grid), to = (rank + 1) % n;
         const size_t from = (rank + n - 1) % n;
-        size_t n_sent = 0;
         float *x = malloc(lengths[3] * sizeof *x);
         assert_non_null(x);
         for (int is_gradient = 0; is_gradient < 2 && n > 1; is_gradient++)
@@ -49,9 +48,7 @@ static void messages_arrive_whatever_their_order(void **state) {
                     x[i] = value(rank, m + 5 * (size_t)is_gradient, i);
                 must(sp_wire_send(wire, to, (sp_transfer){1, m, is_gradient}, x, lengths[m]));
                 memset(x, 0xFF, lengths[m] * sizeof *x); /* it was copied */
-                n_sent += lengths[m] * (is_bf16 ? 2 : 4);
             }
-        assert_int_equal(sp_wire_take_bytes_sent(wire), n_sent);
         for (size_t m = N_MICRO; m-- > 0 && n > 1;)
             for (int is_gradient = 0; is_gradient < 2; is_gradient++) {
                 must(sp_wire_receive(wire, from, (sp_transfer){1, m, is_gradient}, x, lengths[m]));
