@@ -1,7 +1,8 @@
 /* Token files: a corpus cut into segments, tokenized once for each model that reads it.
 
        /                     format "slotpress-tokens", format_version, segment_tokens,
-                             cut_stream (the stream whose tokens cut), digest
+                             cut_stream (the stream whose tokens cut), digest; job_digest and
+                             summary where `slotpress tokenize` made it
        /segments/doc         u64 [n_segments]   row of /documents, never falling
        /segments/byte_begin  u64 [n_segments]   in the document's text
        /segments/byte_len    u32 [n_segments]

@@ -4,14 +4,14 @@
 #include "io/hdf5_column.h"
 #include "io/hdf5_virtual.h"
 #include "io/tokens_header.h"
-#include "io/tokens_journal_frame.h"
+#include "io/tokens_origin.h"
 #include "io/tokens_plan.h"
+#include "io/tokens_replaced.h"
 #include "io/tokens_schema.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* What the index is made of while it is written. */
 typedef struct index_writer {
@@ -57,7 +57,7 @@ static void set_segment_pieces(const index_writer *index, size_t first) {
     for (size_t b = 0; b < plan->n_blocks; b++) {
         const sp_tokens_place *place = &plan->places[b];
         index->pieces[b] = (sp_hdf5_piece){.begin = first + place->segment,
-                                           .n = place->n_segments,
+                                           .n = place->block.n_segments,
                                            .part = place->part,
                                            .part_begin = place->part_segment};
     }
@@ -77,7 +77,7 @@ static sp_status write_ids(const index_writer *index, size_t s, const char *name
     for (size_t b = 0; b < plan->n_blocks; b++) {
         const sp_tokens_place *place = &plan->places[b];
         index->pieces[b] = (sp_hdf5_piece){.begin = place->ids[s],
-                                           .n = place->n_ids[s],
+                                           .n = place->block.n_ids[s],
                                            .part = place->part,
                                            .part_begin = place->part_ids[s]};
     }
@@ -182,22 +182,7 @@ static sp_status write_digests(const index_writer *index, sp_corpus_digest *dige
 
 /* ---- the file ---- */
 
-static sp_status digest_job(char hex[SP_DIGEST_HEX_SIZE], const sp_tokens_job *job) {
-    char *head = NULL;
-    size_t n_bytes = 0;
-    SP_TRY(sp_journal_head_make(&head, &n_bytes, job));
-    sp_digest_bytes(hex, head, n_bytes);
-    free(head);
-    return SP_OK;
-}
-
-static sp_status write_job(const sp_hdf5_file *file, const sp_tokens_job *job) {
-    char hex[SP_DIGEST_HEX_SIZE];
-    SP_TRY(digest_job(hex, job));
-    return sp_hdf5_write_string(file, "/", SP_TOKENS_JOB_DIGEST, hex);
-}
-
-static sp_status write_attributes(const index_writer *index) {
+static sp_status write_attributes(const index_writer *index, const sp_tokens_origin *origin) {
     const sp_hdf5_file *file = index->file;
     const sp_tokens_job *job = index->plan->job;
     sp_corpus_digest *digest = NULL;
@@ -205,7 +190,7 @@ static sp_status write_attributes(const index_writer *index) {
     SP_TRY(sp_hdf5_write_u64(file, "/", "format_version", SP_TOKENS_FORMAT_VERSION));
     SP_TRY(sp_hdf5_write_u64(file, "/", SP_TOKENS_SEGMENT_TOKENS, job->segment_tokens));
     SP_TRY(sp_hdf5_write_string(file, "/", SP_TOKENS_CUT_STREAM, job->streams[0].name));
-    SP_TRY(write_job(file, job));
+    SP_TRY(sp_tokens_origin_write(file, origin));
     SP_TRY(sp_corpus_digest_create(&digest));
     const sp_status status = write_digests(index, digest);
     sp_corpus_digest_destroy(digest);
@@ -213,7 +198,7 @@ static sp_status write_attributes(const index_writer *index) {
 }
 
 static sp_status write_all(const index_writer *index, const sp_tokens_source *sources,
-                           size_t n_sources) {
+                           size_t n_sources, const sp_tokens_origin *origin) {
     static const char *const groups[] = {SP_TOKENS_SEGMENTS, SP_TOKENS_STREAMS, SP_TOKENS_DOCUMENTS,
                                          SP_TOKENS_SOURCES};
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
@@ -222,7 +207,7 @@ static sp_status write_all(const index_writer *index, const sp_tokens_source *so
     SP_TRY(write_segments(index));
     for (size_t s = 0; s < index->plan->job->n_streams; s++) SP_TRY(write_stream(index, s));
     SP_TRY(write_sources(index, sources, n_sources));
-    return write_attributes(index);
+    return write_attributes(index, origin);
 }
 
 static sp_status allocate(index_writer *index) {
@@ -239,40 +224,33 @@ static sp_status allocate(index_writer *index) {
 }
 
 sp_status sp_tokens_index_write(const sp_tokens_plan *plan, const sp_tokens_source *sources,
-                                size_t n_sources) {
+                                size_t n_sources, const char *summary) {
     assert(plan->is_settled);
     sp_atomic_file target = {0};
     sp_hdf5_file file = {.id = H5I_INVALID_HID};
     index_writer index = {.plan = plan, .file = &file};
+    sp_tokens_origin origin;
+    sp_tokens_replaced replaced = {0};
+    if (plan->n_segments == 0)
+        return sp_fail(SP_BAD_DATA, "no text to tokenize: '%s' is not written", plan->output);
     sp_status status = allocate(&index);
+    if (status == SP_OK) status = sp_tokens_origin_make(&origin, plan->job, summary);
+    if (status == SP_OK) status = sp_tokens_replaced_find(&replaced, plan->output);
     if (status == SP_OK) status = sp_atomic_begin(&target, plan->output);
     if (status == SP_OK) {
         sp_hdf5_lock();
         status = sp_hdf5_create(&file, target.temp_path, target.path);
-        if (status == SP_OK) status = write_all(&index, sources, n_sources);
+        if (status == SP_OK) status = write_all(&index, sources, n_sources, &origin);
         if (status == SP_OK) status = sp_hdf5_finish(&file);
         sp_hdf5_close(&file);
         sp_hdf5_unlock();
     }
     if (status == SP_OK) status = sp_atomic_commit(&target);
+    if (status == SP_OK) status = sp_tokens_replaced_remove(&replaced, plan);
+    sp_tokens_replaced_free(&replaced);
     sp_atomic_abort(&target);
     free(index.pieces);
     free(index.part_rows);
     free(index.part_names);
     return status;
-}
-
-sp_status sp_tokens_index_is_done(bool *is_done, const char *output, const sp_tokens_job *job) {
-    sp_hdf5_file file = {.id = H5I_INVALID_HID};
-    char wanted[SP_DIGEST_HEX_SIZE], found[SP_DIGEST_HEX_SIZE] = "";
-    *is_done = false;
-    SP_TRY(digest_job(wanted, job));
-    if (access(output, F_OK) != 0) return SP_OK;
-    sp_hdf5_lock();
-    if (sp_hdf5_open(&file, output) == SP_OK &&
-        sp_hdf5_read_string(&file, "/", SP_TOKENS_JOB_DIGEST, found, sizeof found) == SP_OK)
-        *is_done = strcmp(found, wanted) == 0;
-    sp_hdf5_close(&file);
-    sp_hdf5_unlock();
-    return SP_OK;
 }

@@ -1,7 +1,6 @@
 #include "io/tokens_journal.h"
 
 #include "base/memory.h"
-#include "base/size.h"
 #include "io/tokens_header.h"
 #include "io/tokens_journal_frame.h"
 
@@ -100,14 +99,15 @@ static sp_status fail_damaged(const sp_journal *journal, uint64_t offset) {
                    journal->path, (uintmax_t)offset);
 }
 
-/* Unpacks the next frame, which is of that kind, to raw [*raw_bytes]. */
-static sp_status load_frame(sp_journal *journal, uint32_t kind, size_t *raw_bytes) {
+/* Unpacks the next frame, which is one of contents, to raw [*raw_bytes]. */
+static sp_status load_frame(sp_journal *journal, size_t *raw_bytes) {
     const uint64_t at = journal->offset;
     sp_journal_frame frame;
     bool is_whole = false;
     SP_TRY(sp_journal_pread(&is_whole, journal->fd, journal->path, &frame, sizeof frame, at));
-    if (!is_whole || frame.hash != sp_journal_frame_hash(&frame, at) || frame.kind != kind ||
-        frame.packed_bytes > journal->packed_capacity || frame.raw_bytes > SP_JOURNAL_FRAME_BYTES)
+    if (!is_whole || frame.hash != sp_journal_frame_hash(&frame, at) ||
+        frame.kind != SP_JOURNAL_CONTENTS || frame.packed_bytes > journal->packed_capacity ||
+        frame.raw_bytes > SP_JOURNAL_FRAME_BYTES)
         return fail_damaged(journal, at);
     SP_TRY(sp_journal_pread(&is_whole, journal->fd, journal->path, journal->packed,
                             frame.packed_bytes, at + sizeof frame));
@@ -120,34 +120,6 @@ static sp_status load_frame(sp_journal *journal, uint32_t kind, size_t *raw_byte
     return SP_OK;
 }
 
-sp_status sp_journal_documents(sp_journal *journal, const sp_tokens_block *block,
-                               uint64_t **documents) {
-    size_t n_bytes = 0, n = 0;
-    void *loaded = NULL;
-    if (!sp_size_mul(&n_bytes, block->n_documents, (2 + journal->n_streams) * sizeof **documents))
-        return fail_damaged(journal, block->documents);
-    /* Each document has a record of some bytes, which were found in the file packed by zstd: memory
-       follows what the counts of a checked frame say. */
-    SP_TRY(sp_alloc(&loaded, n_bytes, "a block's documents"));
-    journal->offset = block->documents;
-    journal->n_left = journal->raw_begin = journal->raw_end = 0;
-    sp_status status = SP_OK;
-    while (n < n_bytes && status == SP_OK) {
-        size_t part = 0;
-        status = load_frame(journal, SP_JOURNAL_DOCUMENTS, &part);
-        if (status == SP_OK && (part == 0 || part > n_bytes - n))
-            status = fail_damaged(journal, block->documents);
-        if (status != SP_OK) break;
-        memcpy((char *)loaded + n, journal->raw, part);
-        n += part;
-    }
-    if (status == SP_OK)
-        *documents = loaded;
-    else
-        free(loaded);
-    return status;
-}
-
 /* ---- records ---- */
 
 /* Takes the block's next n_bytes. */
@@ -157,7 +129,7 @@ static sp_status take(sp_journal *journal, void *out, size_t n_bytes) {
     for (char *to = out; n_bytes > 0;) {
         if (journal->raw_begin == journal->raw_end) {
             journal->raw_begin = 0;
-            SP_TRY(load_frame(journal, SP_JOURNAL_CONTENTS, &journal->raw_end));
+            SP_TRY(load_frame(journal, &journal->raw_end));
         }
         const size_t there = journal->raw_end - journal->raw_begin;
         const size_t part = n_bytes < there ? n_bytes : there;

@@ -9,16 +9,13 @@
        head    "SPTOKJN1", u32 version, u32 n_bytes; the text of the job [n_bytes]; u64 hash
        frame   u32 kind, u32 packed_bytes, u32 raw_bytes, u32 0, u64 hash of the payload,
                u64 hash of these 24 bytes, seeded by the frame's offset; the payload [packed_bytes]
-         kind 1, contents   zstd: records of documents, each with its segments behind it
-         kind 2, documents  zstd: for each document of the block u64 hash, u64 n_segments,
-                            u64 n_ids[n_streams]
-         kind 3, block      plain: the block's counts; with it the block is complete
+         kind 1, contents  zstd: records of documents, each with its segments behind it
+         kind 2, block     plain: the block's counts; with it the block is complete
 
    Numbers are little-endian, hashes XXH3-64. All of a block's other frames are on disk before its
-   kind 3 is written, and that is on disk when the call returns. What follows the last complete
-   block does not count and is cut off by the next writer. Memory: some MB, and 16 + 8 n_streams
-   bytes a document of the block in work. No HDF5 is involved; calls for different journals may run
-   at once. */
+   kind 2 is written, and that is on disk when the call returns. What follows the last complete
+   block does not count and is cut off by the next writer. Memory: some MB. No HDF5 is involved;
+   calls for different journals may run at once. */
 #pragma once
 
 #include "base/status.h"
@@ -39,13 +36,22 @@ typedef struct sp_tokens_job {
     size_t n_streams;
 } sp_tokens_job;
 
+/* Identity of a job. */
+SP_NODISCARD sp_status sp_tokens_job_digest(char digest[SP_DIGEST_HEX_SIZE],
+                                            const sp_tokens_job *job);
+
+/* What a caller counts of a block beside its contents, such as documents left out: numbers whose
+   meaning is the caller's. */
+enum { SP_TOKENS_N_TALLIES = 16 };
+
 /* A complete block. */
 typedef struct sp_tokens_block {
     uint64_t index; /* in the corpus, from 0 */
     uint64_t n_documents, n_segments, n_ids[SP_TOKENS_MAX_STREAMS];
-    uint64_t longest_id;       /* bytes, of its documents' */
-    uint64_t n_contents;       /* bytes of all its records */
-    uint64_t begin, documents; /* offsets of its first frame, and of its first of kind 2 */
+    uint64_t longest_id; /* bytes, of its documents' */
+    uint64_t n_contents; /* bytes of all its records */
+    uint64_t begin;      /* offset of its first frame */
+    uint64_t tallies[SP_TOKENS_N_TALLIES];
 } sp_tokens_block;
 
 /* ---- writing ---- */
@@ -75,8 +81,9 @@ SP_NODISCARD sp_status sp_journal_writer_segment(sp_journal_writer *writer, uint
                                                  uint32_t byte_len, const int32_t *const *ids,
                                                  const size_t *n_ids);
 
-/* Completes the block: it is on disk when this returns. */
-SP_NODISCARD sp_status sp_journal_writer_end(sp_journal_writer *writer);
+/* Completes the block, with tallies [SP_TOKENS_N_TALLIES] (NULL: all 0): it is on disk when this
+   returns. */
+SP_NODISCARD sp_status sp_journal_writer_end(sp_journal_writer *writer, const uint64_t *tallies);
 
 /* ---- reading ---- */
 
@@ -89,11 +96,6 @@ void sp_journal_close(sp_journal *journal); /* NULL is fine */
 
 /* Its complete blocks, in the order of their completion: *blocks [return value], borrowed. */
 size_t sp_journal_blocks(const sp_journal *journal, const sp_tokens_block **blocks);
-
-/* Loads what is counted of each document of a block: row d of *documents, owned, is hash,
-   n_segments, n_ids [n_streams]; [block.n_documents, 2 + n_streams]. SP_BAD_DATA: damaged. */
-SP_NODISCARD sp_status sp_journal_documents(sp_journal *journal, const sp_tokens_block *block,
-                                            uint64_t **documents);
 
 /* Goes to a block's first record. */
 SP_NODISCARD sp_status sp_journal_seek(sp_journal *journal, const sp_tokens_block *block);

@@ -63,6 +63,15 @@ sp_status sp_journal_head_make(char **head, size_t *n_bytes, const sp_tokens_job
     return SP_OK;
 }
 
+sp_status sp_tokens_job_digest(char digest[SP_DIGEST_HEX_SIZE], const sp_tokens_job *job) {
+    char *head = NULL;
+    size_t n_bytes = 0;
+    SP_TRY(sp_journal_head_make(&head, &n_bytes, job));
+    sp_digest_bytes(digest, head, n_bytes);
+    free(head);
+    return SP_OK;
+}
+
 sp_status sp_journal_head_check(bool *is_whole, int fd, const char *path, const char *head,
                                 size_t n_bytes) {
     struct stat info;
@@ -113,8 +122,8 @@ static sp_status add_block(sp_journal_scan *scan, const sp_journal_counts *count
                                .n_segments = counts->n_segments,
                                .longest_id = counts->longest_id,
                                .n_contents = counts->n_contents,
-                               .begin = counts->begin,
-                               .documents = counts->documents};
+                               .begin = counts->begin};
+    memcpy(added->tallies, counts->tallies, sizeof added->tallies);
     memcpy(added->n_ids, n_ids, n_streams * sizeof *n_ids);
     return SP_OK;
 }
@@ -141,8 +150,7 @@ static sp_status take_block(bool *is_block, sp_journal_scan *scan, const sp_jour
     if (frame->packed_bytes != n_bytes) return SP_OK;
     SP_TRY(sp_journal_pread(is_block, fd, path, &payload, n_bytes, offset + sizeof *frame));
     *is_block = *is_block && XXH3_64bits(&payload, n_bytes) == frame->payload_hash &&
-                payload.counts.begin == scan->end && payload.counts.documents >= scan->end &&
-                payload.counts.documents <= offset && has_fair_counts(&payload.counts, offset);
+                payload.counts.begin == scan->end && has_fair_counts(&payload.counts, offset);
     return *is_block ? add_block(scan, &payload.counts, payload.n_ids, n_streams) : SP_OK;
 }
 

@@ -6,8 +6,7 @@
 enum {
     SP_JOURNAL_FRAME_BYTES = 1 << 20, /* most raw bytes of a frame: zstd gains little from more */
     SP_JOURNAL_CONTENTS = 1,          /* kinds of frames */
-    SP_JOURNAL_DOCUMENTS = 2,
-    SP_JOURNAL_BLOCK = 3,
+    SP_JOURNAL_BLOCK = 2,
     SP_JOURNAL_DOCUMENT_RECORD = 1, /* tags of records */
     SP_JOURNAL_SEGMENT_RECORD = 2
 };
@@ -19,9 +18,10 @@ typedef struct sp_journal_frame {
         hash; /* of the 24 bytes before, seeded by the offset: a frame counts in its place only */
 } sp_journal_frame;
 
-/* A frame of kind 3 holds this and n_ids[n_streams]. */
+/* A frame of kind 2 holds this and n_ids[n_streams]. */
 typedef struct sp_journal_counts {
-    uint64_t index, n_documents, n_segments, longest_id, n_contents, begin, documents;
+    uint64_t index, n_documents, n_segments, longest_id, n_contents, begin;
+    uint64_t tallies[SP_TOKENS_N_TALLIES];
 } sp_journal_counts;
 
 /* Each record begins with its tag; an id's bytes, or the streams' counts (u32) and then their ids,

@@ -31,8 +31,6 @@ struct sp_journal_writer {
     sp_tokens_block block; /* in work */
     char *raw, *packed;    /* [SP_JOURNAL_FRAME_BYTES, packed_capacity], owned */
     size_t n_raw, packed_capacity;
-    uint64_t *documents; /* [block.n_documents, 2 + n_streams], owned */
-    size_t documents_capacity;
 };
 
 /* ---- opening ---- */
@@ -145,7 +143,6 @@ void sp_journal_writer_close(sp_journal_writer *writer) {
     /* Room on the disk; were it not given back, the next writer would cut it off. */
     if (writer->is_begun && ftruncate(writer->fd, (off_t)writer->done.end) != 0) errno = 0;
     if (writer->fd >= 0) close(writer->fd);
-    free(writer->documents);
     free(writer->packed);
     free(writer->raw);
     free(writer->done.blocks);
@@ -174,20 +171,15 @@ static sp_status write_frame(sp_journal_writer *writer, uint32_t kind, const voi
     return write_at_end(writer, payload, packed_bytes);
 }
 
-static sp_status write_packed(sp_journal_writer *writer, uint32_t kind, const void *raw,
-                              size_t raw_bytes) {
-    if (raw_bytes == 0) return SP_OK;
-    const size_t packed_bytes =
-        ZSTD_compress(writer->packed, writer->packed_capacity, raw, raw_bytes, ZSTD_LEVEL);
-    if (ZSTD_isError(packed_bytes))
-        return sp_fail(SP_FAILURE, "'%s': %s", writer->path, ZSTD_getErrorName(packed_bytes));
-    return write_frame(writer, kind, writer->packed, packed_bytes, raw_bytes);
-}
-
 static sp_status flush_contents(sp_journal_writer *writer) {
     const size_t n_raw = writer->n_raw;
     writer->n_raw = 0;
-    return write_packed(writer, SP_JOURNAL_CONTENTS, writer->raw, n_raw);
+    if (n_raw == 0) return SP_OK;
+    const size_t packed_bytes =
+        ZSTD_compress(writer->packed, writer->packed_capacity, writer->raw, n_raw, ZSTD_LEVEL);
+    if (ZSTD_isError(packed_bytes))
+        return sp_fail(SP_FAILURE, "'%s': %s", writer->path, ZSTD_getErrorName(packed_bytes));
+    return write_frame(writer, SP_JOURNAL_CONTENTS, writer->packed, packed_bytes, n_raw);
 }
 
 static sp_status put(sp_journal_writer *writer, const void *data, size_t n_bytes) {
@@ -214,22 +206,6 @@ sp_status sp_journal_writer_begin(sp_journal_writer *writer, uint64_t index) {
     return SP_OK;
 }
 
-static sp_status add_document(sp_journal_writer *writer, uint64_t hash) {
-    const size_t row = 2 + writer->n_streams, n = writer->block.n_documents;
-    if (n == writer->documents_capacity) {
-        const size_t capacity = 2 * n + 1024;
-        uint64_t *grown = realloc(writer->documents, capacity * row * sizeof *grown);
-        if (grown == NULL)
-            return sp_fail(SP_FAILURE, "no memory for a block of %zu documents", capacity);
-        writer->documents = grown;
-        writer->documents_capacity = capacity;
-    }
-    memset(writer->documents + n * row, 0, row * sizeof *writer->documents);
-    writer->documents[n * row] = hash;
-    writer->block.n_documents++;
-    return SP_OK;
-}
-
 sp_status sp_journal_writer_document(sp_journal_writer *writer, const char *id, uint64_t hash) {
     assert(writer->is_begun);
     const size_t id_len = strlen(id);
@@ -238,7 +214,7 @@ sp_status sp_journal_writer_document(sp_journal_writer *writer, const char *id, 
                        writer->path, id_len, SP_TOKENS_MAX_ID, id);
     if (id_len > writer->block.longest_id) writer->block.longest_id = id_len;
     const sp_journal_head head = {SP_JOURNAL_DOCUMENT_RECORD, (uint32_t)id_len, hash};
-    SP_TRY(add_document(writer, hash));
+    writer->block.n_documents++;
     SP_TRY(put(writer, &head, sizeof head));
     return put(writer, id, id_len);
 }
@@ -248,8 +224,6 @@ sp_status sp_journal_writer_segment(sp_journal_writer *writer, uint64_t byte_beg
                                     const size_t *n_ids) {
     assert(writer->is_begun && writer->block.n_documents > 0 && n_ids[0] > 0 &&
            n_ids[0] <= writer->segment_tokens);
-    const size_t row = 2 + writer->n_streams;
-    uint64_t *document = writer->documents + (writer->block.n_documents - 1) * row;
     uint32_t counts[SP_TOKENS_MAX_STREAMS];
     for (size_t s = 0; s < writer->n_streams; s++) {
         SP_TRY(sp_tokens_check_ids(&writer->streams[s], ids[s], n_ids[s]));
@@ -261,23 +235,8 @@ sp_status sp_journal_writer_segment(sp_journal_writer *writer, uint64_t byte_beg
     for (size_t s = 0; s < writer->n_streams; s++) {
         SP_TRY(put(writer, ids[s], n_ids[s] * sizeof *ids[s]));
         writer->block.n_ids[s] += n_ids[s];
-        document[2 + s] += n_ids[s];
     }
-    document[1]++;
     writer->block.n_segments++;
-    return SP_OK;
-}
-
-static sp_status write_documents(sp_journal_writer *writer) {
-    const char *from = (const char *)writer->documents;
-    size_t n_left = writer->block.n_documents * (2 + writer->n_streams) * sizeof(uint64_t);
-    writer->block.documents = writer->offset;
-    while (n_left > 0) {
-        const size_t part = n_left < SP_JOURNAL_FRAME_BYTES ? n_left : SP_JOURNAL_FRAME_BYTES;
-        SP_TRY(write_packed(writer, SP_JOURNAL_DOCUMENTS, from, part));
-        from += part;
-        n_left -= part;
-    }
     return SP_OK;
 }
 
@@ -287,16 +246,17 @@ static sp_status write_block(sp_journal_writer *writer) {
         sp_journal_counts counts;
         uint64_t n_ids[SP_TOKENS_MAX_STREAMS];
     } payload = {.counts = {block->index, block->n_documents, block->n_segments, block->longest_id,
-                            block->n_contents, block->begin, block->documents}};
+                            block->n_contents, block->begin}};
+    memcpy(payload.counts.tallies, block->tallies, sizeof block->tallies);
     memcpy(payload.n_ids, block->n_ids, sizeof payload.n_ids);
     const size_t n_bytes = sizeof payload.counts + writer->n_streams * sizeof payload.n_ids[0];
     return write_frame(writer, SP_JOURNAL_BLOCK, &payload, n_bytes, n_bytes);
 }
 
-sp_status sp_journal_writer_end(sp_journal_writer *writer) {
+sp_status sp_journal_writer_end(sp_journal_writer *writer, const uint64_t *tallies) {
     assert(writer->is_begun);
+    if (tallies != NULL) memcpy(writer->block.tallies, tallies, sizeof writer->block.tallies);
     SP_TRY(flush_contents(writer));
-    SP_TRY(write_documents(writer));
     SP_TRY(sync_journal(writer));
     SP_TRY(write_block(writer));
     SP_TRY(sync_journal(writer));

@@ -2,6 +2,7 @@
 
 #include "io/tokens_file.h"
 #include "io/tokens_header.h"
+#include "io/tokens_writer.h"
 
 static sp_status copy_sources(sp_tokens_writer *writer, const sp_tokens *tokens) {
     sp_tokens_source *sources = NULL;
@@ -28,6 +29,13 @@ static sp_status copy_records(sp_tokens_writer *writer, sp_tokens_walk *walk) {
     }
 }
 
+/* So that the merged file is the very one that a single rank writes. */
+static void copy_origin(sp_tokens_writer *writer, const sp_tokens *tokens) {
+    sp_tokens_origin origin;
+    sp_tokens_origin_read(&origin, sp_tokens_path(tokens));
+    sp_tokens_writer_origin(writer, &origin);
+}
+
 static sp_status copy_file(const char *output, const sp_tokens *tokens) {
     sp_tokens_stream streams[SP_TOKENS_MAX_STREAMS];
     sp_tokens_writer *writer = NULL;
@@ -38,6 +46,7 @@ static sp_status copy_file(const char *output, const sp_tokens *tokens) {
     sp_status status = sp_tokens_walk_open(&walk, tokens);
     if (status == SP_OK) status = copy_sources(writer, tokens);
     if (status == SP_OK) status = copy_records(writer, walk);
+    if (status == SP_OK) copy_origin(writer, tokens);
     sp_tokens_walk_close(walk);
     if (status == SP_OK) return sp_tokens_writer_commit(writer);
     sp_tokens_writer_abort(writer);

@@ -1,6 +1,8 @@
 #include "io/tokens_part.h"
 
+#include "io/tokens_origin.h"
 #include "io/tokens_plan.h"
+#include "io/tokens_replaced.h"
 #include "io/tokens_writer.h"
 
 #include <assert.h>
@@ -13,10 +15,10 @@ typedef struct block_counts {
 
 static sp_status check_counts(const sp_tokens_plan *plan, const sp_tokens_place *place,
                               const block_counts *counts) {
-    bool fits =
-        counts->n_documents == place->block.n_documents && counts->n_segments == place->n_segments;
+    bool fits = counts->n_documents == place->block.n_documents &&
+                counts->n_segments == place->block.n_segments;
     for (size_t s = 0; s < plan->job->n_streams; s++)
-        fits = fits && counts->n_ids[s] == place->n_ids[s];
+        fits = fits && counts->n_ids[s] == place->block.n_ids[s];
     if (fits) return SP_OK;
     return sp_fail(SP_BAD_DATA,
                    "'%s', offset %ju: block %ju holds other than it counts; remove the file to "
@@ -41,7 +43,6 @@ static sp_status write_record(const sp_tokens_plan *plan, const sp_tokens_place 
             return check_counts(plan, place, counts);
         return sp_tokens_writer_document(writer, record->id, record->hash);
     }
-    if (place->is_dropped != NULL && place->is_dropped[counts->n_documents - 1]) return SP_OK;
     SP_TRY(check_segment(plan, place, record));
     counts->n_segments++;
     for (size_t s = 0; s < plan->job->n_streams; s++) counts->n_ids[s] += record->n_ids[s];
@@ -52,7 +53,6 @@ static sp_status write_record(const sp_tokens_plan *plan, const sp_tokens_place 
 static sp_status write_block(const sp_tokens_plan *plan, const sp_tokens_place *place,
                              sp_journal *journal, sp_tokens_writer *writer) {
     block_counts counts = {0};
-    sp_tokens_writer_place(writer, place->document, place->ids);
     SP_TRY(sp_journal_seek(journal, &place->block));
     for (;;) {
         sp_tokens_record record;
@@ -63,11 +63,16 @@ static sp_status write_block(const sp_tokens_plan *plan, const sp_tokens_place *
     }
 }
 
-static sp_status write_blocks(const sp_tokens_plan *plan, size_t part, sp_journal *journal,
-                              sp_tokens_writer *writer) {
-    for (size_t b = 0; b < plan->n_blocks; b++)
-        if (plan->places[b].part == part)
-            SP_TRY(write_block(plan, &plan->places[b], journal, writer));
+/* ---- the parts of an index ---- */
+
+static sp_status write_part(const sp_tokens_plan *plan, size_t part, sp_journal *journal,
+                            sp_tokens_writer *writer) {
+    for (size_t b = 0; b < plan->n_blocks; b++) {
+        const sp_tokens_place *place = &plan->places[b];
+        if (place->part != part) continue;
+        sp_tokens_writer_place(writer, place->document, place->ids);
+        SP_TRY(write_block(plan, place, journal, writer));
+    }
     return SP_OK;
 }
 
@@ -81,11 +86,51 @@ sp_status sp_tokens_part_write(const sp_tokens_plan *plan, size_t part) {
     if (status == SP_OK)
         status = sp_tokens_writer_open_part(&writer, plan->parts[part].path, job->segment_tokens,
                                             job->streams, job->n_streams, plan->longest_id);
-    if (status == SP_OK) status = write_blocks(plan, part, journal, writer);
+    if (status == SP_OK) status = write_part(plan, part, journal, writer);
     if (status == SP_OK) {
         status = sp_tokens_writer_commit(writer);
         writer = NULL;
     }
+    sp_tokens_writer_abort(writer);
+    sp_journal_close(journal);
+    return status;
+}
+
+/* ---- a plain file, of one writer's blocks ---- */
+
+static sp_status write_all(const sp_tokens_plan *plan, const sp_tokens_source *sources,
+                           size_t n_sources, sp_journal *journal, sp_tokens_writer *writer) {
+    for (size_t i = 0; i < n_sources; i++)
+        SP_TRY(sp_tokens_writer_source(writer, sources[i].path, sources[i].n_bytes,
+                                       sources[i].n_documents));
+    for (size_t b = 0; b < plan->n_blocks; b++)
+        SP_TRY(write_block(plan, &plan->places[b], journal, writer));
+    return SP_OK;
+}
+
+sp_status sp_tokens_plain_write(const sp_tokens_plan *plan, const sp_tokens_source *sources,
+                                size_t n_sources, const char *summary) {
+    assert(plan->is_settled && sp_tokens_plan_has_one_part(plan));
+    const sp_tokens_job *job = plan->job;
+    sp_tokens_writer *writer = NULL;
+    sp_journal *journal = NULL;
+    sp_tokens_origin origin;
+    sp_tokens_replaced replaced = {0};
+    sp_status status =
+        sp_journal_open(&journal, plan->parts[plan->places[0].part].journal_path, job);
+    if (status == SP_OK) status = sp_tokens_origin_make(&origin, job, summary);
+    if (status == SP_OK) status = sp_tokens_replaced_find(&replaced, plan->output);
+    if (status == SP_OK)
+        status = sp_tokens_writer_open(&writer, plan->output, job->segment_tokens, job->streams,
+                                       job->n_streams);
+    if (status == SP_OK) status = write_all(plan, sources, n_sources, journal, writer);
+    if (status == SP_OK) {
+        sp_tokens_writer_origin(writer, &origin);
+        status = sp_tokens_writer_commit(writer);
+        writer = NULL;
+    }
+    if (status == SP_OK) status = sp_tokens_replaced_remove(&replaced, NULL);
+    sp_tokens_replaced_free(&replaced);
     sp_tokens_writer_abort(writer);
     sp_journal_close(journal);
     return status;

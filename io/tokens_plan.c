@@ -13,6 +13,10 @@
 
 static const char journal_end[] = ".journal", part_end[] = ".h5";
 
+/* Names of parts end in the first digits of their job's digest: what one run makes never takes the
+   place of what another made, whose index may still be read. */
+enum { TAG_BYTES = 8 };
+
 /* ---- names ---- */
 
 /* Length of the output's name without ".h5". */
@@ -27,9 +31,11 @@ static sp_status make_path(char **path, const char *output, const char *name, co
     return sp_fail(SP_FAILURE, "no memory for the path '%s'", output);
 }
 
-sp_status sp_tokens_journal_path(char **path, const char *output, size_t writer) {
-    char name[64];
-    snprintf(name, sizeof name, "/part-%04zu", writer);
+sp_status sp_tokens_journal_path(char **path, const char *output, const sp_tokens_job *job,
+                                 size_t writer) {
+    char digest[SP_DIGEST_HEX_SIZE], name[64];
+    SP_TRY(sp_tokens_job_digest(digest, job));
+    snprintf(name, sizeof name, "/part-%04zu-%.*s", writer, TAG_BYTES, digest);
     return make_path(path, output, name, journal_end);
 }
 
@@ -47,16 +53,23 @@ sp_status sp_tokens_parts_create(const char *output) {
 
 /* ---- journals ---- */
 
-static int is_journal(const struct dirent *entry) {
-    const size_t n = strlen(entry->d_name), end = sizeof journal_end - 1;
-    return strncmp(entry->d_name, "part-", 5) == 0 && n > 5 + end &&
-           strcmp(entry->d_name + n - end, journal_end) == 0;
+/* The length of a name "part-NUMBER-TAG" with one of the ends behind it; 0: it is none. */
+static size_t part_name_length(const char *name, const char *tag, const char *end) {
+    size_t n = 5;
+    if (strncmp(name, "part-", n) != 0) return 0;
+    n += strspn(name + n, "0123456789");
+    if (n == 5 || name[n++] != '-') return 0;
+    if (strspn(name + n, "0123456789abcdef") != TAG_BYTES) return 0;
+    if (tag != NULL && strncmp(name + n, tag, TAG_BYTES) != 0) return 0;
+    n += TAG_BYTES;
+    return strcmp(name + n, end) == 0 ? n : 0;
 }
 
-static sp_status name_part(sp_tokens_plan *plan, sp_tokens_plan_part *part, char *journal_name) {
+static sp_status name_part(sp_tokens_plan *plan, sp_tokens_plan_part *part,
+                           const char *journal_name) {
     void *n_ids = NULL;
-    char stem[256];
-    snprintf(stem, sizeof stem, "/%.*s", (int)(strlen(journal_name) - sizeof journal_end + 1),
+    char stem[300];
+    snprintf(stem, sizeof stem, "/%.*s", (int)part_name_length(journal_name, NULL, journal_end),
              journal_name);
     SP_TRY(sp_alloc_array(&n_ids, plan->job->n_streams, sizeof(uint64_t), "parts"));
     part->n_ids = n_ids;
@@ -67,25 +80,36 @@ static sp_status name_part(sp_tokens_plan *plan, sp_tokens_plan_part *part, char
     return SP_OK;
 }
 
-static sp_status find_parts(sp_tokens_plan *plan) {
+/* The names in the folder of parts, sorted: *entries [*n], owned; none where there is no folder. */
+static sp_status list_folder(const char *output, struct dirent ***entries, size_t *n) {
     char *folder = NULL;
-    struct dirent **entries = NULL;
-    void *parts = NULL;
-    SP_TRY(make_path(&folder, plan->output, "", ""));
-    const int n = scandir(folder, &entries, is_journal, alphasort);
+    SP_TRY(make_path(&folder, output, "", ""));
+    *entries = NULL;
+    const int found = scandir(folder, entries, NULL, alphasort);
     sp_status status = SP_OK;
-    if (n < 0 && errno != ENOENT)
+    if (found < 0 && errno != ENOENT)
         status = sp_fail(SP_IO, "cannot read the folder '%s': %s", folder, strerror(errno));
     free(folder);
-    if (n < 0) return status;
-    status = sp_alloc_array(&parts, (size_t)n, sizeof *plan->parts, "parts");
-    plan->parts = parts;
-    plan->n_parts = status == SP_OK ? (size_t)n : 0;
-    for (int i = 0; i < n; i++) {
-        if (status == SP_OK) status = name_part(plan, &plan->parts[i], entries[i]->d_name);
-        free(entries[i]);
-    }
+    *n = found < 0 ? 0 : (size_t)found;
+    return status;
+}
+
+static void free_entries(struct dirent **entries, size_t n) {
+    for (size_t i = 0; i < n; i++) free(entries[i]);
     free(entries);
+}
+
+static sp_status find_parts(sp_tokens_plan *plan) {
+    struct dirent **entries = NULL;
+    size_t n = 0;
+    void *parts = NULL;
+    SP_TRY(list_folder(plan->output, &entries, &n));
+    sp_status status = sp_alloc_array(&parts, n, sizeof *plan->parts, "parts");
+    plan->parts = parts;
+    for (size_t i = 0; i < n && status == SP_OK; i++)
+        if (part_name_length(entries[i]->d_name, plan->job_digest, journal_end) > 0)
+            status = name_part(plan, &plan->parts[plan->n_parts++], entries[i]->d_name);
+    free_entries(entries, n);
     return status;
 }
 
@@ -108,8 +132,7 @@ static sp_status take_blocks(sp_tokens_plan *plan, size_t p) {
         place->is_there = true;
         place->block = blocks[i];
         place->part = p;
-        place->n_segments = blocks[i].n_segments;
-        memcpy(place->n_ids, blocks[i].n_ids, plan->job->n_streams * sizeof *place->n_ids);
+        for (size_t k = 0; k < SP_TOKENS_N_TALLIES; k++) plan->tallies[k] += blocks[i].tallies[k];
         part->n_blocks++;
     }
     sp_journal_close(journal);
@@ -121,11 +144,10 @@ static sp_status allocate(sp_tokens_plan *plan) {
     const size_t n_streams = plan->job->n_streams;
     SP_TRY(sp_alloc_array(&places, plan->n_blocks, sizeof *plan->places, "blocks"));
     plan->places = places;
-    SP_TRY(sp_alloc_array(&ids, plan->n_blocks, 3 * n_streams * sizeof(uint64_t), "blocks"));
+    SP_TRY(sp_alloc_array(&ids, plan->n_blocks, 2 * n_streams * sizeof(uint64_t), "blocks"));
     plan->place_ids = ids;
     for (size_t b = 0; b < plan->n_blocks; b++) {
-        plan->places[b].n_ids = plan->place_ids + 3 * b * n_streams;
-        plan->places[b].ids = plan->places[b].n_ids + n_streams;
+        plan->places[b].ids = plan->place_ids + 2 * b * n_streams;
         plan->places[b].part_ids = plan->places[b].ids + n_streams;
     }
     return SP_OK;
@@ -141,6 +163,7 @@ sp_status sp_tokens_plan_create(sp_tokens_plan **plan, const char *output, const
     sp_status status = SP_OK;
     if (made->output == NULL) status = sp_fail(SP_FAILURE, "no memory for '%s'", output);
     made->n_blocks = n_blocks;
+    if (status == SP_OK) status = sp_tokens_job_digest(made->job_digest, job);
     if (status == SP_OK) status = allocate(made);
     if (status == SP_OK) status = find_parts(made);
     for (size_t p = 0; p < made->n_parts && status == SP_OK; p++) status = take_blocks(made, p);
@@ -159,62 +182,15 @@ void sp_tokens_plan_destroy(sp_tokens_plan *plan) {
         free(plan->parts[p].journal_path);
     }
     free(plan->parts);
-    for (size_t b = 0; plan->places != NULL && b < plan->n_blocks; b++)
-        free(plan->places[b].is_dropped);
     free(plan->place_ids);
     free(plan->places);
     free(plan->output);
     free(plan);
 }
 
-/* ---- what is taken and what is dropped ---- */
-
 bool sp_tokens_plan_has(const sp_tokens_plan *plan, size_t block) {
     assert(block < plan->n_blocks);
     return plan->places[block].is_there;
-}
-
-sp_status sp_tokens_plan_documents(const sp_tokens_plan *plan, size_t block, uint64_t **documents,
-                                   size_t *n) {
-    assert(sp_tokens_plan_has(plan, block));
-    const sp_tokens_place *place = &plan->places[block];
-    sp_journal *journal = NULL;
-    SP_TRY(sp_journal_open(&journal, plan->parts[place->part].journal_path, plan->job));
-    const sp_status status = sp_journal_documents(journal, &place->block, documents);
-    sp_journal_close(journal);
-    if (status == SP_OK) *n = place->block.n_documents;
-    return status;
-}
-
-/* Takes what a document has from the block's counts; more than there is is damage. */
-static sp_status drop_document(sp_tokens_plan *plan, sp_tokens_place *place, const uint64_t *row) {
-    bool fits = row[1] <= place->n_segments;
-    for (size_t s = 0; s < plan->job->n_streams; s++) fits = fits && row[2 + s] <= place->n_ids[s];
-    if (!fits)
-        return sp_fail(SP_BAD_DATA, "'%s', offset %ju: counts beyond the block's",
-                       plan->parts[place->part].journal_path, (uintmax_t)place->block.documents);
-    place->n_segments -= row[1];
-    for (size_t s = 0; s < plan->job->n_streams; s++) place->n_ids[s] -= row[2 + s];
-    return SP_OK;
-}
-
-sp_status sp_tokens_plan_drop(sp_tokens_plan *plan, size_t block, const uint64_t *documents,
-                              size_t n) {
-    sp_tokens_place *place = &plan->places[block];
-    uint64_t *rows = NULL;
-    void *is_dropped = NULL;
-    size_t n_rows = 0;
-    assert(!plan->is_settled && place->is_dropped == NULL);
-    SP_TRY(sp_tokens_plan_documents(plan, block, &rows, &n_rows));
-    sp_status status = sp_alloc(&is_dropped, n_rows, "dropped documents");
-    for (size_t i = 0; i < n && status == SP_OK; i++) {
-        assert(documents[i] < n_rows && (i == 0 || documents[i] > documents[i - 1]));
-        ((unsigned char *)is_dropped)[documents[i]] = 1;
-        status = drop_document(plan, place, rows + documents[i] * (2 + plan->job->n_streams));
-    }
-    place->is_dropped = is_dropped;
-    free(rows);
-    return status;
 }
 
 /* ---- settling ---- */
@@ -226,14 +202,14 @@ static void place_block(sp_tokens_plan *plan, sp_tokens_place *place) {
     place->part_document = part->n_documents;
     place->part_segment = part->n_segments;
     plan->n_documents += place->block.n_documents;
-    plan->n_segments += place->n_segments;
+    plan->n_segments += place->block.n_segments;
     part->n_documents += place->block.n_documents;
-    part->n_segments += place->n_segments;
+    part->n_segments += place->block.n_segments;
     for (size_t s = 0; s < plan->job->n_streams; s++) {
         place->ids[s] = plan->n_ids[s];
         place->part_ids[s] = part->n_ids[s];
-        plan->n_ids[s] += place->n_ids[s];
-        part->n_ids[s] += place->n_ids[s];
+        plan->n_ids[s] += place->block.n_ids[s];
+        part->n_ids[s] += place->block.n_ids[s];
     }
     if (place->block.longest_id > plan->longest_id) plan->longest_id = place->block.longest_id;
 }
@@ -246,8 +222,6 @@ sp_status sp_tokens_plan_settle(sp_tokens_plan *plan) {
                            b, plan->n_blocks);
     for (size_t b = 0; b < plan->n_blocks; b++) place_block(plan, &plan->places[b]);
     plan->is_settled = true;
-    if (plan->n_segments == 0)
-        return sp_fail(SP_BAD_DATA, "no text to tokenize: '%s' is not written", plan->output);
     return SP_OK;
 }
 
@@ -260,10 +234,41 @@ uint64_t sp_tokens_plan_n_ids(const sp_tokens_plan *plan, size_t stream) {
     return plan->n_ids[stream];
 }
 
-sp_status sp_tokens_journals_remove(const sp_tokens_plan *plan) {
+const uint64_t *sp_tokens_plan_tallies(const sp_tokens_plan *plan) { return plan->tallies; }
+
+bool sp_tokens_plan_has_one_part(const sp_tokens_plan *plan) {
     for (size_t p = 0; p < plan->n_parts; p++)
-        if (unlink(plan->parts[p].journal_path) != 0 && errno != ENOENT)
-            return sp_fail(SP_IO, "cannot remove '%s': %s", plan->parts[p].journal_path,
-                           strerror(errno));
+        if (plan->parts[p].n_blocks > 0) return plan->parts[p].n_blocks == plan->n_blocks;
+    return false;
+}
+
+/* ---- what is left ---- */
+
+/* A journal of any job, or a part that its writer did not finish. */
+static bool is_left_over(const char *name) {
+    return part_name_length(name, NULL, journal_end) > 0 ||
+           part_name_length(name, NULL, ".h5.tmp") > 0;
+}
+
+sp_status sp_tokens_journals_remove(const char *output) {
+    struct dirent **entries = NULL;
+    char *path = NULL;
+    size_t n = 0;
+    SP_TRY(list_folder(output, &entries, &n));
+    sp_status status = SP_OK;
+    for (size_t i = 0; i < n && status == SP_OK; i++) {
+        char name[300];
+        if (!is_left_over(entries[i]->d_name)) continue;
+        snprintf(name, sizeof name, "/%s", entries[i]->d_name);
+        status = make_path(&path, output, name, "");
+        if (status == SP_OK && unlink(path) != 0 && errno != ENOENT)
+            status = sp_fail(SP_IO, "cannot remove '%s': %s", path, strerror(errno));
+        free(path);
+    }
+    free_entries(entries, n);
+    SP_TRY(status);
+    SP_TRY(make_path(&path, output, "", ""));
+    if (n > 0 && rmdir(path) != 0) errno = 0; /* there are parts in it */
+    free(path);
     return SP_OK;
 }

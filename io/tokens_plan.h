@@ -3,16 +3,14 @@
 
 #include "io/tokens_part.h"
 
-/* Where a block goes. Counts are without what was dropped. */
+/* Where a block goes. */
 typedef struct sp_tokens_place {
     bool is_there;
     sp_tokens_block block; /* as in the journal */
     size_t part;
-    uint64_t n_segments;
     uint64_t document, segment;           /* first ones in the whole file */
     uint64_t part_document, part_segment; /* and in the part */
-    uint64_t *n_ids, *ids, *part_ids;     /* [n_streams] each, in the plan's own block */
-    unsigned char *is_dropped;            /* [block.n_documents], owned; NULL: none is */
+    uint64_t *ids, *part_ids;             /* [n_streams] each, in the plan's own block */
 } sp_tokens_place;
 
 typedef struct sp_tokens_plan_part {
@@ -31,6 +29,8 @@ struct sp_tokens_plan {
     sp_tokens_plan_part *parts; /* [n_parts], owned */
     size_t n_parts;
     bool is_settled;
+    char job_digest[SP_DIGEST_HEX_SIZE];
     uint64_t n_documents, n_segments, n_ids[SP_TOKENS_MAX_STREAMS];
+    uint64_t tallies[SP_TOKENS_N_TALLIES]; /* of all blocks that are there */
     size_t longest_id;
 };

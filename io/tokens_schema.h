@@ -11,7 +11,8 @@
 #define SP_TOKENS_VOCAB_SIZE "vocab_size"
 #define SP_TOKENS_TOKENIZER_DIGEST "tokenizer_digest"
 #define SP_TOKENS_POSITION "position"
-#define SP_TOKENS_JOB_DIGEST "job_digest"      /* of an index */
+#define SP_TOKENS_JOB_DIGEST "job_digest"      /* of what a run made */
+#define SP_TOKENS_SUMMARY "summary"            /* likewise */
 #define SP_TOKENS_DIGEST_SUM "digest_sum"      /* of a part */
 #define SP_TOKENS_PART_DIGEST "part_digest:%s" /* of an index: a part's name */
 

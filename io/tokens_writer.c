@@ -26,6 +26,7 @@ struct sp_tokens_writer {
     sp_corpus_digest *digest;
     uint64_t n_documents, n_segments; /* in the whole file; written here */
     bool is_part;
+    sp_tokens_origin origin;
     size_t segment_tokens;
     char *header; /* [header_len], owned: what the digest covers beside the documents */
     size_t header_len;
@@ -144,6 +145,10 @@ void sp_tokens_writer_place(sp_tokens_writer *writer, uint64_t document, const u
     for (size_t s = 0; s < writer->n_streams; s++) writer->streams[s].n_ids = ids[s];
 }
 
+void sp_tokens_writer_origin(sp_tokens_writer *writer, const sp_tokens_origin *origin) {
+    writer->origin = *origin;
+}
+
 /* ---- append ---- */
 
 sp_status sp_tokens_writer_source(sp_tokens_writer *writer, const char *path, uint64_t n_bytes,
@@ -239,6 +244,7 @@ static sp_status write_attributes(sp_tokens_writer *writer) {
     SP_TRY(sp_hdf5_write_u64(file, "/", "format_version", SP_TOKENS_FORMAT_VERSION));
     SP_TRY(sp_hdf5_write_u64(file, "/", SP_TOKENS_SEGMENT_TOKENS, writer->segment_tokens));
     SP_TRY(sp_hdf5_write_string(file, "/", SP_TOKENS_CUT_STREAM, writer->streams[0].name));
+    SP_TRY(sp_tokens_origin_write(file, &writer->origin));
     return sp_hdf5_write_string(file, "/", SP_TOKENS_DIGEST, digest);
 }
 

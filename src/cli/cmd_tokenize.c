@@ -190,7 +190,14 @@ static const struct argp argp = {
         "Turns documents, .parquet (a row each), .jsonl (a line each) or .txt (one each), the last "
         "two also .gz or .zst, into a token file: segments of at most N tokens, with a stream of "
         "ids for each tokenizer. A folder stands for all such files below it, sorted by name; "
-        "patterns in quotes are matched. Runs alone or on several ranks, with the same result.",
+        "patterns in quotes are matched.\v"
+        "Runs alone or on several ranks, with the same datasets: one rank writes one file, several "
+        "write parts in the folder beside it (corpus.h5, corpus.parts/), with which corpus.h5 must "
+        "be "
+        "moved; `slotpress merge` makes one file of them. A run that was stopped or killed goes on "
+        "where it was if the same command is given again, with any number of ranks; over a "
+        "finished "
+        "file it does nothing.",
 };
 
 typedef struct tokenizers {
@@ -211,72 +218,52 @@ static sp_status open_tokenizer(tokenizers *t, const char *text) {
 
 /* What was left out, if anything was. */
 static void print_left_out(const sp_tokenize_summary *s) {
-    const sp_losses *l = &s->losses;
-    if (s->n_unwanted > 0) printf("; %ju left out by --where", (uintmax_t)s->n_unwanted);
-    if (s->n_duplicates > 0) printf("; %ju duplicates", (uintmax_t)s->n_duplicates);
-    if (s->n_oversized > 0) printf("; %ju too long", (uintmax_t)s->n_oversized);
-    if (s->n_short_tails > 0) printf("; %ju short tails left out", (uintmax_t)s->n_short_tails);
+    const sp_tokenize_tallies *left_out = &s->tallies;
+    const sp_losses *l = &left_out->losses;
+    if (left_out->n_unwanted > 0)
+        printf("; %ju left out by --where", (uintmax_t)left_out->n_unwanted);
+    if (left_out->n_duplicates > 0) printf("; %ju duplicates", (uintmax_t)left_out->n_duplicates);
+    if (left_out->n_oversized > 0) printf("; %ju too long", (uintmax_t)left_out->n_oversized);
+    if (left_out->n_short_tails > 0)
+        printf("; %ju short tails left out", (uintmax_t)left_out->n_short_tails);
     if (l->n_rows + l->n_groups + l->n_files > 0)
         printf("; damaged and skipped: %ju rows, %ju row groups, %ju files (%ju documents)",
                (uintmax_t)l->n_rows, (uintmax_t)l->n_groups, (uintmax_t)l->n_files,
-               (uintmax_t)s->n_lost);
-    if (s->n_not_utf8 > 0) printf("; %ju documents not UTF-8", (uintmax_t)s->n_not_utf8);
+               (uintmax_t)left_out->n_lost);
+    if (left_out->n_not_utf8 > 0)
+        printf("; %ju documents not UTF-8", (uintmax_t)left_out->n_not_utf8);
     if (s->n_unlisted_files > 0) printf("; %ju files unchecked", (uintmax_t)s->n_unlisted_files);
 }
 
-/* Arrays of them end in a NULL name. */
-typedef struct named_count {
-    const char *name;
-    uint64_t n;
-} named_count;
-
-static json_t *counts_as_json(const named_count *counts) {
-    json_t *object = json_object();
-    for (; counts->name != NULL; counts++)
-        json_object_set_new(object, counts->name, json_integer((json_int_t)counts->n));
-    return object;
+/* Tokens a second of this run; 0 if it had nothing to do. */
+static double rate_of(const sp_tokenize_summary *s) {
+    return s->was_done ? 0 : (double)s->n_tokens[0] / s->seconds;
 }
 
-static sp_status print_summary_as_json(const sp_tokenize_summary *s, const tokenizers *t,
-                                       double rate) {
-    const named_count skipped[] = {{"rows", s->losses.n_rows},
-                                   {"row_groups", s->losses.n_groups},
-                                   {"files", s->losses.n_files},
-                                   {NULL, 0}};
-    const named_count counts[] = {{"files", s->n_files},
-                                  {"unchecked_files", s->n_unlisted_files},
-                                  {"documents", s->n_documents},
-                                  {"filtered_documents", s->n_unwanted},
-                                  {"lost_documents", s->n_lost},
-                                  {"empty_documents", s->n_empty},
-                                  {"oversized_documents", s->n_oversized},
-                                  {"duplicate_documents", s->n_duplicates},
-                                  {"not_utf8_documents", s->n_not_utf8},
-                                  {"segments", s->n_segments},
-                                  {"short_tails", s->n_short_tails},
-                                  {"bytes", s->n_bytes},
-                                  {NULL, 0}};
-    json_t *tokens = json_object();
-    for (size_t i = 0; i < t->n; i++)
-        json_object_set_new(tokens, t->named[i].name, json_integer((json_int_t)s->n_tokens[i]));
-    json_t *object = counts_as_json(counts);
-    const bool is_full = json_object_set_new(object, "skipped", counts_as_json(skipped)) == 0 &&
-                         json_object_set_new(object, "tokens", tokens) == 0 &&
-                         json_object_set_new(object, "seconds", json_real(s->seconds)) == 0 &&
-                         json_object_set_new(object, "tokens_per_second", json_real(rate)) == 0;
+static sp_status print_summary_as_json(const sp_tokenize_summary *s, const tokenizers *t) {
+    const char *names[MOST_TOKENIZERS];
+    json_t *object = NULL;
+    for (size_t i = 0; i < t->n; i++) names[i] = t->named[i].name;
+    SP_TRY(sp_tokenize_summary_as_json(&object, s, names, t->n));
+    const bool is_full =
+        json_object_set_new(object, "was_done", json_boolean(s->was_done)) == 0 &&
+        json_object_set_new(object, "seconds", json_real(s->seconds)) == 0 &&
+        json_object_set_new(object, "tokens_per_second", json_real(rate_of(s))) == 0;
     if (is_full) sp_print_json(object);
     json_decref(object);
     return is_full ? SP_OK : sp_fail(SP_FAILURE, "no memory for a summary");
 }
 
 static sp_status print_summary(const sp_tokenize_summary *s, const tokenizers *t, bool wants_json) {
-    const double rate = (double)s->n_tokens[0] / s->seconds;
-    if (wants_json) return print_summary_as_json(s, t, rate);
+    if (wants_json) return print_summary_as_json(s, t);
     printf("%ju documents (%ju empty), %ju segments, %ju bytes of text", (uintmax_t)s->n_documents,
-           (uintmax_t)s->n_empty, (uintmax_t)s->n_segments, (uintmax_t)s->n_bytes);
+           (uintmax_t)s->tallies.n_empty, (uintmax_t)s->n_segments, (uintmax_t)s->tallies.n_bytes);
     for (size_t i = 0; i < t->n; i++)
         printf(", %ju tokens of %s", (uintmax_t)s->n_tokens[i], t->named[i].name);
-    printf(", %.1f s, %.0f tokens/s", s->seconds, rate);
+    if (s->was_done)
+        printf(", done by an earlier run");
+    else
+        printf(", %.1f s, %.0f tokens/s", s->seconds, rate_of(s));
     print_left_out(s);
     printf("\n");
     return SP_OK;
@@ -294,16 +281,16 @@ static sp_status run(sp_world *world, const tokenize_options *options, const sp_
     sp_tokenize_summary summary = {0};
     SP_TRY(sp_tokenize(
         world,
-        &(sp_tokenize_job){.streams = t->streams,
-                           .n_streams = t->n,
-                           .corpus = {.names = options->paths,
+        &(sp_tokenize_job){.corpus = {.names = options->paths,
                                       .n_names = options->n_paths,
                                       .text = {.column = options->column, .where = where},
                                       .checksums = options->checksums,
                                       .on_error = options->on_error},
-                           .segment_tokens = options->segment_tokens,
-                           .min_tokens = options->min_tokens,
-                           .most_document_bytes = options->most_document_bytes,
+                           .segmenting = {.streams = t->streams,
+                                          .n_streams = t->n,
+                                          .segment_tokens = options->segment_tokens,
+                                          .min_tokens = options->min_tokens,
+                                          .most_document_bytes = options->most_document_bytes},
                            .keeps_duplicates = options->keeps_duplicates,
                            .output = options->output},
         &summary));

@@ -7,6 +7,7 @@
 #include "io/run_lock.h"
 #include "mpi/agree.h"
 #include "mpi/work_queue.h"
+#include "run/block_digests.h"
 #include "run/unit_reader.h"
 
 #include <dirent.h>
@@ -18,74 +19,24 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-typedef struct digest {
-    uint64_t half[2];
-} digest;
-
 struct sp_survey {
     sp_world *world;
     sp_corpus *corpus;
     const sp_blocks *blocks;
     char *dir; /* owned */
     bool needs_hashes;
-    sp_run_lock lock;       /* rank 0's */
-    digest *digests;        /* [n_blocks]: what each block's results stand for */
-    sp_survey_unit *units;  /* [n_units]: of this rank's blocks, in the end of all */
-    uint64_t *first;        /* [n_units + 1]: documents before each unit */
-    unsigned char *is_done; /* [n_blocks] */
+    sp_run_lock lock;         /* rank 0's */
+    sp_block_digest *digests; /* [n_blocks]: what each block's results stand for */
+    sp_survey_unit *units;    /* [n_units]: of this rank's blocks, in the end of all */
+    uint64_t *first;          /* [n_units + 1]: documents before each unit */
+    unsigned char *is_done;   /* [n_blocks] */
     size_t n_found;
     sp_survey_record *records; /* [n_records], of the block at hand */
     size_t n_records, record_capacity;
     sp_progress progress;
 };
 
-/* ---- what a block's results stand for ---- */
-
-static void add_text(XXH3_state_t *state, const char *text) {
-    XXH3_128bits_update(state, text, strlen(text) + 1);
-}
-
-static void add_number(XXH3_state_t *state, uint64_t number) {
-    XXH3_128bits_update(state, &number, sizeof number);
-}
-
-static void add_options(XXH3_state_t *state, const sp_survey *s) {
-    const sp_text_options *options = &sp_corpus_get_options(s->corpus)->text;
-    const size_t n_conditions = options->where != NULL ? options->where->n : 0;
-    add_text(state, options->column != NULL ? options->column : "text");
-    add_number(state, n_conditions);
-    for (size_t i = 0; i < n_conditions; i++) {
-        const sp_condition *condition = &options->where->items[i];
-        add_text(state, condition->name);
-        add_number(state, (uint64_t)condition->comparison);
-        add_text(state, condition->value);
-    }
-    add_number(state, s->needs_hashes);
-}
-
-static void add_unit(XXH3_state_t *state, const sp_survey *s, const sp_unit *unit) {
-    const size_t file = (size_t)unit->file;
-    add_text(state, sp_corpus_path(s->corpus, file));
-    add_number(state, sp_corpus_n_bytes(s->corpus, file));
-    add_number(state, sp_corpus_changed_ns(s->corpus, file));
-    add_number(state, unit->range.begin);
-    add_number(state, unit->range.end);
-}
-
-static sp_status make_digests(sp_survey *s) {
-    XXH3_state_t *state = XXH3_createState();
-    if (state == NULL) return sp_fail(SP_FAILURE, "no memory for a digest");
-    for (size_t b = 0; b < s->blocks->n_blocks; b++) {
-        XXH3_128bits_reset(state);
-        add_options(state, s);
-        for (size_t u = s->blocks->begin[b]; u < s->blocks->begin[b + 1]; u++)
-            add_unit(state, s, &s->blocks->units[u]);
-        const XXH128_hash_t hash = XXH3_128bits_digest(state);
-        s->digests[b] = (digest){{hash.low64, hash.high64}};
-    }
-    XXH3_freeState(state);
-    return SP_OK;
-}
+/* ---- identity ---- */
 
 void sp_survey_digest(const sp_survey *survey, uint64_t value[2]) {
     const XXH128_hash_t hash =
@@ -263,7 +214,8 @@ static sp_status survey_all(sp_survey *s) {
     const size_t n_blocks = s->blocks->n_blocks;
     const bool is_first = sp_world_rank(s->world) == 0;
     uint64_t n_found = 0;
-    SP_TRY(sp_agree(s->world, make_digests(s)));
+    SP_TRY(
+        sp_agree(s->world, sp_block_digests(&s->digests, s->corpus, s->blocks, s->needs_hashes)));
     SP_TRY(sp_agree(s->world, is_first ? open_folder(s) : SP_OK));
     n_found = s->n_found;
     sp_world_broadcast(s->world, &n_found, sizeof n_found, 0);
@@ -283,9 +235,7 @@ static sp_status survey_all(sp_survey *s) {
 }
 
 static sp_status reserve(sp_survey *s) {
-    void *digests = NULL, *units = NULL, *first = NULL, *is_done = NULL;
-    SP_TRY(sp_alloc_array(&digests, s->blocks->n_blocks, sizeof *s->digests, "blocks"));
-    s->digests = digests;
+    void *units = NULL, *first = NULL, *is_done = NULL;
     SP_TRY(sp_alloc_array(&units, s->blocks->n_units + 1, sizeof *s->units, "units"));
     s->units = units;
     SP_TRY(sp_alloc_array(&first, s->blocks->n_units + 1, sizeof *s->first, "units"));

@@ -229,11 +229,10 @@ static void make_tokens(void) {
     must(sp_tokenizer_create(&tokenizer, json, tokenizer_path));
     const char *const paths[] = {text};
     const sp_tokenize_stream stream = {"e", tokenizer};
-    const sp_tokenize_job job = {.streams = &stream,
-                                 .n_streams = 1,
-                                 .corpus = {.names = paths, .n_names = 1},
-                                 .segment_tokens = 16,
-                                 .output = tokens};
+    const sp_tokenize_job job = {
+        .corpus = {.names = paths, .n_names = 1},
+        .segmenting = {.streams = &stream, .n_streams = 1, .segment_tokens = 16},
+        .output = tokens};
     sp_tokenize_summary summary = {0};
     must(sp_tokenize(world, &job, &summary));
     sp_tokenize_summary_free(&summary);

@@ -218,45 +218,76 @@ static void assert_corpus(const char *path, size_t segment_tokens,
         }
     }
     assert_int_equal(sp_tokens_n_segments(tokens), segment);
-    assert_true(summary->n_documents == N_DOCUMENTS && summary->n_empty == n_empty);
-    assert_true(summary->n_segments == segment && summary->n_bytes == n_bytes);
+    assert_true(summary->n_documents == N_DOCUMENTS && summary->tallies.n_empty == n_empty);
+    assert_true(summary->n_segments == segment && summary->tallies.n_bytes == n_bytes);
     assert_true(summary->n_tokens[0] == n_bytes && summary->n_tokens[1] <= n_bytes);
     sp_tokens_close(tokens);
 }
 
 /* Runs the job over the named files into dir/tokens.h5, with the streams "bytes" and "merged". */
 static sp_status run(sp_tokenize_summary *summary, const char *const *files, size_t n_files,
-                     size_t segment_tokens) {
+                     size_t segment_tokens, uint64_t block_bytes) {
     sp_tokenizer *bytes = create_tokenizer(false), *merged = create_tokenizer(true);
     const sp_tokenize_stream streams[] = {{"bytes", bytes}, {"merged", merged}};
     char output[TEMP_PATH_SIZE];
-    const sp_tokenize_job job = {.streams = streams,
-                                 .n_streams = 2,
-                                 .corpus = {.names = files, .n_names = n_files},
-                                 .segment_tokens = segment_tokens,
-                                 .keeps_duplicates = true, /* short texts may be equal */
-                                 .output = temp_path(output, dir, "tokens.h5")};
+    const sp_tokenize_job job = {
+        .corpus = {.names = files, .n_names = n_files},
+        .segmenting = {.streams = streams, .n_streams = 2, .segment_tokens = segment_tokens},
+        .keeps_duplicates = true, /* short texts may be equal */
+        .block_bytes = block_bytes,
+        .output = temp_path(output, dir, "tokens.h5")};
     const sp_status status = sp_tokenize(world, &job, summary);
     sp_tokenizer_destroy(merged);
     sp_tokenizer_destroy(bytes);
     return status;
 }
 
+/* One block, and so one writer, or as many blocks as there are units. */
 static void file_is_what_the_definition_says_for_any_ranks(void **state) {
-    static const size_t sizes[] = {1, 3, 4, 16, 100000};
+    static const struct {
+        size_t segment_tokens;
+        uint64_t block_bytes;
+    } jobs[] = {{1, 0}, {3, 0}, {4, 1}, {16, 0}, {16, 1}, {100000, 1}};
     make_corpus();
     const char *const files[] = {paths[0], paths[1], paths[2], paths[3]};
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    for (size_t i = 0; i < sizeof jobs / sizeof jobs[0]; i++) {
         sp_tokenize_summary summary = {0};
-        char output[TEMP_PATH_SIZE];
-        const sp_status status = run(&summary, files, N_FILES, sizes[i]);
+        char output[TEMP_PATH_SIZE], parts[TEMP_PATH_SIZE];
+        const sp_status status =
+            run(&summary, files, N_FILES, jobs[i].segment_tokens, jobs[i].block_bytes);
         if (status != SP_OK) fail_msg("%s", sp_message());
         if (is_first()) {
-            assert_corpus(temp_path(output, dir, "tokens.h5"), sizes[i], &summary);
-            assert_int_equal(temp_count(dir), N_FILES + 1); /* nothing is left beside it */
+            assert_corpus(temp_path(output, dir, "tokens.h5"), jobs[i].segment_tokens, &summary);
+            assert_false(summary.was_done);
+            /* Nothing is left beside it but parts, and of these the present ones alone. */
+            const bool has_parts = access(temp_path(parts, dir, "tokens.parts"), F_OK) == 0;
+            assert_int_equal(temp_count(dir), N_FILES + 1 + has_parts);
+            assert_true(!has_parts || jobs[i].block_bytes > 0);
+            assert_true(!has_parts || temp_count(parts) <= (size_t)sp_world_size(world));
         }
         sp_tokenize_summary_free(&summary);
         sp_world_barrier(world);
+    }
+}
+
+static void finished_job_is_found_done(void **state) {
+    make_corpus();
+    const char *const files[] = {paths[0], paths[1], paths[2], paths[3]};
+    for (uint64_t block_bytes = 0; block_bytes < 2; block_bytes++) {
+        sp_tokenize_summary made = {0}, found = {0}, other = {0};
+        assert_int_equal(run(&made, files, N_FILES, 16, block_bytes), SP_OK);
+        assert_int_equal(run(&found, files, N_FILES, 16, block_bytes), SP_OK);
+        assert_false(made.was_done);
+        assert_true(found.was_done);
+        assert_int_equal(found.n_documents, made.n_documents);
+        assert_int_equal(found.n_segments, made.n_segments);
+        assert_memory_equal(&found.tallies, &made.tallies, sizeof made.tallies);
+        assert_memory_equal(found.n_tokens, made.n_tokens, 2 * sizeof *made.n_tokens);
+        assert_int_equal(run(&other, files, N_FILES - 1, 16, block_bytes), SP_OK);
+        assert_false(other.was_done);
+        sp_tokenize_summary_free(&made);
+        sp_tokenize_summary_free(&found);
+        sp_tokenize_summary_free(&other);
     }
 }
 
@@ -269,7 +300,7 @@ static void assert_fails(const char *name, const char *text, sp_status expected,
     if (is_first() && text != NULL) temp_write(path, text, strlen(text));
     sp_world_barrier(world);
     const char *const files[] = {path};
-    assert_int_equal(run(&summary, files, 1, 16), expected);
+    assert_int_equal(run(&summary, files, 1, 16, 0), expected);
     if (strstr(sp_message(), message) == NULL) fail_msg("'%s'", sp_message());
     sp_world_barrier(world);
     if (is_first()) {
@@ -296,11 +327,10 @@ static void output_that_cannot_be_written_ends_every_rank(void **state) {
     sp_tokenizer *bytes = create_tokenizer(false);
     const sp_tokenize_stream stream = {"bytes", bytes};
     const char *const files[] = {path};
-    const sp_tokenize_job job = {.streams = &stream,
-                                 .n_streams = 1,
-                                 .corpus = {.names = files, .n_names = 1},
-                                 .segment_tokens = 4,
-                                 .output = temp_path(output, dir, "none/tokens.h5")};
+    const sp_tokenize_job job = {
+        .corpus = {.names = files, .n_names = 1},
+        .segmenting = {.streams = &stream, .n_streams = 1, .segment_tokens = 4},
+        .output = temp_path(output, dir, "none/tokens.h5")};
     sp_tokenize_summary summary = {0};
     assert_int_equal(sp_tokenize(world, &job, &summary), SP_IO);
     assert_non_null(strstr(sp_message(), "none/tokens.h5"));
@@ -354,12 +384,11 @@ static void sentencepieces_segments_decode_to_their_bytes(void **state) {
     const char *const files[] = {paths[0], paths[1], paths[2], paths[3]};
     char output[TEMP_PATH_SIZE];
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        const sp_tokenize_job job = {.streams = streams,
-                                     .n_streams = 2,
-                                     .corpus = {.names = files, .n_names = N_FILES},
-                                     .segment_tokens = sizes[i],
-                                     .keeps_duplicates = true,
-                                     .output = temp_path(output, dir, "tokens.h5")};
+        const sp_tokenize_job job = {
+            .corpus = {.names = files, .n_names = N_FILES},
+            .segmenting = {.streams = streams, .n_streams = 2, .segment_tokens = sizes[i]},
+            .keeps_duplicates = true,
+            .output = temp_path(output, dir, "tokens.h5")};
         sp_tokenize_summary summary = {0};
         if (sp_tokenize(world, &job, &summary) != SP_OK) fail_msg("%s", sp_message());
         sp_tokenize_summary_free(&summary);
@@ -375,6 +404,7 @@ int main(void) {
     if (sp_world_begin(&world) != SP_OK) return 1;
     sp_log_set_level(SP_LOG_QUIET);
     const struct CMUnitTest tests[] = {WITH_FOLDER(file_is_what_the_definition_says_for_any_ranks),
+                                       WITH_FOLDER(finished_job_is_found_done),
                                        WITH_FOLDER(sentencepieces_segments_decode_to_their_bytes),
                                        WITH_FOLDER(bad_input_ends_every_rank_and_leaves_nothing),
                                        WITH_FOLDER(output_that_cannot_be_written_ends_every_rank)};

@@ -5,6 +5,7 @@
 #include "io/tokens_merge.h"
 #include "io/tokens_part.h"
 #include "io/tokens_verify.h"
+#include "io/tokens_writer.h"
 
 #include <signal.h>
 #include <stdbool.h>
@@ -21,18 +22,6 @@ const char *__lsan_default_suppressions(void) { return "leak:libhdf5"; }
 
 static char dir[TEMP_PATH_SIZE], plain[TEMP_PATH_SIZE], index_path[TEMP_PATH_SIZE];
 
-static int create_folder(void **state) {
-    temp_folder_create(dir);
-    temp_path(plain, dir, "plain.h5");
-    temp_path(index_path, dir, "corpus.h5");
-    return 0;
-}
-
-static int remove_folder(void **state) {
-    temp_folder_remove(dir);
-    return 0;
-}
-
 /* ---- a corpus: what a document holds follows from its number ---- */
 
 enum { SEGMENT_TOKENS = 5, N_STREAMS = 3 };
@@ -43,6 +32,25 @@ static const sp_tokens_stream streams[N_STREAMS] = {{"small", "digest of small",
 static sp_tokens_job job_of(const char *work) {
     return (sp_tokens_job){
         .work = work, .segment_tokens = SEGMENT_TOKENS, .streams = streams, .n_streams = N_STREAMS};
+}
+
+#define TAG "8da2c20e" /* the first digits of that job's digest */
+
+static int create_folder(void **state) {
+    temp_folder_create(dir);
+    temp_path(plain, dir, "plain.h5");
+    temp_path(index_path, dir, "corpus.h5");
+    char digest[SP_DIGEST_HEX_SIZE];
+    const sp_tokens_job job = job_of("work");
+    assert_int_equal(sp_tokens_job_digest(digest, &job), SP_OK);
+    digest[sizeof TAG - 1] = '\0';
+    assert_string_equal(digest, TAG);
+    return 0;
+}
+
+static int remove_folder(void **state) {
+    temp_folder_remove(dir);
+    return 0;
 }
 
 static uint64_t mix(uint64_t value) { /* splitmix64 */
@@ -67,13 +75,13 @@ typedef struct sink {
     sp_journal_writer *journal; /* NULL: the writer */
 } sink;
 
-static sp_status put_document(const sink *to, uint64_t document, bool has_segments) {
+static sp_status put_document(const sink *to, uint64_t document) {
     char id[64];
     id_of(document, id);
     const uint64_t hash = hash_of(document);
     SP_TRY(to->journal != NULL ? sp_journal_writer_document(to->journal, id, hash)
                                : sp_tokens_writer_document(to->writer, id, hash));
-    for (size_t i = 0; has_segments && i < segments_of(document); i++) {
+    for (size_t i = 0; i < segments_of(document); i++) {
         int32_t ids[N_STREAMS][16];
         size_t n[N_STREAMS];
         const int32_t *const of_stream[N_STREAMS] = {ids[0], ids[1], ids[2]};
@@ -90,14 +98,16 @@ static sp_status put_document(const sink *to, uint64_t document, bool has_segmen
     return SP_OK;
 }
 
-/* is_dropped [n_documents], NULL: none. */
-static void write_plain(const char *path, uint64_t n_documents, const bool *is_dropped) {
+static void write_plain(const char *path, uint64_t n_documents) {
     sink to = {0};
+    sp_tokens_origin origin;
+    const sp_tokens_job job = job_of("work");
+    assert_int_equal(sp_tokens_origin_make(&origin, &job, "{}"), SP_OK);
     assert_int_equal(sp_tokens_writer_open(&to.writer, path, SEGMENT_TOKENS, streams, N_STREAMS),
                      SP_OK);
     assert_int_equal(sp_tokens_writer_source(to.writer, "shard", 123, n_documents), SP_OK);
-    for (uint64_t d = 0; d < n_documents; d++)
-        assert_int_equal(put_document(&to, d, is_dropped == NULL || !is_dropped[d]), SP_OK);
+    for (uint64_t d = 0; d < n_documents; d++) assert_int_equal(put_document(&to, d), SP_OK);
+    sp_tokens_writer_origin(to.writer, &origin);
     assert_int_equal(sp_tokens_writer_commit(to.writer), SP_OK);
 }
 
@@ -126,7 +136,7 @@ static split random_split(uint64_t seed, uint64_t n_documents) {
 static sp_status open_journal(sp_journal_writer **journal, size_t writer, const char *work) {
     char *path = NULL;
     const sp_tokens_job job = job_of(work);
-    SP_TRY(sp_tokens_journal_path(&path, index_path, writer));
+    SP_TRY(sp_tokens_journal_path(&path, index_path, &job, writer));
     const sp_status status = sp_journal_writer_open(journal, path, &job);
     free(path);
     return status;
@@ -136,8 +146,8 @@ static void put_block(sp_journal_writer *journal, const split *of, size_t block)
     const sink to = {.journal = journal};
     assert_int_equal(sp_journal_writer_begin(journal, block), SP_OK);
     for (uint64_t d = of->bounds[block]; d < of->bounds[block + 1]; d++)
-        assert_int_equal(put_document(&to, d, true), SP_OK);
-    assert_int_equal(sp_journal_writer_end(journal), SP_OK);
+        assert_int_equal(put_document(&to, d), SP_OK);
+    assert_int_equal(sp_journal_writer_end(journal, NULL), SP_OK);
 }
 
 static void write_journals(const split *of, const char *work) {
@@ -151,36 +161,24 @@ static void write_journals(const split *of, const char *work) {
     }
 }
 
-static sp_status drop_all(sp_tokens_plan *plan, const split *of, const bool *is_dropped) {
-    for (size_t b = 0; b < of->n_blocks; b++) {
-        uint64_t dropped[1024];
-        size_t n = 0;
-        for (uint64_t d = of->bounds[b]; d < of->bounds[b + 1]; d++)
-            if (is_dropped[d]) dropped[n++] = d - of->bounds[b];
-        if (n > 0) SP_TRY(sp_tokens_plan_drop(plan, b, dropped, n));
-    }
-    return SP_OK;
-}
-
-static sp_status write_parts(const split *of, const char *work, const bool *is_dropped) {
+static sp_status write_parts(const split *of, const char *work) {
     const sp_tokens_job job = job_of(work);
     sp_tokens_plan *plan = NULL;
     char name[] = "shard";
     const sp_tokens_source source = {name, 123, of->bounds[of->n_blocks]};
     SP_TRY(sp_tokens_plan_create(&plan, index_path, &job, of->n_blocks));
-    sp_status status = is_dropped == NULL ? SP_OK : drop_all(plan, of, is_dropped);
-    if (status == SP_OK) status = sp_tokens_plan_settle(plan);
+    sp_status status = sp_tokens_plan_settle(plan);
     for (size_t p = sp_tokens_plan_n_parts(plan); p-- > 0 && status == SP_OK;)
         status = sp_tokens_part_write(plan, p);
-    if (status == SP_OK) status = sp_tokens_index_write(plan, &source, 1);
-    if (status == SP_OK) status = sp_tokens_journals_remove(plan);
+    if (status == SP_OK) status = sp_tokens_index_write(plan, &source, 1, "{}");
+    if (status == SP_OK) status = sp_tokens_journals_remove(index_path);
     sp_tokens_plan_destroy(plan);
     return status;
 }
 
 static void write_index(const split *of) {
     write_journals(of, "work");
-    assert_int_equal(write_parts(of, "work", NULL), SP_OK);
+    assert_int_equal(write_parts(of, "work"), SP_OK);
 }
 
 /* ---- comparisons ---- */
@@ -277,7 +275,7 @@ static void any_split_over_writers_is_the_plain_file(void **state) {
     for (uint64_t seed = 1; seed <= 25; seed++) {
         const uint64_t n_documents = 1 + mix(seed + 77) % 120 + (seed == 1 ? 3 : 0);
         const split of = random_split(seed, n_documents + 2); /* document 2 has segments */
-        write_plain(plain, n_documents + 2, NULL);
+        write_plain(plain, n_documents + 2);
         write_index(&of);
         assert_same_datasets(plain, index_path);
         assert_same_reading(plain, index_path);
@@ -302,7 +300,7 @@ static void index_has_no_byte_of_time_or_place(void **state) {
 static void chunks_and_frames_are_crossed(void **state) {
     split of = {.n_blocks = 3, .n_writers = 2, .bounds = {0, 9000, 9001, 25000}};
     of.owner[1] = 1;
-    write_plain(plain, 25000, NULL);
+    write_plain(plain, 25000);
     write_index(&of);
     assert_same_datasets(plain, index_path);
     assert_same_reading(plain, index_path);
@@ -314,46 +312,15 @@ static void more_parts_than_stay_open_are_read(void **state) {
         of.bounds[b + 1] = 5 * (b + 1);
         of.owner[b] = b;
     }
-    write_plain(plain, 750, NULL);
+    write_plain(plain, 750);
     write_index(&of);
     assert_same_reading(plain, index_path);
-}
-
-static void dropped_documents_keep_their_rows(void **state) {
-    for (uint64_t seed = 1; seed <= 10; seed++) {
-        bool is_dropped[100];
-        for (size_t d = 0; d < 100; d++) is_dropped[d] = d != 2 && mix(d + 5 * seed) % 3 == 0;
-        const split of = random_split(seed, 100);
-        write_plain(plain, 100, is_dropped);
-        write_journals(&of, "work");
-        assert_int_equal(write_parts(&of, "work", is_dropped), SP_OK);
-        assert_same_datasets(plain, index_path);
-        assert_same_reading(plain, index_path);
-    }
-}
-
-static void plan_tells_documents_and_their_hashes(void **state) {
-    const split of = {.n_blocks = 2, .n_writers = 1, .bounds = {0, 30, 50}};
-    const sp_tokens_job job = job_of("work");
-    sp_tokens_plan *plan = NULL;
-    uint64_t *rows = NULL;
-    size_t n = 0;
-    write_journals(&of, "work");
-    assert_int_equal(sp_tokens_plan_create(&plan, index_path, &job, 2), SP_OK);
-    assert_int_equal(sp_tokens_plan_documents(plan, 1, &rows, &n), SP_OK);
-    assert_int_equal(n, 20);
-    for (size_t d = 0; d < n; d++) {
-        assert_true(rows[d * (2 + N_STREAMS)] == hash_of(30 + d));
-        assert_int_equal(rows[d * (2 + N_STREAMS) + 1], segments_of(30 + d));
-    }
-    free(rows);
-    sp_tokens_plan_destroy(plan);
 }
 
 static void folder_can_be_moved_and_the_index_renamed(void **state) {
     char moved[TEMP_PATH_SIZE], from[TEMP_PATH_SIZE], to[TEMP_PATH_SIZE], name[TEMP_PATH_SIZE];
     const split of = random_split(3, 50);
-    write_plain(plain, 50, NULL);
+    write_plain(plain, 50);
     write_index(&of);
     mkdir(temp_path(moved, dir, "elsewhere"), 0777);
     assert_int_equal(rename(index_path, temp_path(name, moved, "other.h5")), 0);
@@ -367,7 +334,8 @@ static void folder_can_be_moved_and_the_index_renamed(void **state) {
 
 static void journal_path_of(char path[TEMP_PATH_SIZE], size_t writer) {
     char *made = NULL;
-    assert_int_equal(sp_tokens_journal_path(&made, index_path, writer), SP_OK);
+    const sp_tokens_job job = job_of("work");
+    assert_int_equal(sp_tokens_journal_path(&made, index_path, &job, writer), SP_OK);
     snprintf(path, TEMP_PATH_SIZE, "%s", made);
     free(made);
 }
@@ -379,7 +347,7 @@ static void journal_cut_anywhere_goes_on(void **state) {
     const sp_tokens_job job = job_of("work");
     char path[TEMP_PATH_SIZE];
     size_t n_bytes = 0, n_kept_before = 0;
-    write_plain(plain, 40, NULL);
+    write_plain(plain, 40);
     write_journals(&of, "work");
     journal_path_of(path, 0);
     char *data = temp_read(path, &n_bytes);
@@ -404,7 +372,7 @@ static void journal_cut_anywhere_goes_on(void **state) {
         sp_journal_writer_close(again);
         sp_journal_writer_close(other);
         sp_tokens_plan_destroy(plan);
-        assert_int_equal(write_parts(&of, "work", NULL), SP_OK);
+        assert_int_equal(write_parts(&of, "work"), SP_OK);
         assert_same_datasets(plain, index_path);
     }
     assert_int_equal(n_kept_before, 4);
@@ -425,7 +393,7 @@ static void block_that_was_not_ended_does_not_count(void **state) {
     assert_int_equal(stat(path, &before), 0);
     const sink to = {.journal = journal};
     assert_int_equal(sp_journal_writer_begin(journal, 1), SP_OK);
-    for (uint64_t d = 0; d < 60000; d++) assert_int_equal(put_document(&to, d, true), SP_OK);
+    for (uint64_t d = 0; d < 60000; d++) assert_int_equal(put_document(&to, d), SP_OK);
     sp_journal_writer_close(journal);
     assert_int_equal(stat(path, &after), 0);
     assert_int_equal(before.st_size, after.st_size); /* the room is given back */
@@ -436,12 +404,21 @@ static void block_that_was_not_ended_does_not_count(void **state) {
 }
 
 /* Killed for real, between any two calls; then another number of writers goes on. */
+static bool is_done(const char *path, const sp_tokens_job *job) {
+    char *summary = NULL;
+    assert_int_equal(sp_tokens_find_done(&summary, path, job), SP_OK);
+    const bool is_there = summary != NULL;
+    if (is_there) assert_string_equal(summary, "{}");
+    free(summary);
+    return is_there;
+}
+
 static void killed_writers_lose_no_block(void **state) {
     enum { N_BLOCKS = 40 };
     split of = {.n_blocks = N_BLOCKS, .n_writers = 3};
     const sp_tokens_job job = job_of("work"), another = job_of("another");
     for (size_t b = 0; b < N_BLOCKS; b++) of.bounds[b + 1] = 20 * (b + 1);
-    write_plain(plain, 800, NULL);
+    write_plain(plain, 800);
     assert_int_equal(sp_tokens_parts_create(index_path), SP_OK);
     size_t n_done = 0, n_rounds = 0;
     for (; n_done < N_BLOCKS && n_rounds < 1000; n_rounds++) {
@@ -469,29 +446,29 @@ static void killed_writers_lose_no_block(void **state) {
     }
     assert_int_equal(n_done, N_BLOCKS);
     assert_true(n_rounds > 1);
-    bool is_done = true;
-    assert_int_equal(sp_tokens_index_is_done(&is_done, index_path, &job), SP_OK);
-    assert_false(is_done);
-    assert_int_equal(write_parts(&of, "work", NULL), SP_OK);
+    assert_false(is_done(index_path, &job));
+    assert_int_equal(write_parts(&of, "work"), SP_OK);
     assert_same_datasets(plain, index_path);
-    assert_int_equal(sp_tokens_index_is_done(&is_done, index_path, &job), SP_OK);
-    assert_true(is_done);
-    assert_int_equal(sp_tokens_index_is_done(&is_done, index_path, &another), SP_OK);
-    assert_false(is_done);
-    assert_int_equal(sp_tokens_index_is_done(&is_done, plain, &job), SP_OK);
-    assert_false(is_done);
+    assert_true(is_done(index_path, &job));
+    assert_false(is_done(index_path, &another));
+    assert_true(is_done(plain, &job));
+    char part[TEMP_PATH_SIZE];
+    assert_int_equal(unlink(temp_path(part, dir, "corpus.parts/part-0001-" TAG ".h5")), 0);
+    assert_false(is_done(index_path, &job));
 }
 
-static void journal_of_another_job_is_refused(void **state) {
+static void journals_of_two_jobs_do_not_meet(void **state) {
     const split of = {.n_blocks = 1, .n_writers = 1, .bounds = {0, 10}};
     sp_journal_writer *journal = NULL, *second = NULL;
     char path[TEMP_PATH_SIZE];
     write_journals(&of, "work");
+    assert_int_equal(write_parts(&of, "another"), SP_BAD_DATA); /* which has no blocks */
     journal_path_of(path, 0);
-    assert_int_equal(open_journal(&journal, 0, "another"), SP_BAD_DATA);
+    /* The name is of the job "work", but not the contents. */
+    const sp_tokens_job another = job_of("another");
+    assert_int_equal(sp_journal_writer_open(&journal, path, &another), SP_BAD_DATA);
     assert_non_null(strstr(sp_message(), path));
     assert_non_null(strstr(sp_message(), "another run"));
-    assert_int_equal(write_parts(&of, "another", NULL), SP_BAD_DATA);
     temp_write(path, "no journal, but some text", 25);
     assert_int_equal(open_journal(&journal, 0, "work"), SP_BAD_DATA);
     temp_write(path, "", 0); /* killed at once */
@@ -505,14 +482,14 @@ static void flipped_byte_in_a_journal_changes_nothing(void **state) {
     const split of = {.n_blocks = 2, .n_writers = 1, .bounds = {0, 10, 25}};
     char path[TEMP_PATH_SIZE];
     size_t n_bytes = 0, n_refused = 0, n_tried = 0;
-    write_plain(plain, 25, NULL);
+    write_plain(plain, 25);
     write_journals(&of, "work");
     journal_path_of(path, 0);
     char *data = temp_read(path, &n_bytes);
     for (size_t at = 0; at < n_bytes; at += 7, n_tried++) {
         data[at] = (char)(data[at] ^ 0x41);
         temp_write(path, data, n_bytes);
-        const sp_status status = write_parts(&of, "work", NULL);
+        const sp_status status = write_parts(&of, "work");
         if (status == SP_OK)
             assert_same_datasets(plain, index_path);
         else
@@ -533,12 +510,12 @@ static void full_disk_leaves_what_was_complete(void **state) {
     temp_limit_files(1000);
     assert_int_equal(sp_journal_writer_begin(journal, 0), SP_OK);
     const sink to = {.journal = journal};
-    for (uint64_t d = 0; d < 400 && status == SP_OK; d++) status = put_document(&to, d, true);
-    if (status == SP_OK) status = sp_journal_writer_end(journal);
+    for (uint64_t d = 0; d < 400 && status == SP_OK; d++) status = put_document(&to, d);
+    if (status == SP_OK) status = sp_journal_writer_end(journal, NULL);
     temp_limit_files(UINT64_MAX);
     assert_int_equal(status, SP_IO);
     sp_journal_writer_close(journal);
-    write_plain(plain, 400, NULL);
+    write_plain(plain, 400);
     write_index(&of);
     assert_same_datasets(plain, index_path);
 }
@@ -569,7 +546,7 @@ static const split two_parts = {
 static void missing_part_is_named(void **state) {
     char part[TEMP_PATH_SIZE];
     write_index(&two_parts);
-    assert_int_equal(unlink(temp_path(part, dir, "corpus.parts/part-0001.h5")), 0);
+    assert_int_equal(unlink(temp_path(part, dir, "corpus.parts/part-0001-" TAG ".h5")), 0);
     assert_int_equal(read_all(index_path), SP_IO);
     assert_non_null(strstr(sp_message(), part));
     assert_non_null(strstr(sp_message(), index_path));
@@ -579,7 +556,7 @@ static void part_cut_anywhere_is_refused(void **state) {
     char part[TEMP_PATH_SIZE];
     size_t n_bytes = 0;
     write_index(&two_parts);
-    char *data = temp_read(temp_path(part, dir, "corpus.parts/part-0001.h5"), &n_bytes);
+    char *data = temp_read(temp_path(part, dir, "corpus.parts/part-0001-" TAG ".h5"), &n_bytes);
     for (size_t cut = 0; cut < n_bytes; cut += 211) {
         temp_write(part, data, cut);
         assert_int_equal(read_all(index_path), SP_BAD_DATA);
@@ -605,7 +582,7 @@ static void part_of_another_run_is_refused(void **state) {
     split other = two_parts;
     other.bounds[1] = 19;
     write_index(&two_parts);
-    char *data = temp_read(temp_path(part, dir, "corpus.parts/part-0001.h5"), &n_bytes);
+    char *data = temp_read(temp_path(part, dir, "corpus.parts/part-0001-" TAG ".h5"), &n_bytes);
     write_index(&other);
     temp_write(part, data, n_bytes);
     assert_int_equal(read_all(index_path), SP_BAD_DATA);
@@ -615,10 +592,50 @@ static void part_of_another_run_is_refused(void **state) {
     char *whole = temp_read(index_path, &n_bytes);
     temp_write(part, whole, n_bytes);
     assert_int_equal(read_all(index_path), SP_BAD_DATA);
-    assert_int_equal(read_all(temp_path(part, dir, "corpus.parts/part-0000.h5")), SP_BAD_DATA);
+    assert_int_equal(read_all(temp_path(part, dir, "corpus.parts/part-0000-" TAG ".h5")),
+                     SP_BAD_DATA);
     assert_non_null(strstr(sp_message(), "one part"));
     free(whole);
     free(data);
+}
+
+/* Of the run that is replaced nothing stays, and nothing of the new one goes. */
+static void replaced_index_takes_its_parts_along(void **state) {
+    char parts[TEMP_PATH_SIZE];
+    const split of = {.n_blocks = 3, .n_writers = 3, .bounds = {0, 8, 16, 25}, .owner = {0, 1, 2}};
+    write_index(&of);
+    assert_int_equal(temp_count(temp_path(parts, dir, "corpus.parts")), 3);
+    write_journals(&two_parts, "another");
+    assert_int_equal(temp_count(parts), 5); /* the old index can be read until the last moment */
+    assert_int_equal(read_all(index_path), SP_OK);
+    assert_int_equal(write_parts(&two_parts, "another"), SP_OK);
+    assert_int_equal(temp_count(parts), 2);
+    assert_int_equal(read_all(index_path), SP_OK);
+}
+
+static void plain_file_of_one_writer_is_the_merged_one(void **state) {
+    char merged[TEMP_PATH_SIZE], parts[TEMP_PATH_SIZE];
+    size_t n = 0, n_expected = 0;
+    sp_tokens_plan *plan = NULL;
+    const split one = {.n_blocks = 3, .n_writers = 1, .bounds = {0, 8, 16, 50}};
+    const sp_tokens_job job = job_of("work");
+    char name[] = "shard";
+    const sp_tokens_source source = {name, 123, 50};
+    write_index(&two_parts);
+    assert_int_equal(sp_tokens_merge(temp_path(merged, dir, "merged.h5"), index_path), SP_OK);
+    write_journals(&one, "work");
+    assert_int_equal(sp_tokens_plan_create(&plan, index_path, &job, one.n_blocks), SP_OK);
+    assert_int_equal(sp_tokens_plan_settle(plan), SP_OK);
+    assert_true(sp_tokens_plan_has_one_part(plan));
+    assert_int_equal(sp_tokens_plain_write(plan, &source, 1, "{}"), SP_OK);
+    sp_tokens_plan_destroy(plan);
+    assert_int_equal(sp_tokens_journals_remove(index_path), SP_OK);
+    assert_int_not_equal(access(temp_path(parts, dir, "corpus.parts"), F_OK), 0);
+    char *expected = temp_read(merged, &n_expected), *data = temp_read(index_path, &n);
+    assert_int_equal(n, n_expected);
+    assert_memory_equal(data, expected, n);
+    free(data);
+    free(expected);
 }
 
 /* Replaces /segments/doc of the index by a virtual dataset of other mappings. */
@@ -652,7 +669,7 @@ static void falsify(const mapping *mappings, size_t n, hsize_t extent) {
 }
 
 static void falsified_mappings_are_refused(void **state) {
-#define FIRST "corpus.parts/part-0000.h5", "/segments/doc"
+#define FIRST "corpus.parts/part-0000-" TAG ".h5", "/segments/doc"
     size_t n_segments[3] = {0}; /* of each block */
     for (size_t b = 0; b < 3; b++)
         for (uint64_t d = two_parts.bounds[b]; d < two_parts.bounds[b + 1]; d++)
@@ -671,13 +688,13 @@ static void falsified_mappings_are_refused(void **state) {
         {{{FIRST, 0, n_part, 0, n_part, 0}, {FIRST, 1, n - 1, 0, n, 0}}, 2}, /* overlap */
         {{{FIRST, 0, n, 0, 2 * n, 2}}, 1},                                   /* every other row */
         {{{FIRST, 0, n_part, 0, n_part, 0}, /* TORN: one row in two, the last in none */
-          {"corpus.parts/part-0001.h5", "/segments/doc", n_part - 1, n_segments[1], 0,
+          {"corpus.parts/part-0001-" TAG ".h5", "/segments/doc", n_part - 1, n_segments[1], 0,
            n_segments[1], 0}},
          2},
         {{{"/etc/passwd", "/segments/doc", 0, n, 0, n, 0}}, 1},
         {{{"corpus.parts/../../x.h5", "/segments/doc", 0, n, 0, n, 0}}, 1},
         {{{"..", "/segments/doc", 0, n, 0, n, 0}}, 1},
-        {{{"corpus.parts/part-0000.h5", "/documents/hash", 0, n, 0, n, 0}}, 1},
+        {{{"corpus.parts/part-0000-" TAG ".h5", "/documents/hash", 0, n, 0, n, 0}}, 1},
     };
     enum { TORN = 6 }; /* what it makes of the values would be refused, too */
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -692,7 +709,7 @@ static void falsified_mappings_are_refused(void **state) {
     write_index(&two_parts); /* and the helper is not what makes them fail */
     const mapping right[] = {
         {FIRST, 0, n_segments[0], 0, n_part, 0},
-        {"corpus.parts/part-0001.h5", "/segments/doc", n_segments[0], n_segments[1], 0,
+        {"corpus.parts/part-0001-" TAG ".h5", "/segments/doc", n_segments[0], n_segments[1], 0,
          n_segments[1], 0},
         {FIRST, n_segments[0] + n_segments[1], n_segments[2], n_segments[0], n_part, 0}};
     falsify(right, 3, n);
@@ -707,7 +724,7 @@ static void merged_file_is_the_plain_file(void **state) {
     for (uint64_t seed = 1; seed <= 5; seed++) {
         const split of = random_split(seed, 100);
         size_t n_expected = 0, n = 0;
-        write_plain(plain, 100, NULL);
+        write_plain(plain, 100);
         write_index(&of);
         assert_int_equal(sp_tokens_merge(merged, index_path), SP_OK);
         char *expected = temp_read(plain, &n_expected), *data = temp_read(merged, &n);
@@ -747,13 +764,13 @@ static void verify_finds_every_changed_value(void **state) {
                                           "/documents/hash",      "/streams/small/ids",
                                           "/streams/zebra/ids",   "/streams/ant/ids"};
     char part[TEMP_PATH_SIZE];
-    temp_path(part, dir, "corpus.parts/part-0000.h5");
-    write_plain(plain, 50, NULL);
+    temp_path(part, dir, "corpus.parts/part-0000-" TAG ".h5");
+    write_plain(plain, 50);
     write_index(&two_parts);
     assert_int_equal(verify(plain), SP_OK);
     assert_int_equal(verify(index_path), SP_OK);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        write_plain(plain, 50, NULL);
+        write_plain(plain, 50);
         write_index(&two_parts);
         set_value(plain, numbers[i], 5, 1);
         set_value(part, numbers[i], 5, 1);
@@ -765,9 +782,9 @@ static void verify_finds_every_changed_value(void **state) {
 static void verify_finds_flipped_bytes(void **state) {
     char part[TEMP_PATH_SIZE];
     size_t n_bytes = 0, n_refused = 0, n_tried = 0;
-    write_plain(plain, 50, NULL);
+    write_plain(plain, 50);
     write_index(&two_parts);
-    char *data = temp_read(temp_path(part, dir, "corpus.parts/part-0001.h5"), &n_bytes);
+    char *data = temp_read(temp_path(part, dir, "corpus.parts/part-0001-" TAG ".h5"), &n_bytes);
     for (size_t at = 3; at < n_bytes; at += 61, n_tried++) {
         data[at] = (char)(data[at] ^ 0x10);
         temp_write(part, data, n_bytes);
@@ -794,19 +811,19 @@ int main(void) {
         TEST(index_has_no_byte_of_time_or_place),
         TEST(chunks_and_frames_are_crossed),
         TEST(more_parts_than_stay_open_are_read),
-        TEST(dropped_documents_keep_their_rows),
-        TEST(plan_tells_documents_and_their_hashes),
         TEST(folder_can_be_moved_and_the_index_renamed),
         TEST(journal_cut_anywhere_goes_on),
         TEST(block_that_was_not_ended_does_not_count),
         TEST(killed_writers_lose_no_block),
-        TEST(journal_of_another_job_is_refused),
+        TEST(journals_of_two_jobs_do_not_meet),
         TEST(flipped_byte_in_a_journal_changes_nothing),
         TEST(full_disk_leaves_what_was_complete),
         TEST(missing_part_is_named),
         TEST(part_cut_anywhere_is_refused),
         TEST(index_cut_anywhere_is_refused),
         TEST(part_of_another_run_is_refused),
+        TEST(replaced_index_takes_its_parts_along),
+        TEST(plain_file_of_one_writer_is_the_merged_one),
         TEST(falsified_mappings_are_refused),
         TEST(merged_file_is_the_plain_file),
         TEST(verify_finds_every_changed_value),
