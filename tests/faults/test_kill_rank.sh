@@ -56,14 +56,24 @@ kill_rank() {
     kill -KILL "$1" 2>/dev/null && made=$((made + 1))
 }
 
-# ends_after_kill: mpirun does, and not as if all were well.
+# n_alive: ranks of the run in the background; one that has ended but was not waited for is none.
+n_alive() { ps -o stat= --ppid "$trained" | grep -cv '^Z'; }
+
+# ends_after_kill: all ranks do, and mpirun not as if all were well. Open MPI's mpirun itself can lock
+# up in PMIx_server_finalize() when a rank was killed as it connected: then no rank is left, and it is
+# killed as a batch system would.
 ends_after_kill() {
     for _ in $(seq 300); do
         kill -0 "$trained" 2>/dev/null || break
         sleep 0.1
     done
     if kill -0 "$trained" 2>/dev/null; then
-        fail "$killed: mpirun waits for a rank that was killed"
+        if [ "$(n_alive)" = 0 ]; then
+            echo "$killed: mpirun locks up after its last rank"
+            n_stuck=$((n_stuck + 1))
+        else
+            fail "$killed: a rank outlives one that was killed"
+        fi
         # shellcheck disable=SC2046
         kill -KILL "$trained" $(pgrep -P "$trained") 2>/dev/null
     fi
@@ -72,7 +82,7 @@ ends_after_kill() {
     [ $code != 0 ] || [ "$made" = "$before" ] || fail "$killed: mpirun ends with 0 after a kill"
 }
 
-total=0 torn=0
+total=0 torn=0 n_stuck=0
 while read -r grid n_ranks options; do
     whole=$grid.whole killed=$grid made=0
     case $options in *pipeline*)
@@ -114,5 +124,6 @@ done <<END
 $grids
 END
 echo "$total kills, $torn of them with a checkpoint half-written"
+[ $n_stuck -le $((1 + KILLS / 20)) ] || fail "mpirun locked up $n_stuck times"
 [ $total -ge $((KILLS * 8 / 10)) ] || fail "$total kills only"
 finish
