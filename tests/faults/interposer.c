@@ -126,6 +126,11 @@ int fsync(int fd) {
     return fails("fsync", path_of(fd, path), false) ? -1 : NEXT(fsync)(fd);
 }
 
+int fdatasync(int fd) {
+    char path[PATH_MAX];
+    return fails("fsync", path_of(fd, path), false) ? -1 : NEXT(fdatasync)(fd);
+}
+
 /* ---- calls that make, name and remove ---- */
 
 int open(const char *path, int flags, ...) {
