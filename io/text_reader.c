@@ -91,18 +91,21 @@ sp_status sp_text_file_size(const char *path, uint64_t *n_bytes) {
 
 /* ---- opening ---- */
 
-static sp_status take_line(sp_text_reader *reader, char **line, size_t *n_bytes);
+static sp_status pass_over(sp_text_reader *reader, uint64_t limit);
 
-/* A line that began before the unit is the unit's before. */
+/* A line that began before the unit is the unit's before. One that ends behind this unit is not read
+   to its end: else each unit within a long line would read all that is left of it. */
 static sp_status begin_unit(sp_text_reader *reader, const sp_text_unit *unit) {
-    char *line = NULL;
-    size_t n_bytes = 0;
     assert(reader->kind == JSON_LINES && unit->begin <= unit->end);
     reader->unit_end = unit->end;
     if (unit->begin == 0) return SP_OK;
     SP_TRY(sp_byte_stream_begin_at(reader->stream, unit->begin - 1));
     reader->position = unit->begin - 1;
-    SP_TRY(take_line(reader, &line, &n_bytes));
+    SP_TRY(pass_over(reader, unit->end));
+    if (reader->begin < reader->end && reader->buffer[reader->begin] == '\n') {
+        reader->begin++;
+        reader->position++;
+    }
     reader->first_line = reader->position;
     reader->n_lines_before = unit->n_rows_before > 0 ? unit->n_rows_before : NOT_COUNTED;
     return SP_OK;
@@ -213,8 +216,8 @@ static sp_status fill(sp_text_reader *reader) {
     return status;
 }
 
-/* Leaves a line that is too long, in front of its newline. */
-static sp_status pass_over(sp_text_reader *reader) {
+/* Goes to where the line's newline stands, or to position `limit` at least if it stands later. */
+static sp_status pass_over(sp_text_reader *reader, uint64_t limit) {
     for (;;) {
         const char *text = reader->buffer + reader->begin;
         const size_t n_buffered = reader->end - reader->begin;
@@ -222,7 +225,7 @@ static sp_status pass_over(sp_text_reader *reader) {
         const size_t n_passed = newline != NULL ? (size_t)(newline - text) : n_buffered;
         reader->begin += n_passed;
         reader->position += n_passed;
-        if (newline != NULL || reader->at_end) return SP_OK;
+        if (newline != NULL || reader->at_end || reader->position >= limit) return SP_OK;
         SP_TRY(fill(reader));
     }
 }
@@ -244,7 +247,7 @@ static sp_status take_line(sp_text_reader *reader, char **line, size_t *n_bytes)
     *line = n_buffered > 0 ? reader->buffer + reader->begin : NULL;
     *n_bytes = newline != NULL ? (size_t)(newline - *line) : n_buffered;
     if (newline == NULL && !reader->at_end) {
-        SP_TRY(pass_over(reader));
+        SP_TRY(pass_over(reader, UINT64_MAX));
         newline = reader->begin < reader->end ? reader->buffer + reader->begin : NULL;
         *line = reader->buffer;
     } else {
