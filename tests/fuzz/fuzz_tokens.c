@@ -350,7 +350,7 @@ static void read_file(const char *path) {
     if (sp_tokens_describe(&description, path) == SP_OK) json_decref(description);
     if (sp_tokens_open(&tokens, path) != SP_OK) return;
     read_segments(tokens);
-    if (sp_tokens_verify(tokens, NULL) != SP_OK && sp_message()[0] == '\0') __builtin_trap();
+    if (sp_tokens_verify(tokens) != SP_OK && sp_message()[0] == '\0') __builtin_trap();
     sp_tokens_close(tokens);
 }
 

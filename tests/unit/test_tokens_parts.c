@@ -738,9 +738,52 @@ static void merged_file_is_the_plain_file(void **state) {
 static sp_status verify(const char *name) {
     sp_tokens *tokens = NULL;
     SP_TRY(sp_tokens_open(&tokens, name));
-    const sp_status status = sp_tokens_verify(tokens, NULL);
+    const sp_status status = sp_tokens_verify(tokens);
     sp_tokens_close(tokens);
     return status;
+}
+
+/* Documents [begin, end) of the index, by a check of their own. */
+static void add_pieces(sp_tokens_check *all, const sp_tokens *tokens, size_t begin, size_t end) {
+    sp_tokens_check *piece = NULL;
+    uint64_t sum[2];
+    assert_int_equal(sp_tokens_check_open(&piece, tokens), SP_OK);
+    assert_int_equal(sp_tokens_check_documents(piece, begin, end, NULL), SP_OK);
+    sp_tokens_check_sum(piece, sum);
+    sp_tokens_check_add(all, sum);
+    sp_tokens_check_close(piece);
+}
+
+static void file_is_verified_in_pieces_in_any_order(void **state) {
+    enum { N_DOCUMENTS = 50 };
+    write_plain(plain, N_DOCUMENTS, NULL);
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        const size_t middle = mix(seed) % (N_DOCUMENTS + 1), twice = seed == 6, lacks = seed == 7;
+        sp_tokens *tokens = NULL;
+        sp_tokens_check *all = NULL;
+        assert_int_equal(sp_tokens_open(&tokens, plain), SP_OK);
+        assert_int_equal(sp_tokens_check_open(&all, tokens), SP_OK);
+        add_pieces(all, tokens, middle, N_DOCUMENTS - lacks);
+        add_pieces(all, tokens, 7, 7); /* none */
+        assert_int_equal(sp_tokens_check_documents(all, 0, middle, NULL), SP_OK);
+        if (twice) add_pieces(all, tokens, 2, 3);
+        assert_int_equal(sp_tokens_check_finish(all), twice || lacks ? SP_BAD_DATA : SP_OK);
+        sp_tokens_check_close(all);
+        sp_tokens_close(tokens);
+    }
+}
+
+static void first_segments_are_those_of_the_documents(void **state) {
+    sp_tokens *tokens = NULL;
+    size_t n_before = 0;
+    write_plain(plain, 50, NULL);
+    assert_int_equal(sp_tokens_open(&tokens, plain), SP_OK);
+    for (uint64_t d = 0; d <= 50; d++) {
+        assert_int_equal(sp_tokens_first_segment(tokens, d), n_before);
+        n_before += d < 50 ? segments_of(d) : 0;
+    }
+    assert_int_equal(n_before, sp_tokens_n_segments(tokens));
+    sp_tokens_close(tokens);
 }
 
 /* By HDF5 itself, so that all checksums are right: what readers cannot tell, digests do. */
@@ -826,6 +869,8 @@ int main(void) {
         TEST(plain_file_of_one_writer_is_the_merged_one),
         TEST(falsified_mappings_are_refused),
         TEST(merged_file_is_the_plain_file),
+        TEST(file_is_verified_in_pieces_in_any_order),
+        TEST(first_segments_are_those_of_the_documents),
         TEST(verify_finds_every_changed_value),
         TEST(verify_finds_flipped_bytes),
         TEST(name_that_hdf5_would_expand_is_refused),
