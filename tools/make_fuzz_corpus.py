@@ -249,22 +249,19 @@ def frame(kind, flags, payload):
 
 
 def make_journals():
-    packed, places = 1, 2
+    packed, has_place = 1, 2
     document = struct.pack("<IIQ", 1, 2, 77) + b"id"
     segment = (struct.pack("<IIQII", 2, 10, 0, 3, 1) + struct.pack("<iii", 1, 2, 3)
                + struct.pack("<i", 60000))
     contents = document + segment + document
-    counts = struct.pack("<6Q", 77, 1, 3, 1, 77, 0) + struct.pack("<2Q", 0, 0)
 
-    def block(index):
-        return (frame(1, packed, contents) + frame(2, packed, counts[:32] + struct.pack("<4Q", 77, 0, 0, 0))
-                + frame(3, places, struct.pack("<9Q", index, 2, 1, 2, len(contents), 0, 0, 3, 1)))
+    def end(index):  # counts, tallies, ids of two streams
+        return frame(2, has_place, struct.pack("<6Q", index, 2, 1, 2, len(contents), 0)
+                     + bytes(16 * 8) + struct.pack("<2Q", 3, 1))
 
-    write("journal", "two-blocks", block(1) + block(0))
-    write("journal", "unfinished", block(0) + frame(1, packed, contents))
-    write("journal", "two-frames", frame(1, packed, contents[:9]) + frame(1, packed, contents[9:])
-          + frame(2, packed, bytes(64))
-          + frame(3, places, struct.pack("<9Q", 0, 2, 1, 2, len(contents), 0, 0, 3, 1)))
+    write("journal", "two-blocks", frame(1, packed, contents) + end(1) + frame(1, packed, contents) + end(0))
+    write("journal", "unfinished", frame(1, packed, contents) + end(0) + frame(1, packed, contents))
+    write("journal", "two-frames", frame(1, packed, contents[:9]) + frame(1, packed, contents[9:]) + end(0))
 
 
 # --- token files ----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@
 #include "tests/fuzz/input_file.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,8 @@ typedef struct good_file {
 } good_file;
 
 static good_file files[N_FILES];
+static const char *part_names[2]; /* as the index has them, borrowed from the paths */
+static char part_digest[128];     /* the index's attribute of the first */
 
 static const char *const datasets[] = {
     "/segments/doc",          "/segments/byte_begin", "/segments/byte_len",
@@ -48,7 +51,7 @@ static const char *const attributes[][2] = {{"/", "format"},
                                             {"/", "digest"},
                                             {"/", "digest_sum"},
                                             {"/", "job_digest"},
-                                            {"/", "part_digest:corpus.parts/part-0000.h5"},
+                                            {"/", part_digest},
                                             {"/streams/small", "vocab_size"},
                                             {"/streams/small", "tokenizer_digest"},
                                             {"/streams/small", "position"},
@@ -99,12 +102,12 @@ static void write_plain(void) {
 static void write_journal(size_t which) {
     char *path = NULL;
     sp_journal_writer *journal = NULL;
-    need(sp_tokens_journal_path(&path, files[INDEX].path, which));
+    need(sp_tokens_journal_path(&path, files[INDEX].path, &job, which));
     need(sp_journal_writer_open(&journal, path, &job));
     for (uint64_t block = which; block < 4; block += 2) {
         need(sp_journal_writer_begin(journal, block));
         for (uint64_t d = 3 * block; d < 3 * block + 3; d++) put_document(NULL, journal, d);
-        need(sp_journal_writer_end(journal));
+        need(sp_journal_writer_end(journal, NULL));
     }
     sp_journal_writer_close(journal);
     free(path);
@@ -121,8 +124,8 @@ static void write_index(void) {
     need(sp_tokens_plan_settle(plan));
     need(sp_tokens_part_write(plan, 0));
     need(sp_tokens_part_write(plan, 1));
-    need(sp_tokens_index_write(plan, &source, 1));
-    need(sp_tokens_journals_remove(plan));
+    need(sp_tokens_index_write(plan, &source, 1, "{}"));
+    need(sp_tokens_journals_remove(files[INDEX].path));
     sp_tokens_plan_destroy(plan);
 }
 
@@ -136,14 +139,31 @@ static void keep(good_file *file) {
     fclose(from);
 }
 
+static void name_file(file_name file, const char *name) {
+    if (asprintf(&files[file].path, "%s/%s", fuzz_folder(), name) < 0) abort();
+}
+
+/* Their names hold digits of the job's. */
+static void find_parts(void) {
+    char pattern[4200];
+    glob_t found;
+    snprintf(pattern, sizeof pattern, "%s/corpus.parts/part-*.h5", fuzz_folder());
+    if (glob(pattern, 0, NULL, &found) != 0 || found.gl_pathc != 2) abort();
+    for (unsigned i = 0; i < 2; i++) {
+        name_file(FIRST_PART + i, found.gl_pathv[i] + strlen(fuzz_folder()) + 1);
+        part_names[i] = files[FIRST_PART + i].path + strlen(fuzz_folder()) + 1;
+    }
+    snprintf(part_digest, sizeof part_digest, "part_digest:%s", part_names[0]);
+    globfree(&found);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
-    static const char *const names[] = {"plain.h5", "corpus.h5", "corpus.parts/part-0000.h5",
-                                        "corpus.parts/part-0001.h5"};
     (void)argc, (void)argv;
-    for (size_t i = 0; i < N_FILES; i++)
-        if (asprintf(&files[i].path, "%s/%s", fuzz_folder(), names[i]) < 0) abort();
+    name_file(PLAIN, "plain.h5");
+    name_file(INDEX, "corpus.h5");
     write_plain();
     write_index();
+    find_parts();
     for (size_t i = 0; i < N_FILES; i++) keep(&files[i]);
     return 0;
 }
@@ -242,12 +262,8 @@ static void replace_dataset(hid_t file, const change *c) {
 }
 
 static void remap_dataset(hid_t file, const change *c) {
-    static const char *const names[] = {"corpus.parts/part-0000.h5",
-                                        "corpus.parts/part-0001.h5",
-                                        "plain.h5",
-                                        ".",
-                                        "../outside.h5",
-                                        "/etc/passwd"};
+    const char *const names[] = {part_names[0], part_names[1],   "plain.h5",
+                                 ".",           "../outside.h5", "/etc/passwd"};
     const hsize_t n = (uint64_t)c->value & 63, extent = (uint64_t)c->value >> 6 & 255,
                   part_extent = (uint64_t)c->value >> 14 & 255, begin = c->row & 15,
                   part_begin = c->row >> 4;
