@@ -368,6 +368,18 @@ uint64_t sp_tokens_document_hash(const sp_tokens *tokens, size_t segment) {
     return tokens->hash[sp_tokens_document(tokens, segment)];
 }
 
+size_t sp_tokens_first_segment(const sp_tokens *tokens, size_t document) {
+    size_t low = 0, high = tokens->n_segments;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (tokens->doc[middle] < document)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 uint64_t sp_tokens_hash(const sp_tokens *tokens, size_t document) {
     assert(document < tokens->n_documents);
     return tokens->hash[document];

@@ -93,6 +93,9 @@ SP_NODISCARD sp_status sp_tokens_read(const sp_tokens *tokens, size_t stream, si
 size_t sp_tokens_document(const sp_tokens *tokens, size_t segment);
 uint64_t sp_tokens_document_hash(const sp_tokens *tokens, size_t segment);
 
+/* The first segment of that document or of one behind it; their number, if there is none. */
+size_t sp_tokens_first_segment(const sp_tokens *tokens, size_t document);
+
 /* The hash of any document, as its row in /documents: those without a segment have one, too. */
 uint64_t sp_tokens_hash(const sp_tokens *tokens, size_t document);
 
@@ -121,6 +124,9 @@ typedef struct sp_tokens_walk sp_tokens_walk; /* opaque */
 /* Begins at the first document; `tokens` is borrowed until close. */
 SP_NODISCARD sp_status sp_tokens_walk_open(sp_tokens_walk **walk, const sp_tokens *tokens);
 void sp_tokens_walk_close(sp_tokens_walk *walk); /* NULL is fine */
+
+/* Goes to a document; at most their number. */
+void sp_tokens_walk_seek(sp_tokens_walk *walk, size_t document);
 
 /* Reads the next record; *is_end, with *record untouched, after the last. Errors as of the
    functions above, which it is made of. */

@@ -174,7 +174,8 @@ static sp_status take_segment(sp_journal *journal, sp_tokens_record *record,
     size_t n_all = 0;
     SP_TRY(take(journal, counts, journal->n_streams * sizeof counts[0]));
     for (size_t s = 0; s < journal->n_streams; s++) n_all += counts[s];
-    if (!journal->has_document || n_all > journal->n_left / sizeof *journal->ids)
+    const bool is_empty = counts[0] == 0; /* no writer cuts such a segment */
+    if (!journal->has_document || is_empty || n_all > journal->n_left / sizeof *journal->ids)
         return fail_damaged(journal, journal->offset);
     SP_TRY(reserve_ids(journal, n_all));
     SP_TRY(take(journal, journal->ids, n_all * sizeof *journal->ids));

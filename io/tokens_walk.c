@@ -2,6 +2,7 @@
 #include "io/tokens_file.h"
 #include "io/tokens_schema.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 struct sp_tokens_walk {
@@ -29,6 +30,12 @@ void sp_tokens_walk_close(sp_tokens_walk *walk) {
     free(walk->ids);
     free(walk->id);
     free(walk);
+}
+
+void sp_tokens_walk_seek(sp_tokens_walk *walk, size_t document) {
+    assert(document <= sp_tokens_n_documents(walk->tokens));
+    walk->document = document;
+    walk->segment = sp_tokens_first_segment(walk->tokens, document);
 }
 
 static sp_status reserve(sp_tokens_walk *walk, size_t n) {

@@ -8,10 +8,17 @@
     model_config/   config.json of every tiny model, in both dialects
     tokenizer/      one tokenizer.json of each kind, with some 50 tokens; a NUL; a text
     regex/          patterns that models have, and what our dialect knows; a line; a text
+    text/           shards of every packing, behind the two bytes that fuzz_text.c reads first
+    journal/        frames of a journal, as fuzz_journal.c reads them
+    tokens/         changes to token files, as fuzz_tokens.c reads them
+
+Parquet's fuzzer starts from tests/fixtures/parquet.
 
 Files named found-* are no concern of this script: inputs that once broke a reader, kept.
 """
+import gzip
 import json
+import struct
 from pathlib import Path
 
 import gguf
@@ -219,9 +226,61 @@ def make_patterns():
         write("regex", name, f"{pattern}\nHe's aab 12 é\u4e00 word\r\n  K".encode())
 
 
+# --- text shards ----------------------------------------------------------------------------------
+
+def make_texts():
+    lines = (b'\xef\xbb\xbf{"text": "a b", "id": "x", "n": 3}\n{"text": "", "n": 1}\n\n'
+             b'{"id": 7, "text": "\\u00e9\\ud83d\\ude00\\"", "n": 2.5}\r\n{"text": null}\n{"n": [1, {}]\n'
+             b'{"text": "last", "n": "2", "deep": {"text": [true]}}')
+    for kind in range(8):
+        rest = lines
+        if kind == 6:
+            rest = gzip.compress(lines[:90], mtime=0) + gzip.compress(lines[90:], mtime=0)
+        elif kind == 7:  # a frame of zstd with one raw block, by hand
+            rest = (b"\x28\xb5\x2f\xfd\x20" + bytes([len(lines)])
+                    + ((len(lines) << 3) | 1).to_bytes(3, "little") + lines)
+        write("text", f"kind-{kind}", bytes([kind | (128 if kind % 2 == 0 else 0), 40]) + rest)
+
+
+# --- journals -------------------------------------------------------------------------------------
+
+def frame(kind, flags, payload):
+    return struct.pack("<BBH", kind, flags, len(payload)) + payload
+
+
+def make_journals():
+    packed, has_place = 1, 2
+    document = struct.pack("<IIQ", 1, 2, 77) + b"id"
+    segment = (struct.pack("<IIQII", 2, 10, 0, 3, 1) + struct.pack("<iii", 1, 2, 3)
+               + struct.pack("<i", 60000))
+    contents = document + segment + document
+
+    def end(index):  # counts, tallies, ids of two streams
+        return frame(2, has_place, struct.pack("<6Q", index, 2, 1, 2, len(contents), 0)
+                     + bytes(16 * 8) + struct.pack("<2Q", 3, 1))
+
+    write("journal", "two-blocks", frame(1, packed, contents) + end(1) + frame(1, packed, contents) + end(0))
+    write("journal", "unfinished", frame(1, packed, contents) + end(0) + frame(1, packed, contents))
+    write("journal", "two-frames", frame(1, packed, contents[:9]) + frame(1, packed, contents[9:]) + end(0))
+
+
+# --- token files ----------------------------------------------------------------------------------
+
+def make_tokens():
+    n_files, n_kinds = 4, 10
+    for kind in range(n_kinds):
+        for file in range(n_files):
+            changes = [struct.pack("<BBBBi", kind, file + n_files * (3 * kind + i), 1 + 64 * i, i, 5 + 40 * i)
+                       for i in range(2)]
+            write("tokens", f"kind-{kind}-file-{file}", b"".join(changes))
+
+
 if __name__ == "__main__":
     make_safetensors()
     make_gguf()
     make_model_configs()
     make_tokenizers()
     make_patterns()
+    make_texts()
+    make_journals()
+    make_tokens()

@@ -20,6 +20,9 @@ typedef struct verify_options {
     const char *column;
     const char *where[MOST_CONDITIONS];
     size_t n_where;
+    const char *checksums;
+    sp_on_error on_error;
+    bool has_on_error;
     bool wants_json, is_quiet;
 } verify_options;
 
@@ -28,6 +31,8 @@ enum {
     OPTION_TOKENIZER,
     OPTION_COLUMN,
     OPTION_WHERE,
+    OPTION_CHECKSUMS,
+    OPTION_ON_ERROR,
     OPTION_JSON,
     OPTION_QUIET
 };
@@ -35,13 +40,16 @@ enum {
 static const struct argp_option argp_options[] = {
     {"source", OPTION_SOURCE, "INPUT", 0,
      "Compare with what it was made from, a file, folder or pattern; may be repeated, in the order "
-     "of "
-     "`slotpress tokenize`",
+     "of `slotpress tokenize`",
      0},
     {"tokenizer", OPTION_TOKENIZER, "NAME=DIR", 0,
      "With --source: compare this stream's text, too; may be repeated", 0},
     {"column", OPTION_COLUMN, "NAME", 0, "With --source: as it was tokenized", 0},
     {"where", OPTION_WHERE, "CONDITION", 0, "With --source: as it was tokenized", 0},
+    {"checksums", OPTION_CHECKSUMS, "FILE", 0, "With --source: as it was tokenized", 0},
+    {"on-error", OPTION_ON_ERROR, "stop|skip", 0,
+     "With --source: as it was tokenized; what was skipped then as damaged is to be so now (stop)",
+     0},
     {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 0},
     {"quiet", OPTION_QUIET, NULL, 0, "No notes", 0},
     {0},
@@ -53,9 +61,14 @@ static void check_options(const verify_options *options, const struct argp_state
         if (!sp_named_tokenizer_is_spelled(options->tokenizers[i]))
             argp_error(state, "--tokenizer: '%s' is not NAME=DIR", options->tokenizers[i]);
     if (options->n_sources == 0 &&
-        (options->n_tokenizers > 0 || options->column != NULL || options->n_where > 0))
-        argp_error(state, "--tokenizer, --column and --where go with --source");
+        (options->n_tokenizers > 0 || options->column != NULL || options->n_where > 0 ||
+         options->checksums != NULL || options->has_on_error))
+        argp_error(state,
+                   "--tokenizer, --column, --where, --checksums and --on-error go with --source");
 }
+
+/* The words of --on-error, in the order of sp_on_error. */
+static const char *const on_error_words[] = {"stop", "skip", NULL};
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     verify_options *options = state->input;
@@ -75,6 +88,14 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         if (options->n_where == MOST_CONDITIONS)
             argp_error(state, "--where: more than %d of them", (int)MOST_CONDITIONS);
         options->where[options->n_where++] = argument;
+        return 0;
+    case OPTION_CHECKSUMS:
+        options->checksums = argument;
+        return 0;
+    case OPTION_ON_ERROR:
+        options->on_error =
+            (sp_on_error)sp_parse_choice("--on-error", argument, on_error_words, state);
+        options->has_on_error = true;
         return 0;
     case OPTION_JSON:
         options->wants_json = true;
@@ -106,15 +127,18 @@ static sp_status print_summary(const sp_verify_summary *s, const char *path, boo
     if (!wants_json) {
         printf("'%s' is whole: %ju documents, %ju segments", path, (uintmax_t)s->n_documents,
                (uintmax_t)s->n_segments);
+        if (s->n_lost > 0)
+            printf("; %ju documents are lost to damage in the source", (uintmax_t)s->n_lost);
         if (s->n_compared > 0)
             printf("; the text of %ju is the source's, of these %ju by encoding it anew",
                    (uintmax_t)s->n_compared, (uintmax_t)s->n_reencoded);
         printf("\n");
         return SP_OK;
     }
-    json_t *object = json_pack("{s:I, s:I, s:I, s:I}", "documents", (json_int_t)s->n_documents,
-                               "segments", (json_int_t)s->n_segments, "compared",
-                               (json_int_t)s->n_compared, "reencoded", (json_int_t)s->n_reencoded);
+    json_t *object =
+        json_pack("{s:I, s:I, s:I, s:I, s:I}", "documents", (json_int_t)s->n_documents, "segments",
+                  (json_int_t)s->n_segments, "compared", (json_int_t)s->n_compared, "reencoded",
+                  (json_int_t)s->n_reencoded, "lost", (json_int_t)s->n_lost);
     if (object == NULL) return sp_fail(SP_FAILURE, "no memory for a summary");
     sp_print_json(object);
     json_decref(object);
@@ -130,8 +154,11 @@ static sp_status check_kind(const char *path) {
 
 static sp_status run(sp_world *world, const verify_options *options, const sp_conditions *where,
                      sp_named_tokenizer *tokenizers) {
-    const sp_corpus_options source = {
-        .names = options->sources, .n_names = options->n_sources, .text = {options->column, where}};
+    const sp_corpus_options source = {.names = options->sources,
+                                      .n_names = options->n_sources,
+                                      .text = {options->column, where},
+                                      .checksums = options->checksums,
+                                      .on_error = options->on_error};
     const sp_verify_job job = {.path = options->path,
                                .tokenizers = tokenizers,
                                .n_tokenizers = options->n_tokenizers,
@@ -141,7 +168,7 @@ static sp_status run(sp_world *world, const verify_options *options, const sp_co
     for (size_t i = 0; i < options->n_tokenizers && status == SP_OK; i++)
         status = sp_named_tokenizer_open(&tokenizers[i], options->tokenizers[i]);
     SP_TRY(sp_agree(world, status));
-    SP_TRY(sp_agree(world, sp_verify(world, &job, &summary)));
+    SP_TRY(sp_verify(world, &job, &summary));
     return sp_is_first_rank() ? print_summary(&summary, options->path, options->wants_json) : SP_OK;
 }
 
