@@ -8,6 +8,7 @@
 #include "mpi/agree.h"
 #include "mpi/work_queue.h"
 #include "run/block_digests.h"
+#include "run/stop_signal.h"
 #include "run/unit_reader.h"
 
 #include <dirent.h>
@@ -186,6 +187,8 @@ static sp_status take_blocks(sp_survey *s, sp_work_queue *queue) {
     while (sp_work_queue_take(queue, &item)) {
         for (; n_passed < item; n_passed++) n_bytes += sp_blocks_n_bytes(s->blocks, n_passed);
         sp_progress_update(&s->progress, n_bytes, NULL);
+        if (sp_stop_signal_seen())
+            return sp_fail(SP_STOPPED, "stopped by a signal; the same command goes on");
         if (!s->is_done[item]) SP_TRY(survey_block(s, (size_t)item));
     }
     sp_progress_update(&s->progress, s->blocks->n_bytes, NULL);

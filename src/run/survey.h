@@ -28,7 +28,8 @@ typedef struct sp_survey sp_survey; /* opaque */
 /* Collective over `world`. Surveys the corpus, or what of it is not found done in the folder `dir`,
    which is created, into *survey on every rank; to be released by sp_survey_close(). `blocks` is
    borrowed until then. Without needs_hashes only documents are counted, of Parquet by its footer
-   alone. Progress goes to stderr on rank 0. SP_FAILURE: another process works in the folder; other
+   alone. Progress goes to stderr on rank 0. SP_FAILURE: another process works in the folder; SP_STOPPED:
+   a signal (run/stop_signal.h) asked for it; other
    errors as sp_unit_reader_next(). */
 SP_NODISCARD sp_status sp_survey_open(sp_survey **survey, sp_world *world, sp_corpus *corpus,
                                       const sp_blocks *blocks, const char *dir, bool needs_hashes);

@@ -10,6 +10,7 @@
 #include "mpi/agree.h"
 #include "mpi/work_queue.h"
 #include "run/block_digests.h"
+#include "run/stop_signal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -219,6 +220,8 @@ static sp_status take_blocks(tokenizing *t, sp_work_queue *queue) {
         for (; n_passed < item; n_passed++)
             n_bytes += sp_blocks_n_bytes(&t->blocks, (size_t)t->todo[n_passed]);
         show_progress(t, n_bytes, begin_s);
+        if (sp_stop_signal_seen())
+            return sp_fail(SP_STOPPED, "stopped by a signal; the same command goes on");
         SP_TRY(open_journal(t));
         SP_TRY(sp_block_tokenizer_run(t->tokenizer, (size_t)t->todo[item], t->journal));
     }
@@ -377,6 +380,7 @@ static sp_status make_file(tokenizing *t) {
 /* ---- the job ---- */
 
 static sp_status tokenize(tokenizing *t) {
+    sp_stop_signal_watch();
     SP_TRY(sp_corpus_open(&t->corpus, t->world, &t->job->corpus));
     SP_TRY(sp_blocks_create(&t->blocks, t->world, t->corpus, t->job->block_bytes));
     SP_TRY(sp_agree(t->world, identify(t)));

@@ -36,6 +36,7 @@ typedef struct sp_tokenize_job {
    job, nothing is read or changed. Progress goes to stderr on rank 0. All ranks must see the
    output's folder. SP_BAD_DATA: a shard is not what its name says (unless damage is skipped), or no
    shard holds any text that is wanted; nothing then changes under the output's name. SP_FAILURE:
-   another process makes the same output. */
+   another process makes the same output; SP_STOPPED: SIGTERM or SIGUSR1 came, and the blocks at hand
+   were finished. */
 SP_NODISCARD sp_status sp_tokenize(sp_world *world, const sp_tokenize_job *job,
                                    sp_tokenize_summary *summary);

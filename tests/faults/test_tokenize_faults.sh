@@ -93,4 +93,17 @@ says "block-000002"
 complete 2 "a full disk"
 says "2 of $n_blocks blocks were surveyed before"
 
+# Asked to stop, it finishes the blocks at hand, and the same command goes on.
+corpus 150000 >"$folder/in/a.jsonl"
+"$slotpress" tokenize --quiet --tokenizer e=$encoder --segment-tokens 16 \
+    --output "$folder/out.d/tokens.h5" "$folder/in" >/dev/null 2>"$folder/err" &
+stopped=$!
+while [ -z "$(find "$folder/out.d" -name '*.journal')" ] && kill -0 $stopped; do sleep 0.02; done
+kill -USR1 $stopped
+wait $stopped
+code=$?
+[ $code = 75 ] || fail "USR1: exit code $code"
+run_on 0 2
+says "blocks were tokenized before"
+
 finish
