@@ -107,24 +107,31 @@ static void children_read_their_parents_pages(void **state) {
     enum { N_PARENT = 150, N_CHILD = 20, N_CHILDREN = 4, N = N_PARENT + N_CHILD };
     subject s;
     open_subject(&s, &plain);
-    float *rows = malloc((N + N_PARENT + N_CHILDREN * N_CHILD) * D * sizeof *rows);
-    float *alone = rows, *family = rows + N * D;
+    float *rows = malloc((N_CHILDREN * N + N_PARENT + N_CHILDREN * N_CHILD) * D * sizeof *rows);
+    float *alone = rows, *family = rows + N_CHILDREN * N * D;
     fill_values(family, (N_PARENT + N_CHILDREN * N_CHILD) * D, 7);
     const size_t parent = open_seq(&s, -1);
-    size_t children[N_CHILDREN];
-    for (size_t i = 0; i < N_CHILDREN; i++) children[i] = open_seq(&s, (ptrdiff_t)parent);
-    float *last = family + (N_PARENT + (N_CHILDREN - 1) * N_CHILD) * D;
-    memcpy(alone, family, N_PARENT * D * sizeof *alone);
-    memcpy(alone + N_PARENT * D, last, N_CHILD * D * sizeof *alone);
+    size_t children[N_CHILDREN], lone[N_CHILDREN];
+    for (size_t i = 0; i < N_CHILDREN; i++) {
+        children[i] = open_seq(&s, (ptrdiff_t)parent);
+        const float *own = family + (N_PARENT + i * N_CHILD) * D;
+        memcpy(alone + i * N * D, family, N_PARENT * D * sizeof *alone);
+        memcpy(alone + (i * N + N_PARENT) * D, own, N_CHILD * D * sizeof *alone);
+    }
     /* the parent and two children in one call, and the others later */
     const sp_extension together[] = {
         {parent, N_PARENT}, {children[0], N_CHILD}, {children[1], N_CHILD}};
-    extend(&s, family, together, 3);
     const sp_extension later[] = {{children[2], N_CHILD}, {children[3], N_CHILD}};
-    extend(&s, last - N_CHILD * D, later, 2);
+    extend(&s, family, together, 3);
+    extend(&s, family + (N_PARENT + 2 * N_CHILD) * D, later, 2);
     assert_int_equal(s.cache.n_pages, 2 + N_CHILDREN);
-    extend(&s, alone, &(sp_extension){open_seq(&s, -1), N}, 1);
-    for (size_t k = 0; k < N_CHILD * D; k++) assert_close(last[k], alone[N_PARENT * D + k], 1e-5);
+    for (size_t i = 0; i < N_CHILDREN; i++) {
+        lone[i] = open_seq(&s, -1);
+        extend(&s, alone + i * N * D, &(sp_extension){lone[i], N}, 1);
+        for (size_t k = 0; k < N_CHILD * D; k++)
+            assert_close(family[(N_PARENT + i * N_CHILD) * D + k],
+                         alone[(i * N + N_PARENT) * D + k], 1e-5);
+    }
     for (size_t i = 0; i < N_CHILDREN; i++) sp_kv_cache_close(&s.cache, children[i]);
     sp_kv_cache_close(&s.cache, parent);
     free(rows);
