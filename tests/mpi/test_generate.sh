@@ -25,6 +25,8 @@ text_of() { sed -n "$1p" "$folder/answers.jsonl" | sed 's/.*"text":\(.*\),"token
 
 make_tokens
 echo '{"id": "empty", "text": ""}' >>"$folder/corpus.jsonl"
+corpus 30 | sed 's/.*"text": "//; s/."}$//' | tr '\n' ' ' | # more segments than are added together
+    sed 's/^/{"id": "long", "text": "/; s/ $/."}\n/' >>"$folder/corpus.jsonl"
 pretrain 0 1 run train.steps=6
 expect 0 "$slotpress" compress --quiet --checkpoint "$folder/run" --output "$folder/slots.h5" \
     "$folder/corpus.jsonl"
@@ -106,6 +108,15 @@ one "$folder/alone" --document d4 --prompt 'the river'
 expect 0 "$slotpress" generate --checkpoint "$folder/run" --max-new-tokens 12 --quiet \
     --input "$folder/few.jsonl"
 cmp -s "$folder/out" "$folder/answers.jsonl" || fail "a context needs a slot file"
+{
+    sed -n 's/{"id": "long", "text": /{"id": "c", "context": /p' "$folder/corpus.jsonl"
+    echo '{"id": "d", "document": "d1"}'
+} >"$folder/few.jsonl"
+many 0 "$folder/few.jsonl"
+one "$folder/alone" --document long
+# A token near the end that is hardly likelier than another may be that other, for rounding.
+[ "$(text "$folder/alone" | LC_ALL=C cut -b 1-1500)" = "$(text_of 1 | LC_ALL=C cut -b 1-1500)" ] ||
+    fail "a long context is not as in a file"
 
 # Bad requests: the line is named, nothing is left behind.
 bad() { # TEXT LINE
@@ -133,6 +144,16 @@ expect 74 "$slotpress" generate --checkpoint "$folder/run" --memory "$folder/slo
     --input "$folder/few.jsonl" --output "$folder/none/answers.jsonl"
 expect 65 "$slotpress" generate --checkpoint "$folder/run" --input "$folder/few.jsonl"
 says "--memory"
+(
+    trap '' XFSZ
+    ulimit -f 1
+    timeout "$limit_s" "$slotpress" generate --checkpoint "$folder/run" --memory "$folder/slots.h5" --quiet \
+        --max-new-tokens 12 --input "$folder/requests.jsonl" --output "$folder/answers.jsonl" 2>"$folder/err"
+)
+code=$?
+[ $code = 74 ] || fail "a file that may not grow: exit code $code, not 74"
+says "answers.jsonl"
+[ ! -e "$folder/answers.jsonl" ] && [ ! -e "$folder/answers.jsonl.tmp" ] || fail "half an output is left"
 
 # Misuse.
 misuse() { # TEXT OPTION...
