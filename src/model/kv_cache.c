@@ -1,45 +1,150 @@
 #include "model/kv_cache.h"
 
 #include "base/memory.h"
-#include "base/size.h"
+#include "tensor/tensor.h"
 #include "tensor/vector.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-sp_status sp_kv_cache_create(sp_kv_cache *cache, const sp_model_config *config, size_t n_seqs,
-                             size_t capacity) {
-    sp_kv_cache made = {.n_layers = config->n_layers,
-                        .n_seqs = n_seqs,
-                        .capacity = capacity,
-                        .kv_width = sp_kv_width(config)};
-    size_t n_rows = 0;
-    void *k = NULL, *v = NULL, *lens = NULL, *is_long = NULL;
-    if (!sp_size_mul(&n_rows, n_seqs, capacity) || !sp_size_mul(&n_rows, n_rows, made.n_layers))
-        return sp_fail(SP_FAILURE, "a cache of %zu x %zu rows is too large", n_seqs, capacity);
-    sp_status status = sp_alloc_array(&k, n_rows, made.kv_width * sizeof(float), "cached keys");
-    made.k = k;
-    if (status == SP_OK)
-        status = sp_alloc_array(&v, n_rows, made.kv_width * sizeof(float), "cached values");
-    made.v = v;
-    if (status == SP_OK) status = sp_alloc_array(&lens, n_seqs, sizeof *made.lens, "a cache");
-    made.lens = lens;
-    if (status == SP_OK) status = sp_alloc_array(&is_long, n_seqs, sizeof(bool), "a cache");
-    made.is_long = is_long;
-    if (status != SP_OK)
-        sp_kv_cache_release(&made);
-    else
-        *cache = made;
-    return status;
+enum { PAGE_ALIGNMENT = 64, NO_SEQ = -1 };
+
+/* Keys and values of some rows of a sequence in every layer. */
+struct sp_kv_page {
+    sp_kv_page *next; /* free one */
+    /* [n_layers, 2, SP_KV_PAGE_ROWS, kv_width], f32 or bf16: keys, then values */
+    char values[] __attribute__((aligned(PAGE_ALIGNMENT)));
+};
+
+static size_t value_bytes(const sp_kv_cache *cache) {
+    return cache->is_bf16 ? sizeof(uint16_t) : sizeof(float);
+}
+
+/* Of a page's keys, or values, in one layer. */
+static size_t half_bytes(const sp_kv_cache *cache) {
+    return SP_KV_PAGE_ROWS * cache->kv_width * value_bytes(cache);
+}
+
+static char *keys_of(const sp_kv_cache *cache, sp_kv_page *page, size_t layer) {
+    return page->values + 2 * layer * half_bytes(cache);
+}
+
+/* The widest window, or 0 where a layer has none. */
+static size_t widest_window(const sp_model_config *config) {
+    for (size_t l = 0; l < config->n_layers; l++)
+        if (!config->has_window[l]) return 0;
+    return config->window;
+}
+
+void sp_kv_cache_init(sp_kv_cache *cache, const sp_transformer *transformer) {
+    const sp_model_config *config = &transformer->weights->config;
+    const bool is_f32 = transformer->training == SP_TRAIN_FULL ||
+                        transformer->weights->precision == SP_PRECISION_F32;
+    *cache = (sp_kv_cache){.n_layers = config->n_layers,
+                           .kv_width = sp_kv_width(config),
+                           .is_bf16 = !is_f32,
+                           .window = widest_window(config)};
+}
+
+static void put_back(sp_kv_cache *cache, sp_kv_page **page) {
+    if (*page == NULL) return;
+    (*page)->next = cache->free_pages;
+    cache->free_pages = *page;
+    *page = NULL;
+}
+
+static sp_status take_page(sp_kv_cache *cache, sp_kv_page **page) {
+    if (cache->free_pages == NULL) {
+        void *made = NULL;
+        SP_TRY(sp_alloc(&made, sizeof(sp_kv_page) + 2 * cache->n_layers * half_bytes(cache),
+                        "keys and values"));
+        *page = made;
+        cache->n_pages++;
+        return SP_OK;
+    }
+    *page = cache->free_pages;
+    cache->free_pages = (*page)->next;
+    return SP_OK;
 }
 
 void sp_kv_cache_release(sp_kv_cache *cache) {
-    free(cache->k);
-    free(cache->v);
-    free(cache->lens);
-    free(cache->is_long);
+    for (size_t s = 0; s < cache->n_seqs; s++) {
+        sp_kv_seq *seq = &cache->seqs[s];
+        for (size_t i = 0; i < seq->n_pages; i++) put_back(cache, &seq->pages[i]);
+        free(seq->pages);
+    }
+    for (sp_kv_page *page = cache->free_pages, *next; page != NULL; page = next) {
+        next = page->next;
+        free(page);
+    }
+    free(cache->seqs);
     *cache = (sp_kv_cache){0};
+}
+
+static sp_status find_closed(sp_kv_cache *cache, size_t *seq) {
+    for (size_t s = 0; s < cache->n_seqs; s++)
+        if (!cache->seqs[s].is_open) {
+            *seq = s;
+            return SP_OK;
+        }
+    if (cache->n_seqs == cache->seq_capacity) {
+        const size_t capacity = 2 * cache->seq_capacity + 4;
+        sp_kv_seq *grown = realloc(cache->seqs, capacity * sizeof *grown);
+        if (grown == NULL) return sp_fail(SP_FAILURE, "no memory for %zu sequences", capacity);
+        cache->seqs = grown;
+        cache->seq_capacity = capacity;
+    }
+    cache->seqs[cache->n_seqs] = (sp_kv_seq){0};
+    *seq = cache->n_seqs++;
+    return SP_OK;
+}
+
+sp_status sp_kv_cache_open(sp_kv_cache *cache, size_t *seq, ptrdiff_t parent, bool is_long) {
+    SP_TRY(find_closed(cache, seq));
+    sp_kv_seq *opened = &cache->seqs[*seq];
+    *opened = (sp_kv_seq){.is_open = true,
+                          .is_long = is_long,
+                          .parent = parent,
+                          .pages = opened->pages,
+                          .page_capacity = opened->page_capacity};
+    if (parent == NO_SEQ) return SP_OK;
+    assert(cache->seqs[parent].is_open && cache->seqs[parent].parent == NO_SEQ);
+    assert(cache->seqs[parent].is_long == is_long);
+    cache->seqs[parent].n_children++;
+    return SP_OK;
+}
+
+void sp_kv_cache_close(sp_kv_cache *cache, size_t seq) {
+    sp_kv_seq *closed = &cache->seqs[seq];
+    assert(closed->is_open && closed->n_children == 0);
+    for (size_t i = 0; i < closed->n_pages; i++) put_back(cache, &closed->pages[i]);
+    if (closed->parent != NO_SEQ) cache->seqs[closed->parent].n_children--;
+    closed->n_pages = 0;
+    closed->is_open = false;
+}
+
+sp_status sp_kv_cache_reserve(sp_kv_cache *cache, size_t seq, size_t n_rows) {
+    sp_kv_seq *grown = &cache->seqs[seq];
+    const size_t wanted = (grown->len + n_rows + SP_KV_PAGE_ROWS - 1) / SP_KV_PAGE_ROWS;
+    if (wanted > grown->page_capacity) {
+        const size_t capacity = 2 * wanted;
+        sp_kv_page **pages = realloc(grown->pages, capacity * sizeof(sp_kv_page *));
+        if (pages == NULL) return sp_fail(SP_FAILURE, "no memory for %zu pages", capacity);
+        grown->pages = pages;
+        grown->page_capacity = capacity;
+    }
+    for (; grown->n_pages < wanted; grown->n_pages++)
+        SP_TRY(take_page(cache, &grown->pages[grown->n_pages]));
+    return SP_OK;
+}
+
+/* Gives back what neither the next row nor a child's, which come after it, will see. */
+static void drop_behind_window(sp_kv_cache *cache, sp_kv_seq *seq) {
+    const size_t next = seq->begin + seq->len;
+    if (cache->window == 0 || next + 1 <= cache->window + seq->begin) return;
+    const size_t n_unseen = next + 1 - cache->window - seq->begin;
+    for (size_t i = 0; i < n_unseen / SP_KV_PAGE_ROWS; i++) put_back(cache, &seq->pages[i]);
 }
 
 /* Rows of one call, and what all layers share. */
@@ -50,6 +155,7 @@ typedef struct pass {
     size_t n_extensions, n_rows;
     uint32_t *rope_rows;           /* [n_rows] */
     sp_attention_cached_seq *seqs; /* [n_extensions] */
+    sp_attention_span *spans;      /* of all of them */
     sp_arena *scratch;
 } pass;
 
@@ -66,24 +172,61 @@ static void project(const pass *p, const sp_layer *layer, sp_role role, float *y
     p->scratch->used = used;
 }
 
-/* Puts the new keys and values of layer l behind those that are there, and points at all of them. */
+static void store(const sp_kv_cache *cache, char *to, const float *from) {
+    if (cache->is_bf16)
+        sp_f32_to_bf16((uint16_t *)(void *)to, from, cache->kv_width);
+    else
+        memcpy(to, from, cache->kv_width * sizeof *from);
+}
+
+/* Puts the new keys and values of layer l behind those that are there. */
 static void append_to_cache(const pass *p, size_t l, const sp_layer_qkv *qkv) {
     const sp_kv_cache *cache = p->cache;
-    const size_t width = cache->kv_width;
+    const size_t row_bytes = cache->kv_width * value_bytes(cache);
     for (size_t e = 0, row = 0; e < p->n_extensions; e++) {
-        const size_t seq = p->extensions[e].seq, n = p->extensions[e].n_rows;
-        const size_t first = (l * cache->n_seqs + seq) * cache->capacity;
-        const size_t at = (first + cache->lens[seq]) * width;
-        for (size_t i = 0; i < n; i++) {
-            const size_t from = (row + i) * qkv->ld_kv;
-            memcpy(cache->k + at + i * width, qkv->k + from, width * sizeof *qkv->k);
-            memcpy(cache->v + at + i * width, qkv->v + from, width * sizeof *qkv->v);
+        const sp_kv_seq *seq = &cache->seqs[p->extensions[e].seq];
+        for (size_t i = 0; i < p->extensions[e].n_rows; i++, row++) {
+            const size_t own = seq->len + i, from = row * qkv->ld_kv;
+            char *keys = keys_of(cache, seq->pages[own / SP_KV_PAGE_ROWS], l);
+            char *to = keys + own % SP_KV_PAGE_ROWS * row_bytes;
+            store(cache, to, qkv->k + from);
+            store(cache, to + half_bytes(cache), qkv->v + from);
         }
-        p->seqs[e].spans[0] = (sp_attention_span){.k = cache->k + first * width,
-                                                  .v = cache->v + first * width,
-                                                  .len = cache->lens[seq] + n,
-                                                  .ld = width};
-        row += n;
+    }
+}
+
+/* Writes spans over the first len own rows of a sequence in layer l; returns how many. */
+static size_t add_spans(const sp_kv_cache *cache, sp_attention_span *spans, const sp_kv_seq *seq,
+                        size_t len, size_t l) {
+    size_t n = 0;
+    for (size_t begin = 0; begin < len; begin += SP_KV_PAGE_ROWS, n++) {
+        sp_kv_page *page = seq->pages[n];
+        const size_t left = len - begin;
+        spans[n] = (sp_attention_span){.len = left < SP_KV_PAGE_ROWS ? left : SP_KV_PAGE_ROWS,
+                                       .ld = cache->kv_width,
+                                       .is_bf16 = cache->is_bf16};
+        if (page == NULL) continue; /* behind every window */
+        spans[n].k = keys_of(cache, page, l);
+        spans[n].v = keys_of(cache, page, l) + half_bytes(cache);
+    }
+    return n;
+}
+
+/* Points at the keys and values of layer l, those of this call among them. */
+static void point_at_cache(const pass *p, size_t l) {
+    const sp_kv_cache *cache = p->cache;
+    sp_attention_span *spans = p->spans;
+    for (size_t e = 0; e < p->n_extensions; e++) {
+        const sp_kv_seq *seq = &cache->seqs[p->extensions[e].seq];
+        const size_t own = seq->len + p->extensions[e].n_rows;
+        size_t n = 0;
+        if (seq->parent != NO_SEQ)
+            n = add_spans(cache, spans, &cache->seqs[seq->parent], seq->begin, l);
+        n += add_spans(cache, spans + n, seq, own, l);
+        p->seqs[e].spans = spans;
+        p->seqs[e].n_spans = n;
+        p->seqs[e].n_keys = seq->begin + own;
+        spans += n;
     }
 }
 
@@ -98,6 +241,7 @@ static void attend(const pass *p, size_t l, float *x, float *normed) {
     project(p, layer, SP_ROLE_V, qkv.v, normed);
     sp_layer_rotate(layer, &qkv, p->rope_rows, p->n_rows, false);
     append_to_cache(p, l, &qkv);
+    point_at_cache(p, l);
     const sp_attention_shape shape = sp_layer_attention_shape(layer);
     void *room = sp_arena_push(p->scratch, sp_attention_scratch_bytes(&shape));
     sp_attention_cached(&shape, p->seqs, p->n_extensions, o, qkv.q, qkv.ld_q, room);
@@ -132,6 +276,23 @@ static void run_layers(const pass *p, float *x) {
     }
 }
 
+/* A sequence begins behind its parent's rows, those of this call among them. */
+static void begin_children(const pass *p) {
+    sp_kv_seq *seqs = p->cache->seqs;
+    for (size_t e = 0; e < p->n_extensions; e++) {
+        sp_kv_seq *seq = &seqs[p->extensions[e].seq];
+        if (seq->parent == NO_SEQ || seq->len > 0) continue;
+        seq->begin = seqs[seq->parent].len;
+        for (size_t before = 0; before < e; before++)
+            if (p->extensions[before].seq == (size_t)seq->parent)
+                seq->begin += p->extensions[before].n_rows;
+    }
+}
+
+static size_t n_pages_for(size_t n_rows) {
+    return (n_rows + SP_KV_PAGE_ROWS - 1) / SP_KV_PAGE_ROWS;
+}
+
 void sp_transformer_extend(const sp_transformer *transformer, sp_kv_cache *cache, float *x,
                            const sp_extension *extensions, size_t n_extensions, sp_arena *scratch) {
     pass p = {.transformer = transformer,
@@ -140,20 +301,31 @@ void sp_transformer_extend(const sp_transformer *transformer, sp_kv_cache *cache
               .n_extensions = n_extensions,
               .scratch = scratch};
     const size_t used = scratch->used;
-    for (size_t e = 0; e < n_extensions; e++) p.n_rows += extensions[e].n_rows;
+    size_t n_spans = 0;
+    begin_children(&p);
+    for (size_t e = 0; e < n_extensions; e++) {
+        const sp_kv_seq *seq = &cache->seqs[extensions[e].seq];
+        assert(n_pages_for(seq->len + extensions[e].n_rows) <= seq->n_pages);
+        p.n_rows += extensions[e].n_rows;
+        n_spans += n_pages_for(seq->begin) + n_pages_for(seq->len + extensions[e].n_rows);
+    }
     p.rope_rows = sp_arena_push(scratch, p.n_rows * sizeof *p.rope_rows);
     p.seqs = sp_arena_push(scratch, n_extensions * sizeof *p.seqs);
+    p.spans = sp_arena_push(scratch, n_spans * sizeof *p.spans);
     for (size_t e = 0, row = 0; e < n_extensions; e++) {
-        const size_t seq = extensions[e].seq, n = extensions[e].n_rows, before = cache->lens[seq];
-        assert(before + n <= cache->capacity);
+        const sp_kv_seq *seq = &cache->seqs[extensions[e].seq];
+        const size_t n = extensions[e].n_rows, before = seq->begin + seq->len;
         p.seqs[e] = (sp_attention_cached_seq){.begin = row, .len = n};
         for (size_t i = 0; i < n; i++)
             p.rope_rows[row++] =
-                sp_transformer_rope_row(transformer, (uint32_t)(before + i), cache->is_long[seq]);
+                sp_transformer_rope_row(transformer, (uint32_t)(before + i), seq->is_long);
     }
     run_layers(&p, x);
-    for (size_t e = 0; e < n_extensions; e++)
-        cache->lens[extensions[e].seq] += extensions[e].n_rows;
+    for (size_t e = 0; e < n_extensions; e++) {
+        sp_kv_seq *seq = &cache->seqs[extensions[e].seq];
+        seq->len += extensions[e].n_rows;
+        drop_behind_window(cache, seq);
+    }
     scratch->used = used;
 }
 
@@ -162,7 +334,7 @@ static size_t matrix_bytes(size_t n_rows, size_t width) {
 }
 
 size_t sp_extend_scratch_bytes(const sp_transformer *transformer, size_t n_rows,
-                               size_t n_extensions) {
+                               size_t n_extensions, size_t n_keys) {
     const sp_model_config *c = &transformer->weights->config;
     const sp_layer *first = &transformer->layers[0]; /* all have the same shapes */
     const sp_attention_shape shape = sp_layer_attention_shape(first);
@@ -186,6 +358,8 @@ size_t sp_extend_scratch_bytes(const sp_transformer *transformer, size_t n_rows,
     const size_t ffn = sp_layer_gate_up_bytes(first, n_rows) + matrix_bytes(n_rows, c->d_ffn);
     return sp_arena_bytes(n_rows * sizeof(uint32_t)) +
            sp_arena_bytes(n_extensions * sizeof(sp_attention_cached_seq)) +
+           sp_arena_bytes((n_keys / SP_KV_PAGE_ROWS + 2 * n_extensions) *
+                          sizeof(sp_attention_span)) +
            matrix_bytes(n_rows, c->d_model) + matrix_bytes(n_rows, SP_NORM_STATS) + linear +
            (attention > ffn ? attention : ffn);
 }

@@ -164,7 +164,7 @@ static sp_status load_tables(sp_weights *weights, const loading *from) {
 sp_status sp_weights_load(sp_weights *weights, const sp_tensor_table *tensors, const json_t *json,
                           sp_precision precision, sp_weights_part part, const char *where) {
     const loading from = {.tensors = tensors, .precision = precision, .where = where};
-    sp_weights made = {0};
+    sp_weights made = {.precision = precision};
     sp_status status = sp_model_config_read(&made.config, json, where);
     if (status == SP_OK) status = load_tables(&made, &from);
     if (status == SP_OK) status = load_part(&made, &part, &from);
@@ -190,7 +190,7 @@ static sp_status outline(sp_weights *weights, sp_precision precision) {
 
 sp_status sp_weights_outline(sp_weights *weights, const sp_model_config *config,
                              sp_precision precision) {
-    sp_weights made = {.config = *config};
+    sp_weights made = {.config = *config, .precision = precision};
     const sp_status status = outline(&made, precision);
     if (status != SP_OK)
         sp_weights_free(&made);

@@ -20,6 +20,7 @@ typedef struct sp_layer_weights {
 
 typedef struct sp_weights {
     sp_model_config config;
+    sp_precision precision;   /* of the matrices */
     sp_tensor embedding;      /* [vocab_size, d_model], borrowed */
     sp_tensor positions;      /* [max_positions, d_model], borrowed, where they are learned */
     sp_layer_weights *layers; /* [n_layers] */

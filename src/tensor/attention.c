@@ -1,7 +1,9 @@
 #include "tensor/attention.h"
 
+#include "tensor/attention_few.h"
 #include "tensor/cpu.h"
 #include "tensor/gemm.h"
+#include "tensor/tensor.h"
 #include "tensor/vexp.h"
 
 #include <math.h>
@@ -12,6 +14,10 @@
    Scores of 64 KiB and the operands beside them stay in a second-level cache, and the products are
    large enough for 80 % of a core's peak. */
 enum { TILE_QUERIES = 128, TILE_KEYS = 128 };
+
+/* Queries up to which plain loops over a block beat products that first pack it: a row or two of a
+   group's heads, as decoding has them. */
+enum { FEW_QUERIES = 16 };
 
 static size_t min(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -28,13 +34,15 @@ static size_t tile_rows(const sp_attention_shape *shape) {
 /* A thread's part of the scratch. Queries are ordered by row, then by head of the group. */
 typedef struct workspace {
     float *q, *d_o, *acc;     /* [queries, head_dim]; acc gathers o or dq */
+    float *k, *v;             /* [TILE_KEYS, head_dim]: a block that is stored in bf16, as f32 */
     float *scores, *d_scores; /* [queries, TILE_KEYS] */
     float *max, *sum;         /* [queries]; backwards: lse, and d_o . o */
 } workspace;
 
 static size_t workspace_floats(const sp_attention_shape *shape) {
     const size_t queries = tile_rows(shape) * group_size(shape);
-    const size_t floats = queries * (3 * shape->head_dim + 2 * TILE_KEYS + 2);
+    const size_t floats =
+        queries * (3 * shape->head_dim + 2 * TILE_KEYS + 2) + 2 * TILE_KEYS * shape->head_dim;
     return (floats + 15) & ~(size_t)15; /* whole cache lines, so that threads share none */
 }
 
@@ -54,6 +62,8 @@ static workspace thread_workspace(const sp_attention_shape *shape, void *scratch
         .acc = base + 2 * scores + 2 * vectors,
         .max = base + 2 * scores + 3 * vectors,
         .sum = base + 2 * scores + 3 * vectors + queries,
+        .k = base + 2 * scores + 3 * vectors + 2 * queries,
+        .v = base + 2 * scores + 3 * vectors + 2 * queries + TILE_KEYS * shape->head_dim,
     };
 }
 
@@ -71,7 +81,7 @@ static tile make_tile(const sp_attention_shape *shape, const sp_attention_cached
                   .n_rows = n_rows,
                   .n_queries = n_rows * group_size(shape),
                   .kv_head = kv_head,
-                  .n_before = seq->spans[0].len + seq->spans[1].len - seq->len + offset};
+                  .n_before = seq->n_keys - seq->len + offset};
 }
 
 /* Keys in a block, of n_left in the span, of which the tile's last row sees n_seen: whole vectors,
@@ -86,11 +96,13 @@ static size_t first_seen(const sp_attention_shape *shape, const tile *t, size_t 
     return shape->window == 0 || end <= shape->window ? 0 : end - shape->window;
 }
 
-/* Where in a span, whose first key is the sequence's key `first`, a tile's blocks begin: those
-   before hold no key that it sees. */
-static size_t first_block(const sp_attention_shape *shape, const tile *t, size_t first) {
+/* Where in a span of len keys, the first of them the sequence's key `first`, a tile's blocks begin:
+   those before hold no key that it sees. len: none does. */
+static size_t first_block(const sp_attention_shape *shape, const tile *t, size_t first,
+                          size_t len) {
     const size_t seen = first_seen(shape, t, 0);
-    return seen <= first ? 0 : (seen - first) / TILE_KEYS * TILE_KEYS;
+    if (seen <= first) return 0;
+    return seen - first >= len ? len : (seen - first) / TILE_KEYS * TILE_KEYS;
 }
 
 /* Those keys of a block of n from `first_key` on that a query of the tile sees: [begin, end). */
@@ -172,19 +184,48 @@ SP_CLONES static void soften(float *restrict scores, size_t n, float *restrict r
     *row_sum += sum;
 }
 
-/* Adds the keys of one block: span rows [begin, begin + n), of which the first is the sequence's
-   key `first_key`. */
-static void add_block(const sp_attention_shape *shape, const tile *t, const workspace *w,
-                      const sp_attention_span *span, size_t begin, size_t n, size_t first_key) {
+/* Keys and values of one kv head in a block, as f32. */
+typedef struct block {
+    const float *k, *v; /* rows ld apart */
+    size_t ld, n;
+} block;
+
+/* Span rows [begin, begin + n): in place, or expanded. */
+static block load_block(const sp_attention_shape *shape, const tile *t, const workspace *w,
+                        const sp_attention_span *span, size_t begin, size_t n) {
     const size_t head_dim = shape->head_dim, at = begin * span->ld + t->kv_head * head_dim;
-    multiply_scores(t, w->scores, w->q, span->k + at, span->ld, n, head_dim);
+    if (!span->is_bf16)
+        return (block){(const float *)span->k + at, (const float *)span->v + at, span->ld, n};
+    const uint16_t *k = (const uint16_t *)span->k + at, *v = (const uint16_t *)span->v + at;
+    for (size_t i = 0; i < n; i++) {
+        sp_bf16_to_f32(w->k + i * head_dim, k + i * span->ld, head_dim);
+        sp_bf16_to_f32(w->v + i * head_dim, v + i * span->ld, head_dim);
+    }
+    return (block){w->k, w->v, head_dim, n};
+}
+
+/* Adds the keys of one block, of which the first is the sequence's key `first_key`. */
+static void add_block(const sp_attention_shape *shape, const tile *t, const workspace *w,
+                      const block *b, size_t first_key) {
+    const size_t head_dim = shape->head_dim;
+    const bool are_few = t->n_queries <= FEW_QUERIES;
+    if (are_few)
+        sp_attention_few_scores(w->scores, TILE_KEYS, w->q, t->n_queries, head_dim, b->k, b->ld,
+                                b->n);
+    else
+        multiply_scores(t, w->scores, w->q, b->k, b->ld, b->n, head_dim);
     for (size_t i = 0; i < t->n_queries; i++) {
         float *scores = w->scores + i * TILE_KEYS;
-        const size_t padded = hide(scores, visible_keys(shape, t, i, first_key, n), n);
+        const size_t padded = hide(scores, visible_keys(shape, t, i, first_key, b->n), b->n);
         soften(scores, padded, &w->max[i], &w->sum[i], w->acc + i * head_dim, head_dim);
     }
-    const sp_gemm size = {.m = t->n_queries, .n = head_dim, .k = n, .alpha = 1, .beta = 1};
-    sp_gemm_nn(size, w->acc, head_dim, w->scores, TILE_KEYS, span->v + at, span->ld);
+    if (are_few) {
+        sp_attention_few_values(w->acc, w->scores, TILE_KEYS, t->n_queries, head_dim, b->v, b->ld,
+                                b->n);
+        return;
+    }
+    const sp_gemm size = {.m = t->n_queries, .n = head_dim, .k = b->n, .alpha = 1, .beta = 1};
+    sp_gemm_nn(size, w->acc, head_dim, w->scores, TILE_KEYS, b->v, b->ld);
 }
 
 static void forward_tile(const sp_attention_shape *shape, const sp_attention_cached_seq *seq,
@@ -198,12 +239,14 @@ static void forward_tile(const sp_attention_shape *shape, const sp_attention_cac
         w->sum[i] = 0;
     }
     const size_t end = t->n_before + t->n_rows; /* what the last row sees */
-    for (size_t s = 0, first = 0; s < 2; first += seq->spans[s].len, s++) {
+    for (size_t s = 0, first = 0; s < seq->n_spans; first += seq->spans[s].len, s++) {
         const sp_attention_span *span = &seq->spans[s];
-        for (size_t begin = first_block(shape, t, first); begin < span->len && first + begin < end;
-             begin += TILE_KEYS)
-            add_block(shape, t, w, span, begin, block_keys(span->len - begin, end - first - begin),
-                      first + begin);
+        for (size_t begin = first_block(shape, t, first, span->len);
+             begin < span->len && first + begin < end; begin += TILE_KEYS) {
+            const size_t n = block_keys(span->len - begin, end - first - begin);
+            const block b = load_block(shape, t, w, span, begin, n);
+            add_block(shape, t, w, &b, first + begin);
+        }
     }
     for (size_t i = 0; i < t->n_queries; i++) {
         float *row = w->acc + i * head_dim;
@@ -216,19 +259,22 @@ static void forward_tile(const sp_attention_shape *shape, const sp_attention_cac
 }
 
 /* A sequence of a batch as one over spans: its parent's rows, then its own. */
-static sp_attention_cached_seq as_cached(const sp_attention_seq *seqs, size_t s,
-                                         const sp_attention_inputs *in) {
+static sp_attention_cached_seq as_cached(sp_attention_span spans[2], const sp_attention_seq *seqs,
+                                         size_t s, const sp_attention_inputs *in) {
     const sp_attention_seq *own = &seqs[s];
-    const size_t ld = in->ld_kv;
-    sp_attention_cached_seq seq = {.begin = own->begin, .len = own->len};
+    const size_t ld = in->ld_kv, at = own->begin * ld;
+    spans[0] = (sp_attention_span){0};
     if (own->parent >= 0) {
         const sp_attention_seq *parent = &seqs[own->parent];
-        seq.spans[0] = (sp_attention_span){in->k + parent->begin * ld, in->v + parent->begin * ld,
-                                           parent->len, ld};
+        spans[0] = (sp_attention_span){in->k + parent->begin * ld, in->v + parent->begin * ld,
+                                       parent->len, ld, false};
     }
-    seq.spans[1] =
-        (sp_attention_span){in->k + own->begin * ld, in->v + own->begin * ld, own->len, ld};
-    return seq;
+    spans[1] = (sp_attention_span){in->k + at, in->v + at, own->len, ld, false};
+    return (sp_attention_cached_seq){.begin = own->begin,
+                                     .len = own->len,
+                                     .n_keys = spans[0].len + own->len,
+                                     .spans = spans,
+                                     .n_spans = 2};
 }
 
 /* Tiles differ in cost, so threads take them as they come; no result depends on who does. */
@@ -244,7 +290,8 @@ void sp_attention_forward(const sp_attention_shape *shape, const sp_attention_se
             for (size_t i = 0; i < n_tiles; i++) {
                 if (i * rows >= seqs[s].len) continue;
                 const workspace w = thread_workspace(shape, scratch);
-                const sp_attention_cached_seq seq = as_cached(seqs, s, in);
+                sp_attention_span spans[2];
+                const sp_attention_cached_seq seq = as_cached(spans, seqs, s, in);
                 const tile t = make_tile(shape, &seq, h, i);
                 forward_tile(shape, &seq, &t, &w, o, lse, in->q, in->ld_q);
             }
@@ -301,21 +348,21 @@ static void add_transposed(const tile *t, float *y, size_t ld, const float *x, c
 
 static void backward_block(const sp_attention_shape *shape, const tile *t, const workspace *w,
                            const gradient_span *span, size_t begin, size_t n, size_t first_key) {
-    const size_t head_dim = shape->head_dim, column = t->kv_head * head_dim;
-    const size_t at = begin * span->in.ld + column, d_at = begin * span->ld + column;
-    const size_t ld = span->in.ld;
-    multiply_scores(t, w->scores, w->q, span->in.k + at, ld, n, head_dim);
+    const size_t head_dim = shape->head_dim;
+    const size_t d_at = begin * span->ld + t->kv_head * head_dim;
+    const block b = load_block(shape, t, w, &span->in, begin, n);
+    multiply_scores(t, w->scores, w->q, b.k, b.ld, n, head_dim);
     for (size_t i = 0; i < t->n_queries; i++) {
         float *scores = w->scores + i * TILE_KEYS;
         recompute(scores, w->max[i], hide(scores, visible_keys(shape, t, i, first_key, n), n));
     }
     add_transposed(t, span->dv + d_at, span->ld, w->scores, w->d_o, n, head_dim);
-    multiply_scores(t, w->d_scores, w->d_o, span->in.v + at, ld, n, head_dim);
+    multiply_scores(t, w->d_scores, w->d_o, b.v, b.ld, n, head_dim);
     for (size_t i = 0; i < t->n_queries; i++)
         pull_back(w->d_scores + i * TILE_KEYS, w->scores + i * TILE_KEYS, w->sum[i], n);
     add_transposed(t, span->dk + d_at, span->ld, w->d_scores, w->q, n, head_dim);
     const sp_gemm size = {.m = t->n_queries, .n = head_dim, .k = n, .alpha = 1, .beta = 1};
-    sp_gemm_nn(size, w->acc, head_dim, w->d_scores, TILE_KEYS, span->in.k + at, ld);
+    sp_gemm_nn(size, w->acc, head_dim, w->d_scores, TILE_KEYS, b.k, b.ld);
 }
 
 /* What the backward pass reads and writes. */
@@ -347,7 +394,7 @@ static void backward_tile(const sp_attention_shape *shape, const gradient_span s
     const size_t end = t->n_before + t->n_rows;
     for (size_t s = 0, first = 0; s < 2; first += spans[s].in.len, s++) {
         const size_t len = spans[s].in.len;
-        for (size_t begin = first_block(shape, t, first); begin < len && first + begin < end;
+        for (size_t begin = first_block(shape, t, first, len); begin < len && first + begin < end;
              begin += TILE_KEYS)
             backward_block(shape, t, w, &spans[s], begin,
                            block_keys(len - begin, end - first - begin), first + begin);
@@ -357,7 +404,8 @@ static void backward_tile(const sp_attention_shape *shape, const gradient_span s
 
 static void backward_seq(const sp_attention_shape *shape, const sp_attention_seq *seqs, size_t s,
                          size_t kv_head, const workspace *w, const backward_io *io) {
-    const sp_attention_cached_seq seq = as_cached(seqs, s, io->in);
+    sp_attention_span own[2];
+    const sp_attention_cached_seq seq = as_cached(own, seqs, s, io->in);
     const sp_attention_gradients *out = io->out;
     const size_t owner[2] = {seqs[s].parent >= 0 ? (size_t)seqs[s].parent : s, s};
     gradient_span spans[2];

@@ -13,6 +13,7 @@
    and of sp_attention_scratch_bytes(). */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct sp_attention_shape {
@@ -54,21 +55,25 @@ void sp_attention_backward(const sp_attention_shape *shape, const sp_attention_s
                            const float *o, const float *lse, const sp_attention_inputs *in,
                            void *scratch);
 
-/* Keys and values that lie elsewhere: k and v [len, n_kv_heads * head_dim], rows ld values apart;
-   a KV cache, or the cache of a prefix that several sequences share. */
+/* Keys and values that lie together: k and v [len, n_kv_heads * head_dim], rows ld values apart, in
+   f32 or, as uint16_t, in bf16. A page of a KV cache, say, which several sequences may share. */
 typedef struct sp_attention_span {
-    const float *k, *v;
-    size_t len, ld;
+    const void *k, *v;
+    size_t len, ld; /* values */
+    bool is_bf16;
 } sp_attention_span;
 
-/* Inference: query rows [begin, begin + len) over the keys of spans[0], then spans[1] (len 0: not
-   there). The last `len` keys are the rows' own and lie in one span; what comes before is all
-   visible, so row i sees the first n_keys - len + i + 1 keys, or the last `window` of these. */
+/* Inference: query rows [begin, begin + len) over the keys of `spans` [n_spans], borrowed, one after
+   the other; any may be empty. The last `len` keys are the rows' own; what comes before is all
+   visible, so row i sees the first n_keys - len + i + 1 keys, or the last `window` of these. Spans
+   that hold no key that is seen are not read. */
 typedef struct sp_attention_cached_seq {
-    size_t begin, len;
-    sp_attention_span spans[2];
+    size_t begin, len, n_keys; /* n_keys: of all spans */
+    const sp_attention_span *spans;
+    size_t n_spans;
 } sp_attention_cached_seq;
 
-/* Writes o [n_rows, n_heads * head_dim] for q of the same shape with rows ld_q apart. */
+/* Writes o [n_rows, n_heads * head_dim] for q of the same shape with rows ld_q apart. What a
+   sequence gets does not depend on the others of the call. */
 void sp_attention_cached(const sp_attention_shape *shape, const sp_attention_cached_seq *seqs,
                          size_t n_seqs, float *o, const float *q, size_t ld_q, void *scratch);

@@ -1,6 +1,7 @@
 #include "tests/check.h"
 
 #include "tensor/attention.h"
+#include "tensor/tensor.h"
 #include "tests/values.h"
 
 #include <omp.h>
@@ -258,8 +259,22 @@ static void results_do_not_depend_on_threads(void **state) {
     free_batch(&three);
 }
 
-/* Row by row, in pieces, and over a prefix elsewhere: as the whole at once. */
-static void check_cached(size_t window) {
+enum { MOST_SPANS = 80 };
+
+/* Keys [begin, end) of a batch as spans of at most `page` rows. */
+static size_t cut_spans(sp_attention_span *spans, const batch *b, size_t begin, size_t end,
+                        size_t page) {
+    size_t n = 0;
+    for (size_t at = begin; at < end; at += page)
+        spans[n++] = (sp_attention_span){.k = b->k + at * b->ld_kv,
+                                         .v = b->v + at * b->ld_kv,
+                                         .len = end - at < page ? end - at : page,
+                                         .ld = b->ld_kv};
+    return n;
+}
+
+/* Row by row, in pieces, and over a prefix elsewhere, in pages: as the whole at once. */
+static void check_cached(size_t window, size_t page) {
     batch b = make_batch(with_window(window), large_seqs, N_LARGE);
     const sp_attention_inputs in = {b.q, b.k, b.v, b.ld_q, b.ld_kv};
     sp_attention_forward(&b.shape, b.seqs, b.n_seqs, b.o, NULL, &in, b.scratch);
@@ -270,22 +285,53 @@ static void check_cached(size_t window) {
         const size_t len = cuts[c + 1] - cuts[c],
                      parent_end = cuts[c + 1] < 133 ? cuts[c + 1] : 133;
         const size_t parent_len = cuts[c] < 133 ? parent_end - cuts[c] : 0;
+        sp_attention_span of_parent[MOST_SPANS], of_branch[MOST_SPANS];
+        const size_t n_parent = cut_spans(of_parent, &b, 0, parent_end, page);
+        size_t n_branch = cut_spans(of_branch, &b, 0, 133, page);
+        n_branch += cut_spans(of_branch + n_branch, &b, 133, 133 + cuts[c + 1], page);
         const sp_attention_cached_seq seqs[] = {
-            {.begin = cuts[c], .len = parent_len, .spans = {{b.k, b.v, parent_end, b.ld_kv}}},
-            {.begin = 133 + cuts[c],
-             .len = len,
-             .spans = {{b.k, b.v, 133, b.ld_kv},
-                       {b.k + 133 * b.ld_kv, b.v + 133 * b.ld_kv, cuts[c + 1], b.ld_kv}}}};
+            {cuts[c], parent_len, parent_end, of_parent, n_parent},
+            {133 + cuts[c], len, 133 + cuts[c + 1], of_branch, n_branch}};
         sp_attention_cached(&b.shape, seqs, 2, o, b.q, b.ld_q, b.scratch);
     }
-    for (size_t i = 0; i < 283 * b.q_width; i++) assert_close(o[i], b.o[i], 2e-6);
+    const double rounding = 2e-6; /* other products for few rows than for many */
+    for (size_t i = 0; i < 283 * b.q_width; i++) assert_close(o[i], b.o[i], rounding);
     sp_attention_cached(&b.shape, NULL, 0, o, b.q, b.ld_q, b.scratch);
     free(o);
     free_batch(&b);
 }
 
 static void cached_rows_equal_the_whole_sequence(void **state) {
-    for (size_t i = 0; i < N_WINDOWS; i++) check_cached(large_windows[i]);
+    const size_t pages[] = {1000, 128, 64, 7};
+    for (size_t i = 0; i < N_WINDOWS; i++)
+        for (size_t k = 0; k < sizeof pages / sizeof pages[0]; k++)
+            check_cached(large_windows[i], pages[k]);
+}
+
+/* Keys and values in bf16 are the same as their values in f32: a row, some, and many. */
+static void stored_in_bf16_equals_its_values_in_f32(void **state) {
+    const size_t lens[] = {1, 3, 43};
+    batch b = make_batch(large_shape, large_seqs, N_LARGE);
+    const size_t n = b.n_rows * b.ld_kv;
+    uint16_t *k = malloc(n * sizeof *k), *v = malloc(n * sizeof *v);
+    sp_f32_to_bf16(k, b.k, n);
+    sp_f32_to_bf16(v, b.v, n);
+    sp_bf16_to_f32(b.k, k, n);
+    sp_bf16_to_f32(b.v, v, n);
+    float *o = make_values(b.n_rows * b.q_width, 9);
+    for (size_t i = 0; i < sizeof lens / sizeof lens[0]; i++) {
+        const size_t end = 300;
+        const sp_attention_span rounded = {k, v, end, b.ld_kv, true},
+                                whole = {b.k, b.v, end, b.ld_kv, false};
+        const sp_attention_cached_seq one = {end - lens[i], lens[i], end, &rounded, 1};
+        const sp_attention_cached_seq other = {end - lens[i], lens[i], end, &whole, 1};
+        sp_attention_cached(&b.shape, &one, 1, o, b.q, b.ld_q, b.scratch);
+        sp_attention_cached(&b.shape, &other, 1, b.o, b.q, b.ld_q, b.scratch);
+        for (size_t j = (end - lens[i]) * b.q_width; j < end * b.q_width; j++)
+            assert_true(o[j] == b.o[j]);
+    }
+    free(k), free(v), free(o);
+    free_batch(&b);
 }
 
 int main(void) {
@@ -294,6 +340,7 @@ int main(void) {
         cmocka_unit_test(large_batches_match_f64),
         cmocka_unit_test(results_do_not_depend_on_threads),
         cmocka_unit_test(cached_rows_equal_the_whole_sequence),
+        cmocka_unit_test(stored_in_bf16_equals_its_values_in_f32),
     };
     return cmocka_run_group_tests_name("attention", tests, NULL, NULL);
 }

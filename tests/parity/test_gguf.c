@@ -32,11 +32,13 @@ static void compute_logits(float *logits, sp_transformer *t, const sp_model_conf
     float *x = malloc(n * config->d_model * sizeof *x);
     assert_non_null(x);
     must(sp_transformer_reserve(t, n));
-    must(sp_kv_cache_create(&cache, config, 1, n));
-    must(sp_arena_reserve(&arena, sp_extend_scratch_bytes(t, n, 1), "test"));
-    cache.is_long[0] = n > sp_longrope_switch(config);
+    sp_kv_cache_init(&cache, t);
+    size_t seq = 0;
+    must(sp_kv_cache_open(&cache, &seq, -1, n > sp_longrope_switch(config)));
+    must(sp_kv_cache_reserve(&cache, seq, n));
+    must(sp_arena_reserve(&arena, sp_extend_scratch_bytes(t, n, 1, n), "test"));
     sp_embed(&t->embedding, x, &(sp_embed_rows){ids, positions, n, NULL}, &arena);
-    sp_transformer_extend(t, &cache, x, &(sp_extension){.n_rows = n}, 1, &arena);
+    sp_transformer_extend(t, &cache, x, &(sp_extension){seq, n}, 1, &arena);
     sp_transformer_logits(t, logits, x, n, &arena);
     sp_arena_release(&arena);
     sp_kv_cache_release(&cache);

@@ -64,15 +64,17 @@ static float *logits_of(subject *s, const int32_t *ids, size_t n, size_t piece) 
     float *x = malloc(n * c->d_model * sizeof *x);
     float *logits = malloc(n * c->vocab_size * sizeof *logits);
     must(sp_transformer_reserve(t, n));
-    must(sp_kv_cache_create(&cache, c, 1, n));
-    must(sp_arena_reserve(&arena, sp_extend_scratch_bytes(t, n, 1), "test"));
-    cache.is_long[0] = n > sp_longrope_switch(c);
+    sp_kv_cache_init(&cache, t);
+    size_t seq = 0;
+    must(sp_kv_cache_open(&cache, &seq, -1, n > sp_longrope_switch(c)));
+    must(sp_arena_reserve(&arena, sp_extend_scratch_bytes(t, n, 1, n), "test"));
     uint32_t positions[256];
     for (size_t i = 0; i < n; i++) positions[i] = (uint32_t)i;
     const sp_embed_rows rows = {ids, positions, n, NULL};
     sp_embed(&t->embedding, x, &rows, &arena);
     for (size_t begin = 0; begin < n; begin += piece) {
-        const sp_extension extension = {.n_rows = n - begin < piece ? n - begin : piece};
+        const sp_extension extension = {seq, n - begin < piece ? n - begin : piece};
+        must(sp_kv_cache_reserve(&cache, seq, extension.n_rows));
         sp_transformer_extend(t, &cache, x + begin * c->d_model, &extension, 1, &arena);
     }
     sp_transformer_logits(t, logits, x, n, &arena);
