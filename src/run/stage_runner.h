@@ -2,7 +2,8 @@
    to the reducer block by block.
 
    Every replica runs as many micro-batches; one with fewer samples has empty ones at the end, so that
-   all reduce alike. Each rank fills the batches of its stages itself: rows of tokens never travel. */
+   all reduce alike. Blocks before the first trained one run forward only, and keep nothing. Each rank
+   fills the batches of its stages itself: rows of tokens never travel. */
 #pragma once
 
 #include "mpi/grid.h"

@@ -28,7 +28,8 @@ static sp_status predict(double *seconds, const sp_outline *outline, const sp_ru
         const sp_cost cost = chain->blocks[i]->kind->cost(chain->blocks[i], &batch);
         const double rate = rates[i > outline->compressor->encoder_end];
         seconds[i] = cost.flop_forward / rate;
-        seconds[chain->n_blocks + i] = cost.flop_backward / rate;
+        if (i >= outline->compressor->first_trained)
+            seconds[chain->n_blocks + i] = cost.flop_backward / rate;
     }
     sp_batch_free(&batch);
     return status;
