@@ -77,6 +77,9 @@ static const sp_config_key keys[] = {
     {"data.chat", SP_KEY_STRING, MEMBER(data.chat), "auto", 0, 0, NULL,
      "chat template for rows of messages: its name; auto: the decoder's; none: a plain transcript"},
 
+    {"data.encoder_states", SP_KEY_STRING, MEMBER(data.encoder_states), "auto", 0, 0, NULL,
+     "folder for what a frozen encoder (train.only) makes of rows; auto: run.dir's; null: none"},
+
     {"segment.tokens", SP_KEY_COUNT, MEMBER(segment.tokens), "256", 1, 1 << 20, NULL,
      "encoder tokens of a full segment, as in the token file"},
     {"segment.ratio", SP_KEY_COUNT, MEMBER(segment.ratio), "4", 1, 1 << 20, NULL,

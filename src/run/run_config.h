@@ -58,6 +58,7 @@ typedef struct sp_run_config {
         size_t epochs;
         char *rows, *validation_rows; /* of fine-tuning, in place of tokens; NULL: none */
         char *chat;                   /* a template's name, "auto" or "none" */
+        char *encoder_states;         /* a folder, or "auto"; NULL: none are kept */
     } data;
     struct {
         size_t tokens, ratio;

@@ -152,6 +152,7 @@ sp_status sp_samples_open_tasks(sp_samples *samples, const sp_task_set *tasks,
 void sp_samples_close(sp_samples *samples) {
     free(samples->trained);
     free(samples->held_out);
+    free(samples->filled);
     free(samples->ids);
     *samples = (sp_samples){0};
 }
@@ -248,7 +249,20 @@ static sp_status add_segment(sp_samples *samples, sp_batch *batch, size_t segmen
                                              .completes = has.completes});
 }
 
-static sp_status add_task(const sp_samples *samples, sp_batch *batch, size_t task, uint64_t key) {
+static sp_status note_filled(sp_samples *samples, size_t task) {
+    if (samples->n_filled == samples->filled_capacity) {
+        const size_t capacity = 2 * samples->n_filled + 16;
+        uint32_t *grown = realloc(samples->filled, capacity * sizeof *grown);
+        if (grown == NULL) return sp_fail(SP_FAILURE, "no memory for a batch of rows");
+        samples->filled = grown;
+        samples->filled_capacity = capacity;
+    }
+    samples->filled[samples->n_filled++] = (uint32_t)task;
+    return SP_OK;
+}
+
+static sp_status add_task(sp_samples *samples, sp_batch *batch, size_t task, uint64_t key) {
+    SP_TRY(note_filled(samples, task));
     sp_question question = sp_task_question(samples->tasks, task);
     question.key = key;
     return sp_layout_add_question(&samples->layout, batch, &question);
@@ -256,6 +270,7 @@ static sp_status add_task(const sp_samples *samples, sp_batch *batch, size_t tas
 
 sp_status sp_samples_fill(sp_samples *samples, sp_batch *batch, uint64_t begin, uint64_t end) {
     sp_batch_clear(batch);
+    samples->n_filled = 0;
     batch->is_training = true;
     for (uint64_t position = begin; position < end; position++) {
         const place at = place_of(samples, position);
@@ -270,6 +285,7 @@ sp_status sp_samples_fill(sp_samples *samples, sp_batch *batch, uint64_t begin, 
 sp_status sp_samples_fill_segments(sp_samples *samples, sp_batch *batch, const uint32_t *segments,
                                    size_t n) {
     sp_batch_clear(batch);
+    samples->n_filled = 0;
     batch->is_training = false;
     for (size_t i = 0; i < n; i++) {
         if (samples->tasks != NULL) {

@@ -23,6 +23,8 @@ typedef struct sp_samples {
     bool draws_one, reconstructs, completes;
     uint32_t *trained, *held_out; /* segments, or tasks, in file order, owned */
     size_t n_trained, n_held_out;
+    uint32_t *filled; /* [n_filled], owned: tasks of the batch that was filled last */
+    size_t n_filled, filled_capacity;
     int32_t *ids; /* scratch for one segment's ids in three streams, owned */
     size_t ids_capacity;
 } sp_samples;

@@ -162,6 +162,14 @@ static float *run_blocks(sp_stage_runner *runner, const batch_job *job,
     return x;
 }
 
+/* The first block of a stage that is run, or its end. */
+static size_t run_begin(const sp_stage_runner *runner, const own_stage *stage) {
+    const size_t first =
+        runner->parts.states != NULL ? runner->parts.compressor->encoder_end : stage->begin;
+    if (first >= stage->end) return stage->end;
+    return first > stage->begin ? first : stage->begin;
+}
+
 /* Where what a micro-batch trains begins among the blocks [begin, end); end: nowhere. */
 static size_t kept_begin(const sp_stage_runner *runner, const batch_job *job, size_t begin,
                          size_t end) {
@@ -174,6 +182,21 @@ static size_t kept_begin(const sp_stage_runner *runner, const batch_job *job, si
 static float *input_of(sp_stage_runner *runner, in_flight *slot, size_t begin, size_t kept) {
     if (kept > begin) return runner->workspace.turns[(begin + 1) % 2];
     return sp_pass_input(&slot->pass, &runner->parts.compressor->chain, begin, &slot->batch);
+}
+
+/* Fills the input of block `begin`: from states, or from the stage before. */
+static sp_status bring_input(sp_stage_runner *runner, const batch_job *job,
+                             const sp_operation *operation, const own_stage *stage, size_t begin,
+                             float *x, const sp_batch *batch) {
+    const sp_samples *samples = runner->parts.samples;
+    if (runner->parts.states == NULL || begin > runner->parts.compressor->encoder_end) {
+        at(runner, SP_PHASE_NEIGHBOUR, job, operation, begin);
+        return receive_input(runner, stage, operation->micro_batch, x, batch);
+    }
+    at(runner, SP_PHASE_DATA, job, operation, begin);
+    for (size_t i = 0; i < samples->n_filled; i++)
+        x += sp_encoder_states_copy(runner->parts.states, x, samples->filled[i]);
+    return SP_OK;
 }
 
 /* Takes what frozen blocks have made along to the first one that is trained. */
@@ -190,8 +213,9 @@ static sp_status hand_on(sp_stage_runner *runner, in_flight *slot, size_t kept, 
 static sp_status forward(sp_stage_runner *runner, const batch_job *job,
                          const sp_operation *operation, own_stage *stage, sp_stage_sums *sums) {
     sp_compressor *c = runner->parts.compressor;
-    const size_t m = operation->micro_batch, begin = stage->begin, end = stage->end;
+    const size_t m = operation->micro_batch, begin = run_begin(runner, stage), end = stage->end;
     const size_t kept = kept_begin(runner, job, begin, end);
+    if (begin == end) return SP_OK;
     in_flight *slot = &stage->slots[m % stage->n_slots];
     const double begin_s = sp_clock_seconds();
     at(runner, SP_PHASE_DATA, job, operation, SP_NOWHERE);
@@ -204,9 +228,8 @@ static sp_status forward(sp_stage_runner *runner, const batch_job *job,
     sums->seconds_data += sp_clock_seconds() - begin_s;
     float *x = NULL;
     if (begin > 0) {
-        at(runner, SP_PHASE_NEIGHBOUR, job, operation, begin);
         x = input_of(runner, slot, begin, kept);
-        SP_TRY(receive_input(runner, stage, m, x, &slot->batch));
+        SP_TRY(bring_input(runner, job, operation, stage, begin, x, &slot->batch));
     }
     const double busy_s = sp_clock_seconds();
     double waited_s = 0;
@@ -219,9 +242,9 @@ static sp_status forward(sp_stage_runner *runner, const batch_job *job,
     return SP_OK;
 }
 
-static double stage_flop(const sp_compressor *c, const own_stage *stage, const sp_batch *batch) {
+static double run_flop(const sp_compressor *c, size_t begin, size_t end, const sp_batch *batch) {
     double flop = 0;
-    for (size_t i = stage->begin; i < stage->end; i++) {
+    for (size_t i = begin; i < end; i++) {
         const sp_block *block = c->chain.blocks[i];
         const sp_cost cost = block->kind->cost(block, batch);
         flop += cost.flop_forward + (i >= c->first_trained ? cost.flop_backward : 0);
@@ -244,7 +267,8 @@ static sp_status backward(sp_stage_runner *runner, const batch_job *job,
     in_flight *slot = &stage->slots[m % stage->n_slots];
     sp_workspace *workspace = &runner->workspace;
     const size_t kept = kept_begin(runner, job, stage->begin, stage->end);
-    sums->flop += stage_flop(runner->parts.compressor, stage, &slot->batch);
+    sums->flop +=
+        run_flop(runner->parts.compressor, run_begin(runner, stage), stage->end, &slot->batch);
     if (kept == stage->end) {
         pass_over(runner, m, stage->begin, stage->end);
         return SP_OK;

@@ -10,6 +10,7 @@
 #include "mpi/reducer.h"
 #include "mpi/watchdog.h"
 #include "mpi/wire.h"
+#include "run/encoder_states.h"
 #include "run/models.h"
 #include "run/samples.h"
 #include "run/stages.h"
@@ -22,6 +23,8 @@ typedef struct sp_stage_runner_parts {
     const sp_stages *stages;
     sp_compressor *compressor;
     sp_samples *samples;
+    const sp_encoder_states
+        *states; /* the encoder is not run, and memory comes from here; or NULL */
     sp_reducer *reducer;
     sp_watchdog *watchdog;
     size_t micro_batch; /* segments */

@@ -161,6 +161,7 @@ static sp_status open_engine(sp_train_run *t) {
         .stages = &t->stages,
         .compressor = t->models.compressor,
         .samples = &t->samples,
+        .states = t->states,
         .reducer = t->reducer,
         .watchdog = t->watchdog,
         .micro_batch = config->train.micro_batch,
@@ -271,6 +272,9 @@ sp_status sp_train_run_open(sp_train_run *t, const char *resume, sp_on_error on_
         return SP_OK;
     }
     SP_TRY(sp_agree(t->world, sp_grid_create(&t->grid, t->world, t->config->parallel.pipeline)));
+    if (sp_encoder_states_are_used(t->config))
+        SP_TRY(sp_encoder_states_open(&t->states, t->world, t->config, &t->tasks,
+                                      t->checkpoint != NULL ? t->checkpoint : t->init));
     SP_TRY(open_part(t));
     if (t->checkpoint != NULL)
         SP_TRY(sp_agree(t->world, sp_train_run_is_first(t)
@@ -288,6 +292,7 @@ void sp_train_run_close(sp_train_run *t, sp_status status) {
     sp_checkpointer_destroy(t->checkpointer);
     sp_reducer_destroy(t->reducer);
     sp_watchdog_end(t->watchdog, status);
+    sp_encoder_states_close(t->states);
     sp_replicas_free(&t->replicas);
     sp_shard_free(&t->frozen);
     sp_optimizer_release(&t->optimizer);

@@ -31,6 +31,7 @@ typedef struct sp_train_run {
     sp_shard frozen; /* of what is held, and not trained */
     sp_reducer *reducer;
     sp_stage_runner *runner;
+    sp_encoder_states *states; /* of an encoder that is not run */
     sp_replicas replicas;
     sp_checkpointer *checkpointer;
     sp_step_guard guard;
