@@ -126,12 +126,12 @@ requeue_failed() {
     requeue
 }
 
-# pretrain CONFIG RUN_DIR [KEY=VALUE...]: the whole of a job. Only this script knows why the launcher
+# train COMMAND CONFIG RUN_DIR [KEY=VALUE...]: the whole of a job of pretrain or finetune. Only this script knows why the launcher
 # ended: a lost node ends mpirun with 205, and for Slurm such a job has merely failed.
-pretrain() {
-    local config=$1 setting
-    run_dir=$2
-    shift 2
+train() {
+    local command=$1 config=$2 setting
+    run_dir=$3
+    shift 3
     local settings=(--set "run.dir=$run_dir") newest_before
     for setting in "$@"; do settings+=(--set "$setting"); done
     # One who submits anew wants to go on.
@@ -141,7 +141,7 @@ pretrain() {
     newest_before=$(newest_checkpoint)
     find_launcher
     set_threads
-    run "$SLOTPRESS" pretrain --config "$config" --expect-ranks "$SLURM_NTASKS" "${settings[@]}"
+    run "$SLOTPRESS" "$command" --config "$config" --expect-ranks "$SLURM_NTASKS" "${settings[@]}"
 
     case $code in
     0)

@@ -4,7 +4,7 @@ implementation: transformers (5.24), PEFT and torch in f32 on the CPU.
 
     pip install torch transformers peft tokenizers safetensors gguf numpy
     python tools/make_fixtures.py             # all; from the repository's root
-    python tools/make_fixtures.py --only pcc  # or: models, pairs, smollm2
+    python tools/make_fixtures.py --only pcc  # or: models, questions, pairs, smollm2
 
 One seed gives the same files on the same versions and CPU. SmolLM2's fixture needs the GGUF file
 that tools/bootstrap unpacks to build/models. Expectations are held against a second
@@ -67,6 +67,12 @@ pcc/lora.safetensors, pcc/full.safetensors
     memory [M,d_enc], slots [M,d_dec]   of the batch, in its order
     constant/NAME, cosine/NAME  after ten updates (full: only constant)
 
+pcc/questions.json              rows of fine-tuning for the PCC of batch.json, in the initial state of lora:
+    questions                   {context, prompt, answer, segments [{encoder, n_slots}], prompt_ids,
+                                answer_ids}
+    loss_answer, grad_norm, n_targets
+pcc/questions.safetensors       grad/NAME as above
+
 pcc/pairs/NAME.json             what batch.json has, lora.targets included (null: the encoder is
                                 trained in full), and of the initial state loss_reconstruction,
                                 loss_completion, grad_norm, n_targets. PAIRS in reference/pcc.py
@@ -80,11 +86,11 @@ import pathlib
 
 import torch
 
-from reference.pcc import make_pairs, make_pcc
+from reference.pcc import make_finetuning, make_pairs, make_pcc
 from reference.smollm2 import make_smollm2
 from reference.tiny_models import make_models
 
-PARTS = ["models", "pcc", "pairs", "smollm2"]
+PARTS = ["models", "pcc", "questions", "pairs", "smollm2"]
 
 
 def main():
@@ -101,6 +107,8 @@ def main():
         make_models(models_root, args.seed)
     if "pcc" in args.only:
         make_pcc(args.output / "pcc", models_root, args.seed)
+    if "questions" in args.only:
+        make_finetuning(args.output / "pcc", models_root, args.seed)
     if "pairs" in args.only:
         make_pairs(args.output / "pcc" / "pairs", models_root, args.seed)
     if "smollm2" in args.only:

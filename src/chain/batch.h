@@ -18,8 +18,9 @@ enum { SP_NO_PARENT = -1, SP_NO_TARGET = -1 };
 /* The two models that a chain may hold, and the rows that each reads. */
 typedef enum sp_side { SP_ENCODER, SP_DECODER, SP_N_SIDES } sp_side;
 
-/* The losses, each a mean over its own targets (pcc.md §3). */
-typedef enum sp_loss { SP_RECONSTRUCTION, SP_COMPLETION, SP_N_LOSSES } sp_loss;
+/* The losses, each a mean over its own targets (pcc.md §3); a run has the first two, or the answers'
+   alone. */
+typedef enum sp_loss { SP_RECONSTRUCTION, SP_COMPLETION, SP_ANSWER, SP_N_LOSSES } sp_loss;
 
 typedef struct sp_rows {
     size_t n_rows, n_seqs;

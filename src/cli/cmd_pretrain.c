@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "mpi/agree.h"
 #include "mpi/world.h"
-#include "run/pretrain.h"
+#include "run/train.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -96,7 +96,8 @@ static sp_status run(const sp_run_config *config, const pretrain_options *option
     sp_status status = sp_world_begin(&world);
     json_t *result = NULL;
     if (status == SP_OK) status = sp_agree(world, sp_world_expect(world, options->expected_ranks));
-    if (status == SP_OK) status = sp_pretrain(world, &result, config, options->resume);
+    if (status == SP_OK)
+        status = sp_train(world, &result, config, &(sp_train_options){.resume = options->resume});
     if (result != NULL && options->wants_json) sp_print_json(result);
     json_decref(result);
     return sp_world_end(world, status);

@@ -56,6 +56,7 @@ bool sp_is_first_rank(void);
 sp_status sp_cmd_tokenize(int argc, char **argv);
 sp_status sp_cmd_score(int argc, char **argv);
 sp_status sp_cmd_pretrain(int argc, char **argv);
+sp_status sp_cmd_finetune(int argc, char **argv);
 sp_status sp_cmd_plan(int argc, char **argv);
 sp_status sp_cmd_compress(int argc, char **argv);
 sp_status sp_cmd_generate(int argc, char **argv);

@@ -25,6 +25,7 @@ static const sp_command commands[] = {
     {"tokenize", "turn text into a token file, or standard input into ids", sp_cmd_tokenize},
     {"score", "log-probability of each token of a text under a model", sp_cmd_score},
     {"pretrain", "train a compressor, stage 1 or 2", sp_cmd_pretrain},
+    {"finetune", "train a compressor further on questions and answers", sp_cmd_finetune},
     {"plan", "memory, FLOP, time and grids of a training run, without running it", sp_cmd_plan},
     {"compress", "turn documents into a slot file", sp_cmd_compress},
     {"generate", "continue from a document's slots, or reconstruct it", sp_cmd_generate},

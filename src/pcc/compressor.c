@@ -12,15 +12,21 @@
    three digits, whatever the vocabulary. */
 enum { SAMPLED_ROWS = 4096 };
 
+/* The trained set has a group for every block, whether or not the encoder's are in the other one. */
 static sp_status declare_encoder(sp_compressor *c, const sp_compressor_options *options) {
+    sp_lora_options lora = options->lora;
+    sp_params *params = options->encoder_is_frozen ? &c->frozen : &c->params;
+    if (options->encoder_is_frozen) lora.dropout = 0;
     const sp_transformer_options encoder = {.training = options->training,
-                                            .lora = &options->lora,
+                                            .lora = &lora,
                                             .prefix = "encoder.",
                                             .n_special = options->memory_tokens,
                                             .special_name = "encoder.memory_tokens",
                                             .has_block = options->has_block};
-    SP_TRY(sp_transformer_create(&c->encoder, options->encoder, &encoder, &c->params));
+    SP_TRY(sp_transformer_create(&c->encoder, options->encoder, &encoder, params));
     c->memory_tokens = c->encoder->embedding.special;
+    for (size_t i = c->params.n_groups; i < options->encoder->config.n_layers + 2; i++)
+        SP_TRY(sp_params_begin_group(&c->params));
     return SP_OK;
 }
 
@@ -44,9 +50,11 @@ static bool has(const sp_compressor_options *options, size_t block) {
 
 static sp_status declare(sp_compressor *c, const sp_compressor_options *options) {
     c->params.are_frozen = options->has_no_gradients;
+    c->frozen.are_frozen = true;
     if (options->encoder != NULL) {
         SP_TRY(declare_encoder(c, options));
         c->encoder_end = options->encoder->config.n_layers + 2;
+        if (options->encoder_is_frozen) c->first_trained = c->encoder_end;
     }
     SP_TRY(sp_params_begin_group(&c->params));
     if (has(options, c->encoder_end))
@@ -90,6 +98,7 @@ static sp_status bind_side(sp_transformer *transformer, const sp_compressor_opti
 
 static sp_status bind(sp_compressor *c, const sp_compressor_options *options) {
     SP_TRY(sp_params_allocate(&c->params));
+    SP_TRY(sp_params_allocate(&c->frozen));
     if (c->converter.norm != NULL) SP_TRY(sp_converter_bind(&c->converter, options->seed));
     if (c->encoder != NULL) SP_TRY(bind_side(c->encoder, options, options->encoder, "encoder"));
     return c->decoder != NULL ? bind_side(c->decoder, options, options->decoder, "decoder") : SP_OK;
@@ -141,6 +150,7 @@ void sp_compressor_destroy(sp_compressor *c) {
     sp_converter_release(&c->converter);
     sp_transformer_destroy(c->decoder);
     sp_transformer_destroy(c->encoder);
+    sp_params_free(&c->frozen);
     sp_params_free(&c->params);
     free(c);
 }

@@ -7,7 +7,8 @@
    A side that is left out has no blocks, and the chain is as much shorter; a block that lives on
    another rank leaves its place in the chain empty.
 
-   Trained: the encoder by LoRA or in full, memory tokens, converter, and markers unless frozen.
+   Trained: the encoder by LoRA or in full, memory tokens, converter, and markers unless frozen; or the
+   converter alone: the rest is then as a checkpoint has it, in parameters of its own.
    Made in steps: create() declares, then allocates, all parameters and gives them first values; a
    checkpoint may then overwrite them. */
 #pragma once
@@ -26,7 +27,8 @@ typedef struct sp_compressor_options {
     sp_lora_options lora;
     size_t memory_tokens;
     bool markers_are_frozen;
-    bool has_no_gradients; /* inference, or gradients that the caller gives a place */
+    bool encoder_is_frozen; /* with its LoRA, without dropout, and its memory tokens */
+    bool has_no_gradients;  /* inference, or gradients that the caller gives a place */
     bool is_outline; /* for costs only, over outlines of weights: no parameters are allocated */
     /* [n_blocks] which blocks are here, borrowed during create(); NULL: all. */
     const bool *has_block;
@@ -34,12 +36,13 @@ typedef struct sp_compressor_options {
 } sp_compressor_options;
 
 typedef struct sp_compressor {
-    sp_params params;
+    sp_params params, frozen; /* frozen: of an encoder that is; its groups of `params` are empty */
     sp_transformer *encoder, *decoder; /* NULL where left out */
     sp_param *memory_tokens, *markers; /* NULL where not here */
     sp_converter converter;            /* empty where not here */
     sp_chain chain;
-    size_t encoder_end; /* index of the converter's block */
+    size_t encoder_end;   /* index of the converter's block */
+    size_t first_trained; /* blocks before it need no backward pass */
 } sp_compressor;
 
 /* Makes a compressor into *compressor, owned: release with sp_compressor_destroy(). */

@@ -47,15 +47,20 @@ sp_status sp_layout_add_reconstruction_prompt(const sp_layout *layout, sp_batch 
     return sp_batch_add_row(batch, SP_DECODER, sp_id_of_marker(SP_MARKER_AE));
 }
 
-/* Appends rows that read ids and are each to be followed by the next one, the last by EOS. `before`
+static sp_status add_rows(sp_batch *batch, const int32_t *ids, size_t n_ids) {
+    for (size_t i = 0; i < n_ids; i++) SP_TRY(sp_batch_add_row(batch, SP_DECODER, ids[i]));
+    return SP_OK;
+}
+
+/* Appends rows that read ids and are each to be followed by the next one, the last by `end`. `before`
    is the sequence whose last row is to be followed by ids[0]. */
-static sp_status add_ids(const sp_layout *layout, sp_batch *batch, int32_t before, int32_t seq,
-                         const int32_t *ids, size_t n_ids, sp_loss loss) {
+static sp_status add_ids(sp_batch *batch, int32_t before, int32_t seq, const int32_t *ids,
+                         size_t n_ids, int32_t end, sp_loss loss) {
     for (size_t i = 0; i < n_ids; i++) {
         sp_batch_set_target(batch, SP_DECODER, i == 0 ? before : seq, ids[i], loss);
         SP_TRY(sp_batch_add_row(batch, SP_DECODER, ids[i]));
     }
-    if (layout->eos != SP_NO_TOKEN) sp_batch_set_target(batch, SP_DECODER, seq, layout->eos, loss);
+    if (end != SP_NO_TOKEN) sp_batch_set_target(batch, SP_DECODER, seq, end, loss);
     return SP_OK;
 }
 
@@ -78,15 +83,47 @@ sp_status sp_layout_add_sample(const sp_layout *layout, sp_batch *batch, const s
     if (sample->reconstructs) {
         SP_TRY(sp_batch_add_seq(batch, SP_DECODER, prefix, sample->key, &branch));
         SP_TRY(sp_batch_add_row(batch, SP_DECODER, sp_id_of_marker(SP_MARKER_AE)));
-        SP_TRY(add_ids(layout, batch, branch, branch, sample->decoder_ids, sample->n_decoder_ids,
-                       SP_RECONSTRUCTION));
+        SP_TRY(add_ids(batch, branch, branch, sample->decoder_ids, sample->n_decoder_ids,
+                       layout->eos, SP_RECONSTRUCTION));
     }
     if (sample->reconstructs && completes && !shares)
         SP_TRY(sp_layout_add_prefix(layout, batch, &n_slots, 1, &same_slot, sample->key, &prefix));
     if (completes) {
         SP_TRY(sp_batch_add_seq(batch, SP_DECODER, prefix, sample->key, &branch));
-        SP_TRY(add_ids(layout, batch, prefix, branch, sample->next_ids, sample->n_next_ids,
+        SP_TRY(add_ids(batch, prefix, branch, sample->next_ids, sample->n_next_ids, layout->eos,
                        SP_COMPLETION));
     }
     return SP_OK;
+}
+
+/* The key of a question's k-th segment: odd multiples of the golden ratio's bits lie far apart. */
+static uint64_t segment_key(uint64_t key, size_t k) { return key + k * 0x9E3779B97F4A7C15U; }
+
+sp_status sp_layout_add_question(const sp_layout *layout, sp_batch *batch,
+                                 const sp_question *question) {
+    size_t slot = batch->n_taken;
+    const int32_t *ids = question->encoder_ids;
+    for (size_t k = 0; k < question->n_segments; k++) {
+        SP_TRY(sp_layout_add_encoder(layout, batch, ids, question->segment_lens[k],
+                                     segment_key(question->key, k)));
+        ids += question->segment_lens[k];
+    }
+    int32_t seq = 0;
+    SP_TRY(sp_batch_add_seq(batch, SP_DECODER, SP_NO_PARENT, question->key, &seq));
+    if (layout->bos != SP_NO_TOKEN && !question->omits_bos)
+        SP_TRY(sp_batch_add_row(batch, SP_DECODER, layout->bos));
+    SP_TRY(add_rows(batch, question->before, question->n_before));
+    for (size_t k = 0; k < question->n_segments; k++) {
+        const size_t n_slots = sp_layout_n_slots(layout, question->segment_lens[k]);
+        SP_TRY(sp_layout_add_memory(batch, &n_slots, 1, &slot));
+    }
+    SP_TRY(add_rows(batch, question->prompt, question->n_prompt));
+    return add_ids(batch, seq, seq, question->answer, question->n_answer, question->end, SP_ANSWER);
+}
+
+size_t sp_layout_n_question_slots(const sp_layout *layout, const sp_question *question) {
+    size_t n = 0;
+    for (size_t k = 0; k < question->n_segments; k++)
+        n += sp_layout_n_slots(layout, question->segment_lens[k]);
+    return n;
 }

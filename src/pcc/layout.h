@@ -5,6 +5,8 @@
        branches  <ae> x, targets x EOS          (reconstruction)
                  y, targets y EOS               (completion; y_0 is the target of the row of </mem>)
 
+       question   [BOS] before ( <mem> slots </mem> ) x k  prompt answer, targets answer and its end
+
    Both branches are children of one prefix, unless the decoder would read it differently for each:
    then of two that are alike. Nothing is padded. */
 #pragma once
@@ -31,6 +33,18 @@ typedef struct sp_sample {
     uint64_t key;      /* names the sample for dropout */
     bool reconstructs, completes;
 } sp_sample;
+
+/* A context of several segments and what is asked about it: the sample of fine-tuning. */
+typedef struct sp_question {
+    const int32_t *encoder_ids;   /* of all segments, one behind the other; borrowed, as all here */
+    const uint32_t *segment_lens; /* [n_segments] */
+    size_t n_segments;
+    const int32_t *before, *prompt, *answer; /* before: in front of the memory, after BOS */
+    size_t n_before, n_prompt, n_answer;
+    int32_t end;    /* the token that ends the answer, or SP_NO_TOKEN */
+    bool omits_bos; /* even if the decoder has one */
+    uint64_t key;   /* names the sample for dropout */
+} sp_question;
 
 /* m of a segment of n encoder tokens: ceil(n / ratio), or a full segment's. */
 size_t sp_layout_n_slots(const sp_layout *layout, size_t n_encoder_ids);
@@ -60,6 +74,14 @@ SP_NODISCARD sp_status sp_layout_add_reconstruction_prompt(const sp_layout *layo
 /* Appends a training sample to both sides: its segment, the prefix and the branches that it has. */
 SP_NODISCARD sp_status sp_layout_add_sample(const sp_layout *layout, sp_batch *batch,
                                             const sp_sample *sample);
+
+/* Appends a question to both sides: its segments, and one sequence of the decoder's with loss on the
+   answer alone. Segments of one question drop different values. */
+SP_NODISCARD sp_status sp_layout_add_question(const sp_layout *layout, sp_batch *batch,
+                                              const sp_question *question);
+
+/* Slots that the segments of a question come to. */
+size_t sp_layout_n_question_slots(const sp_layout *layout, const sp_question *question);
 
 /* How the batch spells special rows: memory token k of the encoder; a marker, and slot j of the
    memory taken, of the decoder. */

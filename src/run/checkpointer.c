@@ -17,6 +17,8 @@ struct sp_checkpointer {
     const sp_params *params;
     const sp_shard *shard;
     float *values, *m, *v; /* [shard->n_values], owned: the snapshot */
+    const sp_shard *frozen;
+    const float *frozen_values;
 
     bool is_busy;
     sp_train_state about; /* holds references to its json objects */
@@ -51,6 +53,11 @@ sp_status sp_checkpointer_create(sp_checkpointer **checkpointer, sp_world *world
     return SP_OK;
 }
 
+void sp_checkpointer_add_frozen(sp_checkpointer *c, const sp_shard *frozen, const float *values) {
+    c->frozen = frozen;
+    c->frozen_values = values;
+}
+
 /* ---- a snapshot and its thread ---- */
 
 /* By all threads: one alone does not use up the memory's bandwidth. */
@@ -72,9 +79,14 @@ static void take_snapshot(sp_checkpointer *c, const float *m, const float *v) {
 
 static void *write_snapshot(void *data) {
     sp_checkpointer *c = data;
-    c->status =
-        sp_train_state_write(&c->part, c->about.config->run.dir, c->about.step,
-                             (size_t)sp_world_rank(c->world), c->shard, c->values, c->m, c->v);
+    const sp_state_rows rows = {.shard = c->shard,
+                                .values = c->values,
+                                .m = c->m,
+                                .v = c->v,
+                                .frozen = c->frozen,
+                                .frozen_values = c->frozen_values};
+    c->status = sp_train_state_write(&c->part, c->about.config->run.dir, c->about.step,
+                                     (size_t)sp_world_rank(c->world), &rows);
     if (c->status != SP_OK) strcpy(c->message, sp_message()); /* never longer */
     atomic_store(&c->is_written, true);
     return NULL;

@@ -20,6 +20,11 @@ typedef struct sp_checkpointer sp_checkpointer; /* opaque */
 SP_NODISCARD sp_status sp_checkpointer_create(sp_checkpointer **checkpointer, sp_world *world,
                                               const sp_params *params, const sp_shard *shard);
 
+/* Local, before the first begin(). Rows that do not change, of `frozen` with flat `values`, go into every
+   checkpoint, without a snapshot; borrowed until the end. */
+void sp_checkpointer_add_frozen(sp_checkpointer *checkpointer, const sp_shard *frozen,
+                                const float *values);
+
 /* Waits for the thread. A step that was begun and not published is given up. NULL is fine. */
 void sp_checkpointer_destroy(sp_checkpointer *checkpointer);
 

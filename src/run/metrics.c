@@ -74,39 +74,56 @@ static sp_status write_line(sp_metrics *metrics, json_t *object) {
         sp_fail(SP_IO, "cannot write '%s': %s", metrics->path, strerror(errno)));
 }
 
+/* Adds the means of the losses that the run has, as members PREFIX + name. */
+static void add_losses(json_t *line, const sp_metrics *metrics, const char *prefix,
+                       const double *sums, const uint64_t *n_targets) {
+    static const char *const names[SP_N_LOSSES] = {[SP_RECONSTRUCTION] = "reconstruction",
+                                                   [SP_COMPLETION] = "completion",
+                                                   [SP_ANSWER] = "answer"};
+    for (int loss = 0; loss < SP_N_LOSSES; loss++) {
+        char name[64];
+        if ((loss == SP_ANSWER) != metrics->is_of_answers) continue;
+        snprintf(name, sizeof name, "%s%s", prefix, names[loss]);
+        json_object_set_new(line, name, mean(sums[loss], n_targets[loss]));
+    }
+}
+
+/* Takes both; the members of `more` go behind those of `line`. NULL: no memory. */
+static json_t *join(json_t *line, json_t *more) {
+    const bool is_whole = more != NULL && json_object_update(line, more) == 0;
+    json_decref(more);
+    if (is_whole) return line;
+    json_decref(line);
+    return NULL;
+}
+
 sp_status sp_metrics_write_step(sp_metrics *metrics, const sp_step_metrics *m) {
+    json_t *line = json_pack("{s:o}", "step", count(m->step));
+    add_losses(line, metrics, "loss_", m->loss_sum, m->n_targets);
     return write_line(
         metrics,
-        json_pack(
-            "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:i, s:s?, s:o, s:o, "
-            "s:o}",
-            "step", count(m->step), "loss_reconstruction",
-            mean(m->loss_sum[SP_RECONSTRUCTION], m->n_targets[SP_RECONSTRUCTION]),
-            "loss_completion", mean(m->loss_sum[SP_COMPLETION], m->n_targets[SP_COMPLETION]),
-            "grad_norm", number(m->grad_norm), "lr", number(m->lr), "tokens_per_second",
-            number((double)m->n_tokens / m->seconds), "flops_per_second",
-            number(m->flop / m->seconds), "seconds", number(m->seconds), "seconds_data",
-            number(m->seconds_data), "seconds_communication", number(m->seconds_communication),
-            "seconds_checkpoint", number(m->seconds_checkpoint), "skipped", m->is_skipped,
-            "slowest_rank", m->timing.slowest_rank, "slowest_host", m->timing.slowest_host,
-            "slowest_seconds", number(m->timing.slowest_seconds), "balance",
-            number(m->timing.balance), "bubble", number(m->timing.bubble)));
+        join(line,
+             json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:i, s:s?, s:o, s:o, s:o}",
+                       "grad_norm", number(m->grad_norm), "lr", number(m->lr), "tokens_per_second",
+                       number((double)m->n_tokens / m->seconds), "flops_per_second",
+                       number(m->flop / m->seconds), "seconds", number(m->seconds), "seconds_data",
+                       number(m->seconds_data), "seconds_communication",
+                       number(m->seconds_communication), "seconds_checkpoint",
+                       number(m->seconds_checkpoint), "skipped", m->is_skipped, "slowest_rank",
+                       m->timing.slowest_rank, "slowest_host", m->timing.slowest_host,
+                       "slowest_seconds", number(m->timing.slowest_seconds), "balance",
+                       number(m->timing.balance), "bubble", number(m->timing.bubble))));
 }
 
 sp_status sp_metrics_write_validation(sp_metrics *metrics, const sp_validation_metrics *m) {
+    double n_correct[SP_N_LOSSES];
+    for (int loss = 0; loss < SP_N_LOSSES; loss++) n_correct[loss] = (double)m->n_correct[loss];
+    json_t *line = json_pack("{s:o}", "step", count(m->step));
+    add_losses(line, metrics, "validation_loss_", m->loss_sum, m->n_targets);
+    add_losses(line, metrics, "validation_accuracy_", n_correct, m->n_targets);
     return write_line(
-        metrics,
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "step", count(m->step),
-                  "validation_loss_reconstruction",
-                  mean(m->loss_sum[SP_RECONSTRUCTION], m->n_targets[SP_RECONSTRUCTION]),
-                  "validation_loss_completion",
-                  mean(m->loss_sum[SP_COMPLETION], m->n_targets[SP_COMPLETION]),
-                  "validation_accuracy_reconstruction",
-                  mean((double)m->n_correct[SP_RECONSTRUCTION], m->n_targets[SP_RECONSTRUCTION]),
-                  "validation_accuracy_completion",
-                  mean((double)m->n_correct[SP_COMPLETION], m->n_targets[SP_COMPLETION]),
-                  "validation_segments", count(m->n_segments), "validation_seconds",
-                  number(m->seconds)));
+        metrics, join(line, json_pack("{s:o, s:o}", "validation_segments", count(m->n_segments),
+                                      "validation_seconds", number(m->seconds))));
 }
 
 void sp_metrics_close(sp_metrics *metrics) {

@@ -1,6 +1,7 @@
 /* metrics.jsonl: one JSON object a line, in a run's folder.
 
-   A training line has step, loss_reconstruction, loss_completion (null without a target), grad_norm
+   A training line has step, loss_reconstruction, loss_completion (null without a target) or in
+   fine-tuning loss_answer in their place, grad_norm
    (before clipping), lr, tokens_per_second (context tokens), flops_per_second, seconds,
    seconds_data, seconds_communication (waiting for other ranks), seconds_checkpoint, skipped, and how
    evenly the ranks were busy (mpi/step_timing.h): slowest_rank, slowest_host, slowest_seconds, balance,
@@ -15,9 +16,11 @@
 #include <stdio.h>
 
 typedef struct sp_metrics {
-    FILE *file; /* owned */
-    char *path; /* owned */
-} sp_metrics;   /* all zero: closed */
+    FILE *file;         /* owned */
+    char *path;         /* owned */
+    bool is_of_answers; /* the caller's: losses are of answers, in place of
+                           reconstruction and completion */
+} sp_metrics;           /* all zero: closed */
 
 typedef struct sp_step_metrics {
     uint64_t step;

@@ -12,7 +12,8 @@ typedef struct line_counts {
 } line_counts;
 
 static bool is_validation(const json_t *line) {
-    return json_object_get(line, "loss_reconstruction") == NULL;
+    return json_object_get(line, "loss_reconstruction") == NULL &&
+           json_object_get(line, "loss_answer") == NULL;
 }
 
 static void replace(json_t **place, json_t *line) {

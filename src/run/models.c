@@ -33,7 +33,7 @@ typedef struct opening {
     const sp_run_config *config;
     sp_sides sides;
     const bool *has_block; /* [n_blocks]; NULL: all */
-    bool has_gradients;
+    bool has_gradients, is_training;
     const sp_checkpoint *checkpoint; /* or NULL */
 } opening;
 
@@ -155,7 +155,9 @@ sp_status sp_models_options(sp_compressor_options *options, const sp_run_config 
     options->memory_tokens = config->encoder.memory_tokens;
     options->markers_are_frozen =
         config->decoder.markers == SP_MARKERS_FROZEN ||
+        config->train.only == SP_TRAIN_ONLY_CONVERTER ||
         (config->decoder.markers == SP_MARKERS_AUTO && config->train.init != NULL);
+    options->encoder_is_frozen = config->train.only == SP_TRAIN_ONLY_CONVERTER;
     options->seed = config->run.seed;
     return read_lora(&options->lora, config);
 }
@@ -169,6 +171,7 @@ static sp_status make_compressor(sp_models *models, const opening *o) {
         .has_no_gradients = !o->has_gradients,
     };
     SP_TRY(sp_models_options(&options, o->config));
+    if (!o->is_training) options.encoder_is_frozen = false; /* then nothing is trained */
     SP_TRY(read_widths(&options, o->checkpoint));
     SP_TRY(sp_compressor_create(&models->compressor, &options));
     return o->checkpoint != NULL ? sp_models_load(models, o->checkpoint) : SP_OK;
@@ -193,18 +196,23 @@ sp_status sp_models_open_part(sp_models *models, const sp_run_config *config, co
                        .sides = SP_SIDES_BOTH,
                        .has_block = has_block,
                        .has_gradients = has_gradients,
+                       .is_training = true,
                        .checkpoint = checkpoint};
     return open_models(models, &o);
 }
 
-sp_status sp_models_load(sp_models *models, const sp_checkpoint *checkpoint) {
-    const sp_params *params = &models->compressor->params;
+static sp_status load_params(const sp_params *params, const sp_checkpoint *checkpoint) {
     for (size_t i = 0; i < params->n_entries; i++) {
         const sp_param *param = params->entries[i];
         SP_TRY(sp_checkpoint_read_tensor(checkpoint, param->name, param->n_dims, param->shape,
                                          param->value));
     }
     return SP_OK;
+}
+
+sp_status sp_models_load(sp_models *models, const sp_checkpoint *checkpoint) {
+    SP_TRY(load_params(&models->compressor->params, checkpoint));
+    return load_params(&models->compressor->frozen, checkpoint);
 }
 
 sp_decoding_limits sp_models_decoding_limits(const sp_models *models, size_t max_new_tokens) {

@@ -230,8 +230,37 @@ static void assume_data(sp_plan_data *data, const sp_run_config *config) {
                                 data->n_segments * config->segment.tokens);
 }
 
+/* Rows are held in memory whole. */
+static void measure_tasks(sp_plan_data *data, const sp_samples *samples,
+                          const sp_run_config *config) {
+    const sp_task_set *set = samples->tasks;
+    const size_t n = samples->n_trained;
+    uint64_t n_encoder = 0, n_decoder = 0;
+    *data = (sp_plan_data){.is_read = true, .n_segments = n};
+    for (size_t i = 0; i < set->n_tasks; i++) {
+        const sp_question question = sp_task_question(set, i);
+        const size_t encoder = sp_task_context_tokens(set, set->tasks[i].context);
+        const size_t decoder = question.n_before + question.n_prompt + question.n_answer;
+        if (!set->tasks[i].is_held_out) n_encoder += encoder;
+        if (!set->tasks[i].is_held_out) n_decoder += decoder;
+        if (encoder > data->most_encoder_tokens) data->most_encoder_tokens = encoder;
+        if (decoder > data->most_decoder_tokens) data->most_decoder_tokens = decoder;
+        if (question.n_segments > data->most_segments) data->most_segments = question.n_segments;
+    }
+    data->encoder_tokens = (double)n_encoder / (double)n;
+    data->decoder_tokens = (double)n_decoder / (double)n;
+    count_steps(data, config);
+    data->n_bytes = set->n_ids * sizeof *set->ids + set->n_segments * sizeof *set->segment_lens +
+                    set->n_contexts * sizeof *set->contexts + set->n_tasks * sizeof *set->tasks +
+                    set->n_tasks * 2 * sizeof(uint32_t);
+}
+
 static void measure_data(sp_plan_data *data, const sp_samples *samples,
                          const sp_run_config *config) {
+    if (samples->tasks != NULL) {
+        measure_tasks(data, samples, config);
+        return;
+    }
     const sp_tokens *tokens = samples->tokens;
     const size_t n = samples->n_trained;
     uint64_t n_encoder = 0, n_decoder = 0, n_followed = 0;
@@ -345,6 +374,13 @@ size_t sp_plan_block_trained(const sp_plan_chain *chain, size_t block) {
     return sp_params_group_end(params, block) - params->group_begin[block];
 }
 
+size_t sp_plan_block_frozen(const sp_plan_chain *chain, size_t block) {
+    const sp_params *frozen = &chain->outline.compressor->frozen;
+    return block < frozen->n_groups
+               ? sp_params_group_end(frozen, block) - frozen->group_begin[block]
+               : 0;
+}
+
 /* ---- batches and costs ---- */
 
 /* Samples of one kind, and the share of all that are of it. */
@@ -432,7 +468,35 @@ sp_status sp_plan_costs(sp_plan_cost *costs, const sp_plan_chain *chain, size_t 
     return status;
 }
 
+/* Rows of full segments, which answer with every token that there is. */
+static sp_status fill_questions(sp_batch *batch, const sp_plan_chain *chain, size_t n_samples) {
+    const sp_plan_data *data = &chain->data;
+    const size_t n_full = chain->layout.segment_tokens, n_encoder = data->most_segments * n_full;
+    const size_t n_decoder = data->most_decoder_tokens;
+    void *ids = NULL, *lens = NULL;
+    sp_status status = sp_alloc_array(&ids, n_encoder > n_decoder ? n_encoder : n_decoder,
+                                      sizeof(int32_t), "a plan");
+    if (status == SP_OK)
+        status = sp_alloc_array(&lens, data->most_segments, sizeof(uint32_t), "a plan");
+    for (size_t i = 0; status == SP_OK && i < data->most_segments; i++)
+        ((uint32_t *)lens)[i] = (uint32_t)n_full;
+    const sp_question question = {.encoder_ids = ids,
+                                  .segment_lens = lens,
+                                  .n_segments = data->most_segments,
+                                  .answer = ids,
+                                  .n_answer = n_decoder,
+                                  .end = chain->layout.eos};
+    sp_batch_clear(batch);
+    batch->is_training = true;
+    for (size_t i = 0; i < n_samples && status == SP_OK; i++)
+        status = sp_layout_add_question(&chain->layout, batch, &question);
+    free(lens);
+    free(ids);
+    return status;
+}
+
 sp_status sp_plan_largest_batch(sp_batch *batch, const sp_plan_chain *chain, size_t n_samples) {
+    if (chain->data.most_segments > 0) return fill_questions(batch, chain, n_samples);
     const bool reconstructs = chain->config->objective.reconstruction > 0;
     const bool completes = chain->config->objective.completion > 0 && chain->data.completes > 0;
     const bool draws_one = reconstructs && chain->config->objective.draw == SP_DRAW_ONE;

@@ -22,9 +22,10 @@ typedef struct sp_plan_data {
     double encoder_tokens; /* of a segment, mean */
     double decoder_tokens; /* likewise */
     size_t most_encoder_tokens, most_decoder_tokens;
-    double completes; /* share of segments that another one follows */
-    uint64_t n_steps; /* of the run; 0: unknown */
-    uint64_t n_bytes; /* what a rank keeps of the token file in memory */
+    size_t most_segments; /* of a row's context; 0: samples are segments */
+    double completes;     /* share of segments that another one follows */
+    uint64_t n_steps;     /* of the run; 0: unknown */
+    uint64_t n_bytes;     /* what a rank keeps of the token file in memory */
 } sp_plan_data;
 
 typedef struct sp_plan_chain {
@@ -59,6 +60,9 @@ size_t sp_plan_wire_bytes(const sp_run_config *config);
 
 /* Trained values of a block. */
 size_t sp_plan_block_trained(const sp_plan_chain *chain, size_t block);
+
+/* Values of a block that are held in memory as parameters are, but not trained. */
+size_t sp_plan_block_frozen(const sp_plan_chain *chain, size_t block);
 
 /* The weights of the blocks with has_block [n_blocks] on one rank: what two of them share counts
    once. */

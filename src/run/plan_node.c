@@ -65,6 +65,7 @@ static sp_rank_share share_of_rank(const fitting *f, size_t pipeline_rank) {
         for (size_t b = grid->stages[s].begin; b < grid->stages[s].end; b++) {
             const size_t n = sp_plan_block_trained(f->plan, b);
             share.n_trained += n;
+            share.weights_copied += sp_plan_block_frozen(f->plan, b) * sizeof(float);
             if (n > share.largest_group) share.largest_group = n;
         }
     }

@@ -10,6 +10,7 @@ static const char *const precision_words[] = {"f32", "bf16", "auto", NULL};
 static const char *const decoder_precision_words[] = {"f32", "bf16", "auto", "int8", NULL};
 static const char *const marker_words[] = {"train", "frozen", "auto", NULL};
 static const char *const slot_words[] = {"proportional", "fixed", NULL};
+static const char *const only_words[] = {"all", "converter", NULL};
 static const char *const draw_words[] = {"both", "one", NULL};
 static const char *const schedule_words[] = {"cosine", "constant", NULL};
 static const char *const recompute_words[] = {"auto", "none", "all", NULL};
@@ -69,6 +70,15 @@ static const sp_config_key keys[] = {
      "train on the first segments only"},
     {"data.epochs", SP_KEY_COUNT, MEMBER(data.epochs), "1", ONE_AND_MORE, NULL,
      "passes over the corpus that the budget may take"},
+    {"data.rows", SP_KEY_STRING, MEMBER(data.rows), "null", 0, 0, NULL,
+     "of finetune: .jsonl of context, prompt, answer, or of context, messages"},
+    {"data.validation_rows", SP_KEY_STRING, MEMBER(data.validation_rows), "null", 0, 0, NULL,
+     "likewise, to validate on; null: data.validation is a share of the contexts of data.rows"},
+    {"data.chat", SP_KEY_STRING, MEMBER(data.chat), "auto", 0, 0, NULL,
+     "chat template for rows of messages: its name; auto: the decoder's; none: a plain transcript"},
+
+    {"data.encoder_states", SP_KEY_STRING, MEMBER(data.encoder_states), "auto", 0, 0, NULL,
+     "folder for what a frozen encoder (train.only) makes of rows; auto: run.dir's; null: none"},
 
     {"segment.tokens", SP_KEY_COUNT, MEMBER(segment.tokens), "256", 1, 1 << 20, NULL,
      "encoder tokens of a full segment, as in the token file"},
@@ -86,6 +96,8 @@ static const sp_config_key keys[] = {
 
     {"train.init", SP_KEY_STRING, MEMBER(train.init), "null", 0, 0, NULL,
      "checkpoint to take weights from: a run or step folder"},
+    {"train.only", SP_KEY_CHOICE, MEMBER(train.only), "all", 0, 0, only_words,
+     "converter: all else stays as train.init has it"},
     {"train.steps", SP_KEY_COUNT_OR_AUTO, MEMBER(train.steps), "auto", ANY, NULL,
      "optimiser steps; auto: from data.budget_tokens"},
     {"train.stop_at_step", SP_KEY_COUNT_OR_AUTO, MEMBER(train.stop_at_step), "null", ANY, NULL,
@@ -116,6 +128,8 @@ static const sp_config_key keys[] = {
      "steps; 0: never"},
     {"train.validate_segments", SP_KEY_COUNT, MEMBER(train.validate_segments), "256", ONE_AND_MORE,
      NULL, "held-out segments in a validation, at most"},
+    {"train.early_stop", SP_KEY_COUNT, MEMBER(train.early_stop), "0", ANY, NULL,
+     "validations in a row without a better loss (by 1e-5 of it) that end the run; 0: none"},
 
     {"checkpoint.every_steps", SP_KEY_COUNT, MEMBER(checkpoint.every_steps), "500", ANY, NULL,
      "steps; 0: at the end only"},
@@ -143,13 +157,14 @@ const sp_config_table sp_run_config_table = {keys, sizeof keys / sizeof keys[0]}
 static size_t divide_up(size_t a, size_t b) { return a / b + (a % b != 0); }
 
 static sp_status check_required(const sp_run_config *config) {
-    const struct {
+    const struct named {
         const char *name, *value;
     } required[] = {
         {"run.dir", config->run.dir},
         {"encoder.model", config->encoder.model},
         {"decoder.model", config->decoder.model},
-        {"data.tokens", config->data.tokens},
+        sp_run_config_is_of_tasks(config) ? (struct named){"data.rows", config->data.rows}
+                                          : (struct named){"data.tokens", config->data.tokens},
         {"data.encoder_stream", config->data.encoder_stream},
         {"data.decoder_stream", config->data.decoder_stream},
     };
@@ -157,6 +172,17 @@ static sp_status check_required(const sp_run_config *config) {
         if (required[i].value == NULL)
             return sp_fail(SP_USAGE, "%s: needs a value, in the configuration file or by --set",
                            required[i].name);
+    return SP_OK;
+}
+
+/* What is not trained has to come from somewhere. */
+static sp_status check_only(const sp_run_config *config) {
+    if (config->train.only == SP_TRAIN_ONLY_ALL) return SP_OK;
+    if (config->train.init == NULL)
+        return sp_fail(SP_USAGE,
+                       "train.only: converter wants train.init, which the rest comes from");
+    if (config->decoder.markers == SP_MARKERS_TRAIN)
+        return sp_fail(SP_USAGE, "decoder.markers: train does not go with train.only: converter");
     return SP_OK;
 }
 
@@ -174,6 +200,7 @@ static sp_status check_slots(const sp_run_config *config) {
 sp_status sp_run_config_check(const sp_run_config *config) {
     SP_TRY(check_required(config));
     SP_TRY(check_slots(config));
+    SP_TRY(check_only(config));
     if (config->objective.reconstruction == 0 && config->objective.completion == 0)
         return sp_fail(SP_USAGE, "objective.reconstruction, objective.completion: both are 0, so "
                                  "there is nothing to learn");
@@ -196,6 +223,9 @@ sp_status sp_run_config_load(sp_run_config *config, const char *path,
     if (path != NULL) SP_TRY(sp_config_load_file(config, &sp_run_config_table, path));
     for (size_t i = 0; i < n_assignments; i++)
         SP_TRY(sp_config_assign(config, &sp_run_config_table, assignments[i]));
+    if (sp_run_config_is_of_tasks(config))
+        return sp_fail(SP_USAGE, "data.rows: rows are what `slotpress finetune` trains on; this "
+                                 "command wants data.tokens");
     return sp_run_config_check(config);
 }
 

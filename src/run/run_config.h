@@ -4,6 +4,8 @@
 
 #include "base/config.h"
 
+#include <stdbool.h>
+
 typedef enum sp_encoder_train {
     SP_ENCODER_FULL,
     SP_ENCODER_LORA,
@@ -21,6 +23,7 @@ typedef enum sp_asked_precision {
 
 typedef enum sp_markers { SP_MARKERS_TRAIN, SP_MARKERS_FROZEN, SP_MARKERS_AUTO } sp_markers;
 typedef enum sp_slot_rule { SP_SLOTS_PROPORTIONAL, SP_SLOTS_FIXED } sp_slot_rule;
+typedef enum sp_train_only { SP_TRAIN_ONLY_ALL, SP_TRAIN_ONLY_CONVERTER } sp_train_only;
 typedef enum sp_draw { SP_DRAW_BOTH, SP_DRAW_ONE } sp_draw;
 typedef enum sp_recompute { SP_RECOMPUTE_AUTO, SP_RECOMPUTE_NONE, SP_RECOMPUTE_ALL } sp_recompute;
 typedef enum sp_cut_choice { SP_CUT_AUTO, SP_CUT_CONTIGUOUS, SP_CUT_FOLDED } sp_cut_choice;
@@ -53,6 +56,9 @@ typedef struct sp_run_config {
         double validation;    /* share of the documents, by their content hash */
         size_t limit;         /* SP_COUNT_AUTO: no limit */
         size_t epochs;
+        char *rows, *validation_rows; /* of fine-tuning, in place of tokens; NULL: none */
+        char *chat;                   /* a template's name, "auto" or "none" */
+        char *encoder_states;         /* a folder, or "auto"; NULL: none are kept */
     } data;
     struct {
         size_t tokens, ratio;
@@ -63,7 +69,8 @@ typedef struct sp_run_config {
         sp_draw draw;
     } objective;
     struct {
-        char *init;          /* a checkpoint to take weights from; NULL: none */
+        char *init; /* a checkpoint to take weights from; NULL: none */
+        sp_train_only only;
         size_t steps;        /* SP_COUNT_AUTO: from budget_tokens */
         size_t stop_at_step; /* SP_COUNT_AUTO: at the last */
         size_t global_batch, micro_batch;
@@ -78,6 +85,7 @@ typedef struct sp_run_config {
         sp_recompute recompute;
         size_t validate_every; /* 0: never */
         size_t validate_segments;
+        size_t early_stop; /* validations without progress; 0: never */
     } train;
     struct {
         size_t every_steps; /* 0: at the end only */
@@ -103,8 +111,14 @@ extern const sp_config_table sp_run_config_table;
 SP_NODISCARD sp_status sp_run_config_load(sp_run_config *config, const char *path,
                                           const char *const *assignments, size_t n_assignments);
 
+/* Is it of fine-tuning: are there rows in place of tokens? */
+static inline bool sp_run_config_is_of_tasks(const sp_run_config *config) {
+    return config->data.rows != NULL;
+}
+
 /* Refuses with SP_USAGE what no single key's range can: required keys that are missing, and keys
-   that do not go together. */
+   that do not go together. sp_run_config_load() refuses data.rows, too, which is for `finetune`
+   (run/finetune_config.h). */
 SP_NODISCARD sp_status sp_run_config_check(const sp_run_config *config);
 
 void sp_run_config_free(sp_run_config *config);

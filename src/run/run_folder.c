@@ -19,7 +19,8 @@ bool sp_run_folder_take(const char *run_dir, const char *name) {
 }
 
 static int is_of_run(const struct dirent *entry) {
-    return strncmp(entry->d_name, "step-", 5) == 0 || strcmp(entry->d_name, "metrics.jsonl") == 0;
+    return strncmp(entry->d_name, "step-", 5) == 0 || strcmp(entry->d_name, "metrics.jsonl") == 0 ||
+           strcmp(entry->d_name, "best") == 0;
 }
 
 /* Makes the first previous-N that is not there yet. */

@@ -10,7 +10,7 @@
    the end of a run who asked for it. */
 bool sp_run_folder_take(const char *run_dir, const char *name);
 
-/* Moves checkpoints and metrics into a new folder previous-N, so that a run can start anew in the
+/* Moves checkpoints, the best one too, and metrics into a new folder previous-N, so that a run can start anew in the
    same place and nothing is lost. A folder without them stays as it is. */
 SP_NODISCARD sp_status sp_run_folder_set_aside(const char *run_dir);
 

@@ -54,20 +54,26 @@ static branches branches_of(const sp_samples *samples, place at) {
     return (branches){!completes, completes};
 }
 
-static sp_status choose_segments(sp_samples *samples, const sp_run_config *config) {
-    const sp_tokens *tokens = samples->tokens;
-    const size_t n = sp_tokens_n_segments(tokens);
+/* Where they come from, for messages. */
+static const char *name_of(const sp_run_config *config) {
+    return sp_run_config_is_of_tasks(config) ? config->data.rows : config->data.tokens;
+}
+
+static bool is_held_out(const sp_samples *samples, const sp_run_config *config, size_t i) {
+    if (samples->tasks != NULL) return samples->tasks->tasks[i].is_held_out;
+    return fraction_of(sp_tokens_document_hash(samples->tokens, i)) < config->data.validation;
+}
+
+/* Of n segments, or tasks. */
+static sp_status choose(sp_samples *samples, const sp_run_config *config, size_t n) {
     void *trained = NULL, *held_out = NULL;
-    if (n > UINT32_MAX)
-        return sp_fail(SP_BAD_DATA, "'%s': more than 2^32 segments", config->data.tokens);
+    if (n > UINT32_MAX) return sp_fail(SP_BAD_DATA, "'%s': more than 2^32", name_of(config));
     SP_TRY(sp_alloc_array(&trained, n, sizeof *samples->trained, "segments"));
     samples->trained = trained;
     SP_TRY(sp_alloc_array(&held_out, n, sizeof *samples->held_out, "segments"));
     samples->held_out = held_out;
     for (size_t i = 0; i < n; i++) {
-        const bool is_held_out =
-            fraction_of(sp_tokens_document_hash(tokens, i)) < config->data.validation;
-        if (is_held_out)
+        if (is_held_out(samples, config, i))
             samples->held_out[samples->n_held_out++] = (uint32_t)i;
         else
             samples->trained[samples->n_trained++] = (uint32_t)i;
@@ -94,6 +100,7 @@ static sp_status check_slots(const sp_samples *samples, const sp_run_config *con
 }
 
 static sp_status open_samples(sp_samples *samples, const sp_run_config *config) {
+    if (samples->tasks != NULL) return choose(samples, config, samples->tasks->n_tasks);
     SP_TRY(sp_tokens_find_stream(samples->tokens, config->data.encoder_stream,
                                  &samples->encoder_stream));
     SP_TRY(sp_tokens_find_stream(samples->tokens, config->data.decoder_stream,
@@ -103,15 +110,16 @@ static sp_status open_samples(sp_samples *samples, const sp_run_config *config) 
                        config->segment.tokens, config->data.tokens,
                        sp_tokens_segment_tokens(samples->tokens));
     SP_TRY(check_slots(samples, config));
-    return choose_segments(samples, config);
+    return choose(samples, config, sp_tokens_n_segments(samples->tokens));
 }
 
-sp_status sp_samples_open(sp_samples *samples, const sp_tokens *tokens,
+static sp_status open_any(sp_samples *samples, const sp_tokens *tokens, const sp_task_set *tasks,
                           const sp_run_config *config) {
     const double reconstruction = config->objective.reconstruction;
     const double completion = config->objective.completion;
     sp_samples made = {
         .tokens = tokens,
+        .tasks = tasks,
         .layout = {.segment_tokens = config->segment.tokens,
                    .ratio = config->segment.ratio,
                    .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
@@ -131,9 +139,20 @@ sp_status sp_samples_open(sp_samples *samples, const sp_tokens *tokens,
     return status;
 }
 
+sp_status sp_samples_open(sp_samples *samples, const sp_tokens *tokens,
+                          const sp_run_config *config) {
+    return open_any(samples, tokens, NULL, config);
+}
+
+sp_status sp_samples_open_tasks(sp_samples *samples, const sp_task_set *tasks,
+                                const sp_run_config *config) {
+    return open_any(samples, NULL, tasks, config);
+}
+
 void sp_samples_close(sp_samples *samples) {
     free(samples->trained);
     free(samples->held_out);
+    free(samples->filled);
     free(samples->ids);
     *samples = (sp_samples){0};
 }
@@ -141,8 +160,8 @@ void sp_samples_close(sp_samples *samples) {
 sp_status sp_samples_n_steps(size_t *n_steps, const sp_samples *samples,
                              const sp_run_config *config) {
     if (samples->n_trained == 0)
-        return sp_fail(SP_BAD_DATA, "'%s': no segment to train on, %zu held out",
-                       config->data.tokens, samples->n_held_out);
+        return sp_fail(SP_BAD_DATA, "'%s': no %s to train on, %zu held out", name_of(config),
+                       samples->tasks != NULL ? "row" : "segment", samples->n_held_out);
     if (config->train.steps != SP_COUNT_AUTO) {
         *n_steps = config->train.steps;
         return SP_OK;
@@ -158,11 +177,17 @@ sp_status sp_samples_n_steps(size_t *n_steps, const sp_samples *samples,
             return sp_fail(SP_USAGE,
                            "data.budget_tokens is %zu, but '%s' has %ju tokens to train on in "
                            "data.epochs = %zu; lower the one or raise the other",
-                           config->data.budget_tokens, config->data.tokens, (uintmax_t)tokens,
+                           config->data.budget_tokens, name_of(config), (uintmax_t)tokens,
                            config->data.epochs);
     }
     *n_steps = n < batch ? 1 : (size_t)(n / batch); /* whole batches; a small corpus makes one */
     return SP_OK;
+}
+
+static void count_task(sp_sample_counts *counts, const sp_task_set *tasks, size_t i) {
+    const sp_task *task = &tasks->tasks[i];
+    counts->tokens += sp_task_context_tokens(tasks, task->context);
+    counts->targets[SP_ANSWER] += task->n_answer + (task->end != SP_NO_TOKEN ? 1 : 0);
 }
 
 sp_sample_counts sp_samples_count(const sp_samples *samples, uint64_t begin, uint64_t end) {
@@ -170,6 +195,10 @@ sp_sample_counts sp_samples_count(const sp_samples *samples, uint64_t begin, uin
     const sp_tokens *tokens = samples->tokens;
     for (uint64_t position = begin; position < end; position++) {
         const place at = place_of(samples, position);
+        if (samples->tasks != NULL) {
+            count_task(&counts, samples->tasks, at.segment);
+            continue;
+        }
         const branches has = branches_of(samples, at);
         counts.tokens += sp_tokens_length(tokens, samples->encoder_stream, at.segment);
         if (has.reconstructs)
@@ -220,13 +249,35 @@ static sp_status add_segment(sp_samples *samples, sp_batch *batch, size_t segmen
                                              .completes = has.completes});
 }
 
+static sp_status note_filled(sp_samples *samples, size_t task) {
+    if (samples->n_filled == samples->filled_capacity) {
+        const size_t capacity = 2 * samples->n_filled + 16;
+        uint32_t *grown = realloc(samples->filled, capacity * sizeof *grown);
+        if (grown == NULL) return sp_fail(SP_FAILURE, "no memory for a batch of rows");
+        samples->filled = grown;
+        samples->filled_capacity = capacity;
+    }
+    samples->filled[samples->n_filled++] = (uint32_t)task;
+    return SP_OK;
+}
+
+static sp_status add_task(sp_samples *samples, sp_batch *batch, size_t task, uint64_t key) {
+    SP_TRY(note_filled(samples, task));
+    sp_question question = sp_task_question(samples->tasks, task);
+    question.key = key;
+    return sp_layout_add_question(&samples->layout, batch, &question);
+}
+
 sp_status sp_samples_fill(sp_samples *samples, sp_batch *batch, uint64_t begin, uint64_t end) {
     sp_batch_clear(batch);
+    samples->n_filled = 0;
     batch->is_training = true;
     for (uint64_t position = begin; position < end; position++) {
         const place at = place_of(samples, position);
         const uint64_t key = random_of(samples->seed, at.segment, at.epoch, PURPOSE_DROPOUT);
-        SP_TRY(add_segment(samples, batch, at.segment, branches_of(samples, at), key));
+        SP_TRY(samples->tasks != NULL
+                   ? add_task(samples, batch, at.segment, key)
+                   : add_segment(samples, batch, at.segment, branches_of(samples, at), key));
     }
     return SP_OK;
 }
@@ -234,8 +285,13 @@ sp_status sp_samples_fill(sp_samples *samples, sp_batch *batch, uint64_t begin, 
 sp_status sp_samples_fill_segments(sp_samples *samples, sp_batch *batch, const uint32_t *segments,
                                    size_t n) {
     sp_batch_clear(batch);
+    samples->n_filled = 0;
     batch->is_training = false;
     for (size_t i = 0; i < n; i++) {
+        if (samples->tasks != NULL) {
+            SP_TRY(add_task(samples, batch, segments[i], 0));
+            continue;
+        }
         const branches has = {samples->reconstructs,
                               samples->completes && has_next(samples, segments[i])};
         SP_TRY(add_segment(samples, batch, segments[i], has, 0));

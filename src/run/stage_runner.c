@@ -144,49 +144,120 @@ static void add_losses(sp_stage_sums *sums, const sp_batch *batch) {
     }
 }
 
+/* Runs blocks [begin, end) on x; what backward wants is kept in the pass of a micro-batch that trains
+   them, and is dropped if there is none. */
+static float *run_blocks(sp_stage_runner *runner, const batch_job *job,
+                         const sp_operation *operation, size_t begin, size_t end, in_flight *slot,
+                         float *x, bool is_kept, double *waited_s) {
+    const sp_chain *chain = &runner->parts.compressor->chain;
+    for (size_t i = begin; i < end; i++) {
+        at(runner, job->is_training ? SP_PHASE_FORWARD : SP_PHASE_VALIDATE, job, operation, i);
+        const double wait_s = sp_clock_seconds();
+        sp_reducer_wait_values(runner->parts.reducer, i);
+        *waited_s += sp_clock_seconds() - wait_s;
+        x = is_kept
+                ? sp_pass_forward(&slot->pass, chain, i, i + 1, &slot->batch, x, &runner->workspace)
+                : sp_chain_run(chain, i, i + 1, &slot->batch, x, &runner->workspace);
+    }
+    return x;
+}
+
+/* The first block of a stage that is run, or its end. */
+static size_t run_begin(const sp_stage_runner *runner, const own_stage *stage) {
+    const size_t first =
+        runner->parts.states != NULL ? runner->parts.compressor->encoder_end : stage->begin;
+    if (first >= stage->end) return stage->end;
+    return first > stage->begin ? first : stage->begin;
+}
+
+/* Where what a micro-batch trains begins among the blocks [begin, end); end: nowhere. */
+static size_t kept_begin(const sp_stage_runner *runner, const batch_job *job, size_t begin,
+                         size_t end) {
+    const size_t first = runner->parts.compressor->first_trained;
+    if (!job->is_training || first >= end) return end;
+    return first > begin ? first : begin;
+}
+
+/* Where x of the stage's first block goes. */
+static float *input_of(sp_stage_runner *runner, in_flight *slot, size_t begin, size_t kept) {
+    if (kept > begin) return runner->workspace.turns[(begin + 1) % 2];
+    return sp_pass_input(&slot->pass, &runner->parts.compressor->chain, begin, &slot->batch);
+}
+
+/* Fills the input of block `begin`: from states, or from the stage before. */
+static sp_status bring_input(sp_stage_runner *runner, const batch_job *job,
+                             const sp_operation *operation, const own_stage *stage, size_t begin,
+                             float *x, const sp_batch *batch) {
+    const sp_samples *samples = runner->parts.samples;
+    if (runner->parts.states == NULL || begin > runner->parts.compressor->encoder_end) {
+        at(runner, SP_PHASE_NEIGHBOUR, job, operation, begin);
+        return receive_input(runner, stage, operation->micro_batch, x, batch);
+    }
+    at(runner, SP_PHASE_DATA, job, operation, begin);
+    for (size_t i = 0; i < samples->n_filled; i++)
+        x += sp_encoder_states_copy(runner->parts.states, x, samples->filled[i]);
+    return SP_OK;
+}
+
+/* Takes what frozen blocks have made along to the first one that is trained. */
+static sp_status hand_on(sp_stage_runner *runner, in_flight *slot, size_t kept, size_t end,
+                         float **x) {
+    const sp_chain *chain = &runner->parts.compressor->chain;
+    const size_t n_values = n_in_values(chain->blocks[kept], &slot->batch);
+    float *input = sp_pass_input(&slot->pass, chain, kept, &slot->batch);
+    if (n_values > 0) memcpy(input, *x, n_values * sizeof *input);
+    *x = input;
+    return sp_workspace_reserve(&runner->workspace, chain, kept, end, &slot->batch, true);
+}
+
 static sp_status forward(sp_stage_runner *runner, const batch_job *job,
                          const sp_operation *operation, own_stage *stage, sp_stage_sums *sums) {
     sp_compressor *c = runner->parts.compressor;
-    const size_t m = operation->micro_batch;
+    const size_t m = operation->micro_batch, begin = run_begin(runner, stage), end = stage->end;
+    const size_t kept = kept_begin(runner, job, begin, end);
+    if (begin == end) return SP_OK;
     in_flight *slot = &stage->slots[m % stage->n_slots];
     const double begin_s = sp_clock_seconds();
     at(runner, SP_PHASE_DATA, job, operation, SP_NOWHERE);
     SP_TRY(fill(runner, job, m, &slot->batch));
-    SP_TRY(sp_compressor_reserve(c, &slot->batch, stage->begin, stage->end,
-                                 job->is_training ? &slot->pass : NULL, &runner->workspace));
+    SP_TRY(sp_compressor_reserve(c, &slot->batch, kept < end ? kept : begin, end,
+                                 kept < end ? &slot->pass : NULL, &runner->workspace));
+    if (kept > begin && kept < end)
+        SP_TRY(
+            sp_workspace_reserve(&runner->workspace, &c->chain, begin, kept, &slot->batch, false));
     sums->seconds_data += sp_clock_seconds() - begin_s;
     float *x = NULL;
-    if (stage->begin > 0) {
-        at(runner, SP_PHASE_NEIGHBOUR, job, operation, stage->begin);
-        x = job->is_training ? sp_pass_input(&slot->pass, &c->chain, stage->begin, &slot->batch)
-                             : runner->workspace.turns[(stage->begin + 1) % 2];
-        SP_TRY(receive_input(runner, stage, m, x, &slot->batch));
+    if (begin > 0) {
+        x = input_of(runner, slot, begin, kept);
+        SP_TRY(bring_input(runner, job, operation, stage, begin, x, &slot->batch));
     }
     const double busy_s = sp_clock_seconds();
     double waited_s = 0;
-    for (size_t i = stage->begin; i < stage->end; i++) {
-        at(runner, job->is_training ? SP_PHASE_FORWARD : SP_PHASE_VALIDATE, job, operation, i);
-        const double wait_s = sp_clock_seconds();
-        sp_reducer_wait_values(runner->parts.reducer, i);
-        waited_s += sp_clock_seconds() - wait_s;
-        x = job->is_training
-                ? sp_pass_forward(&slot->pass, &c->chain, i, i + 1, &slot->batch, x,
-                                  &runner->workspace)
-                : sp_chain_run(&c->chain, i, i + 1, &slot->batch, x, &runner->workspace);
-    }
+    x = run_blocks(runner, job, operation, begin, kept, slot, x, false, &waited_s);
+    if (kept > begin && kept < end) SP_TRY(hand_on(runner, slot, kept, end, &x));
+    x = run_blocks(runner, job, operation, kept, end, slot, x, true, &waited_s);
     sums->seconds_busy += sp_clock_seconds() - busy_s - waited_s;
-    if (stage->end < c->chain.n_blocks) return send_output(runner, stage, m, x, &slot->batch);
+    if (end < c->chain.n_blocks) return send_output(runner, stage, m, x, &slot->batch);
     add_losses(sums, &slot->batch);
     return SP_OK;
 }
 
-static double stage_flop(const sp_chain *chain, const own_stage *stage, const sp_batch *batch) {
+static double run_flop(const sp_compressor *c, size_t begin, size_t end, const sp_batch *batch) {
     double flop = 0;
-    for (size_t i = stage->begin; i < stage->end; i++) {
-        const sp_cost cost = chain->blocks[i]->kind->cost(chain->blocks[i], batch);
-        flop += cost.flop_forward + cost.flop_backward;
+    for (size_t i = begin; i < end; i++) {
+        const sp_block *block = c->chain.blocks[i];
+        const sp_cost cost = block->kind->cost(block, batch);
+        flop += cost.flop_forward + (i >= c->first_trained ? cost.flop_backward : 0);
     }
     return flop;
+}
+
+/* Blocks that train nothing, and have nothing before them that does: their groups are empty. */
+static void pass_over(sp_stage_runner *runner, size_t m, size_t begin, size_t end) {
+    for (size_t i = end; i-- > begin;) {
+        sp_reducer_before_backward(runner->parts.reducer, i);
+        sp_reducer_after_backward(runner->parts.reducer, i, m + 1 == runner->n_micro);
+    }
 }
 
 static sp_status backward(sp_stage_runner *runner, const batch_job *job,
@@ -195,7 +266,14 @@ static sp_status backward(sp_stage_runner *runner, const batch_job *job,
     const size_t m = operation->micro_batch;
     in_flight *slot = &stage->slots[m % stage->n_slots];
     sp_workspace *workspace = &runner->workspace;
-    SP_TRY(sp_workspace_reserve(workspace, chain, stage->begin, stage->end, &slot->batch, true));
+    const size_t kept = kept_begin(runner, job, stage->begin, stage->end);
+    sums->flop +=
+        run_flop(runner->parts.compressor, run_begin(runner, stage), stage->end, &slot->batch);
+    if (kept == stage->end) {
+        pass_over(runner, m, stage->begin, stage->end);
+        return SP_OK;
+    }
+    SP_TRY(sp_workspace_reserve(workspace, chain, kept, stage->end, &slot->batch, true));
     float *dy = NULL;
     if (stage->end < chain->n_blocks) {
         at(runner, SP_PHASE_NEIGHBOUR, job, operation, stage->end - 1);
@@ -206,7 +284,7 @@ static sp_status backward(sp_stage_runner *runner, const batch_job *job,
     }
     const double busy_s = sp_clock_seconds();
     double waited_s = 0;
-    for (size_t i = stage->end; i-- > stage->begin;) {
+    for (size_t i = stage->end; i-- > kept;) {
         at(runner, SP_PHASE_BACKWARD, job, operation, i);
         const double wait_s = sp_clock_seconds();
         sp_reducer_before_backward(runner->parts.reducer, i);
@@ -215,8 +293,8 @@ static sp_status backward(sp_stage_runner *runner, const batch_job *job,
         sp_reducer_after_backward(runner->parts.reducer, i, m + 1 == runner->n_micro);
     }
     sums->seconds_busy += sp_clock_seconds() - busy_s - waited_s;
-    sums->flop += stage_flop(chain, stage, &slot->batch);
-    if (stage->begin == 0) return SP_OK;
+    pass_over(runner, m, stage->begin, kept);
+    if (stage->begin <= runner->parts.compressor->first_trained) return SP_OK;
     return sp_wire_send(runner->wire, rank_of(runner, stage->index - 1),
                         (sp_transfer){stage->index - 1, m, true}, dy,
                         n_in_values(chain->blocks[stage->begin], &slot->batch));

@@ -2,13 +2,15 @@
    to the reducer block by block.
 
    Every replica runs as many micro-batches; one with fewer samples has empty ones at the end, so that
-   all reduce alike. Each rank fills the batches of its stages itself: rows of tokens never travel. */
+   all reduce alike. Blocks before the first trained one run forward only, and keep nothing. Each rank
+   fills the batches of its stages itself: rows of tokens never travel. */
 #pragma once
 
 #include "mpi/grid.h"
 #include "mpi/reducer.h"
 #include "mpi/watchdog.h"
 #include "mpi/wire.h"
+#include "run/encoder_states.h"
 #include "run/models.h"
 #include "run/samples.h"
 #include "run/stages.h"
@@ -21,6 +23,8 @@ typedef struct sp_stage_runner_parts {
     const sp_stages *stages;
     sp_compressor *compressor;
     sp_samples *samples;
+    const sp_encoder_states
+        *states; /* the encoder is not run, and memory comes from here; or NULL */
     sp_reducer *reducer;
     sp_watchdog *watchdog;
     size_t micro_batch; /* segments */

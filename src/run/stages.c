@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "run/encoder_states.h"
 #include "run/models.h"
 #include "tensor/linear.h"
 
@@ -22,13 +23,16 @@ void sp_stages_free(sp_stages *stages) {
 static sp_status predict(double *seconds, const sp_outline *outline, const sp_run_config *config,
                          const double *rates) {
     const sp_chain *chain = &outline->compressor->chain;
+    const bool has_states = sp_encoder_states_are_used(config); /* then the encoder is not run */
     sp_batch batch = {0};
     const sp_status status = sp_outline_fill(outline, &batch, config, config->train.micro_batch);
     for (size_t i = 0; status == SP_OK && i < chain->n_blocks; i++) {
         const sp_cost cost = chain->blocks[i]->kind->cost(chain->blocks[i], &batch);
         const double rate = rates[i > outline->compressor->encoder_end];
-        seconds[i] = cost.flop_forward / rate;
-        seconds[chain->n_blocks + i] = cost.flop_backward / rate;
+        if (i >= outline->compressor->encoder_end || !has_states)
+            seconds[i] = cost.flop_forward / rate;
+        if (i >= outline->compressor->first_trained)
+            seconds[chain->n_blocks + i] = cost.flop_backward / rate;
     }
     sp_batch_free(&batch);
     return status;

@@ -33,16 +33,23 @@ static void accept(sp_step_guard *guard, double grad_norm) {
     guard->average += (grad_norm - guard->average) / (double)n;
 }
 
+/* What a sample is found by: a segment's number, a row's line. */
+static uintmax_t number_of(const sp_samples *samples, uint64_t position) {
+    const uint32_t i = sp_samples_segment(samples, position);
+    return samples->tasks != NULL ? samples->tasks->tasks[i].line : i;
+}
+
 /* Some lines, as a message has a limit and a batch has none. */
 static void log_segments(const sp_samples *samples, const sp_step_facts *facts) {
     enum { IN_A_LINE = 64 };
     for (uint64_t first = facts->begin; first < facts->end; first += IN_A_LINE) {
-        char text[IN_A_LINE * 11 + 1] = ""; /* a blank and ten digits each */
+        char text[IN_A_LINE * 11 + 1] = ""; /* a blank and ten digits each at most */
         size_t used = 0;
         for (uint64_t at = first; at < facts->end && at < first + IN_A_LINE; at++)
-            used += (size_t)snprintf(text + used, sizeof text - used, " %u",
-                                     sp_samples_segment(samples, at));
-        sp_log(SP_LOG_WARNING, "step %ju: segments%s", (uintmax_t)facts->step, text);
+            used +=
+                (size_t)snprintf(text + used, sizeof text - used, " %ju", number_of(samples, at));
+        sp_log(SP_LOG_WARNING, "step %ju: %s%s", (uintmax_t)facts->step,
+               samples->tasks != NULL ? "lines" : "segments", text);
     }
 }
 

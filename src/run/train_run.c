@@ -24,12 +24,45 @@ static sp_status open_folder(sp_train_run *t, const char *resume) {
     return strcmp(resume, "none") == 0 ? sp_run_folder_set_aside(t->config->run.dir) : SP_OK;
 }
 
-static sp_status open_tokens(sp_train_run *t) {
-    SP_TRY(sp_tokens_open(&t->tokens, t->config->data.tokens));
-    SP_TRY(sp_samples_open(&t->samples, t->tokens, t->config));
+/* Every rank reads all of its rows, which are few. */
+static sp_status open_tasks(sp_train_run *t, sp_on_error on_error) {
+    SP_TRY(sp_task_set_read(&t->tasks, t->config, on_error));
+    if (t->tasks.n_skipped > 0 && sp_train_run_is_first(t))
+        sp_log(SP_LOG_WARNING, "%zu bad rows are left out", t->tasks.n_skipped);
+    return sp_samples_open_tasks(&t->samples, &t->tasks, t->config);
+}
+
+static sp_status open_data(sp_train_run *t, sp_on_error on_error) {
+    if (sp_run_config_is_of_tasks(t->config)) {
+        SP_TRY(open_tasks(t, on_error));
+    } else {
+        SP_TRY(sp_tokens_open(&t->tokens, t->config->data.tokens));
+        SP_TRY(sp_samples_open(&t->samples, t->tokens, t->config));
+    }
     size_t n_steps = 0;
     SP_TRY(sp_samples_n_steps(&n_steps, &t->samples, t->config));
     t->n_steps = n_steps;
+    return SP_OK;
+}
+
+const char *sp_train_run_digest(const sp_train_run *t) {
+    return t->tokens != NULL ? sp_tokens_digest(t->tokens) : t->tasks.digest;
+}
+
+/* Collective: which validation was the best, and its checkpoint, put in order by rank 0. */
+static sp_status open_best(sp_train_run *t) {
+    if (!sp_best_is_kept(t->config)) return SP_OK;
+    sp_status status = SP_OK;
+    if (t->checkpoint != NULL) {
+        const json_t *state = json_object_get(sp_checkpoint_manifest(t->checkpoint), "state");
+        status = sp_best_from_json(&t->best, json_object_get(state, "best"),
+                                   sp_checkpoint_path(t->checkpoint));
+    }
+    SP_TRY(sp_agree(t->world, status));
+    if (sp_train_run_is_first(t))
+        status = sp_run_folder_explain(sp_best_resume(&t->best, t->config->run.dir, t->step));
+    SP_TRY(sp_agree(t->world, status));
+    sp_world_broadcast(t->world, &t->best, sizeof t->best, 0);
     return SP_OK;
 }
 
@@ -44,7 +77,7 @@ static sp_status open_checkpoint(sp_train_run *t, const char *resume) {
     SP_TRY(sp_shared_checkpoint_open(&t->checkpoint, t->world, dir));
     t->step = sp_checkpoint_step(t->checkpoint);
     return sp_agree(t->world,
-                    sp_train_state_check(t->config, t->checkpoint, sp_tokens_digest(t->tokens)));
+                    sp_train_state_check(t->config, t->checkpoint, sp_train_run_digest(t)));
 }
 
 /* A stream whose ids a model does not have was made for another model. */
@@ -54,6 +87,15 @@ static sp_status check_stream(const sp_train_run *t, size_t stream, const sp_wei
     if (in_file <= weights->config.vocab_size) return SP_OK;
     return sp_fail(SP_USAGE, "%s: stream '%s' has a vocabulary of %zu, the model's is %zu", key,
                    sp_tokens_stream_name(t->tokens, stream), in_file, weights->config.vocab_size);
+}
+
+/* Rows were held against the models as they were read. */
+static sp_status check_streams(const sp_train_run *t) {
+    if (t->tokens == NULL) return SP_OK;
+    SP_TRY(check_stream(t, t->samples.encoder_stream, t->models.encoder_weights,
+                        "data.encoder_stream"));
+    return check_stream(t, t->samples.decoder_stream, t->models.decoder_weights,
+                        "data.decoder_stream");
 }
 
 /* Rank 0 measures what the machine does, for all; from then on every rank works out the same. */
@@ -90,10 +132,7 @@ static sp_status open_models(sp_train_run *t) {
     const bool has_gradients = t->config->parallel.zero == 1 || n_replicas == 1;
     SP_TRY(sp_models_open_part(&t->models, t->config, t->stages.has_block, has_gradients,
                                t->checkpoint));
-    SP_TRY(check_stream(t, t->samples.encoder_stream, t->models.encoder_weights,
-                        "data.encoder_stream"));
-    SP_TRY(check_stream(t, t->samples.decoder_stream, t->models.decoder_weights,
-                        "data.decoder_stream"));
+    SP_TRY(check_streams(t));
     t->samples.layout.bos = t->models.decoder_weights->config.bos_token_id;
     t->samples.layout.eos = t->models.decoder_weights->config.eos_token_id;
     t->samples.layout.longrope_switch = sp_longrope_switch(&t->models.decoder_weights->config);
@@ -101,6 +140,8 @@ static sp_status open_models(sp_train_run *t) {
            sizeof t->memory.recomputes);
     SP_TRY(sp_optimizer_create(&t->optimizer, &t->models.compressor->params,
                                sp_grid_shard_index(t->grid), n_replicas));
+    SP_TRY(sp_shard_create(&t->frozen, &t->models.compressor->frozen, sp_grid_shard_index(t->grid),
+                           n_replicas));
     if (t->init != NULL) SP_TRY(sp_models_load(&t->models, t->init));
     if (t->checkpoint != NULL) SP_TRY(load_state(t));
     return sp_replicas_create(&t->replicas, t->grid, &t->models.compressor->params);
@@ -114,11 +155,13 @@ static sp_status open_engine(sp_train_run *t) {
                                                 (int)config->parallel.zero)));
     SP_TRY(sp_agree(
         t->world, sp_checkpointer_create(&t->checkpointer, t->world, params, &t->optimizer.shard)));
+    sp_checkpointer_add_frozen(t->checkpointer, &t->frozen, t->models.compressor->frozen.values);
     const sp_stage_runner_parts parts = {
         .grid = t->grid,
         .stages = &t->stages,
         .compressor = t->models.compressor,
         .samples = &t->samples,
+        .states = t->states,
         .reducer = t->reducer,
         .watchdog = t->watchdog,
         .micro_batch = config->train.micro_batch,
@@ -127,6 +170,7 @@ static sp_status open_engine(sp_train_run *t) {
             (config->parallel.wire == SP_ASKED_AUTO && config->train.precision == SP_ASKED_BF16),
     };
     SP_TRY(sp_agree(t->world, sp_stage_runner_create(&t->runner, &parts)));
+    t->metrics.is_of_answers = t->samples.tasks != NULL;
     return sp_agree(t->world, sp_train_run_is_first(t)
                                   ? sp_metrics_open(&t->metrics, config->run.dir, t->step)
                                   : SP_OK);
@@ -198,10 +242,11 @@ static void log_start(const sp_train_run *t, const sp_outline *outline) {
     log_memory(t);
     sp_log(SP_LOG_INFO, "frozen weights by %s, trained ones by %s",
            sp_linear_kernel_name(outline->decoder.head), sp_gemm_chosen()->name);
-    sp_log(SP_LOG_INFO, "%.2f M trained parameters%s; %zu training and %zu held-out segments",
+    sp_log(SP_LOG_INFO, "%.2f M trained parameters%s; %zu training and %zu held-out %s",
            (double)outline->compressor->params.n_values / 1e6,
            outline->shares_weights ? ", encoder and decoder share their frozen weights" : "",
-           t->samples.n_trained, t->samples.n_held_out);
+           t->samples.n_trained, t->samples.n_held_out,
+           t->samples.tasks != NULL ? "rows" : "segments");
 }
 
 /* Cuts the chain and opens this rank's part of it. */
@@ -216,16 +261,20 @@ static sp_status open_part(sp_train_run *t) {
     return status;
 }
 
-sp_status sp_train_run_open(sp_train_run *t, const char *resume) {
+sp_status sp_train_run_open(sp_train_run *t, const char *resume, sp_on_error on_error) {
     SP_TRY(sp_agree(t->world, open_folder(t, resume)));
-    SP_TRY(sp_agree(t->world, open_tokens(t)));
+    SP_TRY(sp_agree(t->world, open_data(t, on_error)));
     SP_TRY(open_checkpoint(t, resume));
+    SP_TRY(open_best(t));
     if (t->checkpoint != NULL && sp_train_run_is_finished(t)) {
         sp_log(SP_LOG_INFO, "'%s' is finished at step %ju of %ju", t->config->run.dir,
                (uintmax_t)t->step, (uintmax_t)t->n_steps);
         return SP_OK;
     }
     SP_TRY(sp_agree(t->world, sp_grid_create(&t->grid, t->world, t->config->parallel.pipeline)));
+    if (sp_encoder_states_are_used(t->config))
+        SP_TRY(sp_encoder_states_open(&t->states, t->world, t->config, &t->tasks,
+                                      t->checkpoint != NULL ? t->checkpoint : t->init));
     SP_TRY(open_part(t));
     if (t->checkpoint != NULL)
         SP_TRY(sp_agree(t->world, sp_train_run_is_first(t)
@@ -243,7 +292,9 @@ void sp_train_run_close(sp_train_run *t, sp_status status) {
     sp_checkpointer_destroy(t->checkpointer);
     sp_reducer_destroy(t->reducer);
     sp_watchdog_end(t->watchdog, status);
+    sp_encoder_states_close(t->states);
     sp_replicas_free(&t->replicas);
+    sp_shard_free(&t->frozen);
     sp_optimizer_release(&t->optimizer);
     sp_models_close(&t->models);
     json_decref(t->grid_json);
@@ -252,6 +303,7 @@ void sp_train_run_close(sp_train_run *t, sp_status status) {
     sp_samples_close(&t->samples);
     sp_checkpoint_close(t->init);
     sp_checkpoint_close(t->checkpoint);
+    sp_task_set_free(&t->tasks);
     sp_tokens_close(t->tokens);
     sp_run_lock_release(&t->lock);
 }

@@ -26,40 +26,50 @@ static sp_status write_rows(sp_checkpoint_writer *writer, const sp_shard_piece *
                                     piece->row_begin, piece->n_rows, shard_values + piece->local);
 }
 
-static sp_status write_shard(sp_checkpoint_writer *writer, const sp_shard *shard,
-                             const float *values, const float *m, const float *v) {
-    for (size_t i = 0; i < shard->n_pieces; i++) {
-        SP_TRY(write_rows(writer, &shard->pieces[i], "", values));
-        SP_TRY(write_rows(writer, &shard->pieces[i], "optimizer.m.", m));
-        SP_TRY(write_rows(writer, &shard->pieces[i], "optimizer.v.", v));
+static sp_status write_shard(sp_checkpoint_writer *writer, const sp_state_rows *rows) {
+    for (size_t i = 0; i < rows->shard->n_pieces; i++) {
+        SP_TRY(write_rows(writer, &rows->shard->pieces[i], "", rows->values));
+        SP_TRY(write_rows(writer, &rows->shard->pieces[i], "optimizer.m.", rows->m));
+        SP_TRY(write_rows(writer, &rows->shard->pieces[i], "optimizer.v.", rows->v));
+    }
+    for (size_t i = 0; rows->frozen != NULL && i < rows->frozen->n_pieces; i++) {
+        const sp_shard_piece *piece = &rows->frozen->pieces[i];
+        SP_TRY(sp_checkpoint_write_rows(writer, piece->param->name, piece->param->n_dims,
+                                        piece->param->shape, piece->row_begin, piece->n_rows,
+                                        rows->frozen_values + piece->offset));
     }
     return SP_OK;
 }
 
-static sp_status make_part(sp_state_part **part, const sp_shard *shard, const float *values) {
+static void add_hash(sp_state_part *part, const sp_shard_piece *piece, const float *values) {
+    sp_tensor_hash *hash = &part->tensors[part->n_tensors++];
+    snprintf(hash->name, SP_HASHED_NAME_SIZE, "%s", piece->param->name);
+    sp_tensor_hash_add(hash, values, piece->row_begin, piece->n_rows, row_values(piece->param));
+}
+
+static sp_status make_part(sp_state_part **part, const sp_state_rows *rows) {
     void *block = NULL;
-    SP_TRY(sp_alloc(&block, sizeof **part + shard->n_pieces * sizeof(sp_tensor_hash),
+    const size_t n_frozen = rows->frozen != NULL ? rows->frozen->n_pieces : 0;
+    SP_TRY(sp_alloc(&block,
+                    sizeof **part + (rows->shard->n_pieces + n_frozen) * sizeof(sp_tensor_hash),
                     "a checkpoint's digests"));
     sp_state_part *made = block;
-    made->n_tensors = shard->n_pieces;
-    for (size_t i = 0; i < shard->n_pieces; i++) {
-        const sp_shard_piece *piece = &shard->pieces[i];
-        snprintf(made->tensors[i].name, SP_HASHED_NAME_SIZE, "%s", piece->param->name);
-        sp_tensor_hash_add(&made->tensors[i], values + piece->local, piece->row_begin,
-                           piece->n_rows, row_values(piece->param));
-    }
+    for (size_t i = 0; i < rows->shard->n_pieces; i++)
+        add_hash(made, &rows->shard->pieces[i], rows->values + rows->shard->pieces[i].local);
+    for (size_t i = 0; i < n_frozen; i++)
+        add_hash(made, &rows->frozen->pieces[i],
+                 rows->frozen_values + rows->frozen->pieces[i].offset);
     *part = made;
     return SP_OK;
 }
 
 sp_status sp_train_state_write(sp_state_part **part, const char *run_dir, uint64_t step,
-                               size_t number, const sp_shard *shard, const float *values,
-                               const float *m, const float *v) {
+                               size_t number, const sp_state_rows *rows) {
     sp_state_part *made = NULL;
     sp_checkpoint_writer *writer = NULL;
-    sp_status status = make_part(&made, shard, values);
+    sp_status status = make_part(&made, rows);
     if (status == SP_OK) status = sp_checkpoint_begin(&writer, run_dir, step, number);
-    if (status == SP_OK) status = write_shard(writer, shard, values, m, v);
+    if (status == SP_OK) status = write_shard(writer, rows);
     if (status == SP_OK) {
         status = sp_checkpoint_finish(writer, &made->file);
         writer = NULL; /* released, whatever the outcome */
@@ -151,7 +161,9 @@ sp_status sp_train_state_save(const sp_train_state *about, const sp_params *para
     SP_TRY(sp_checkpoint_make_folder(run_dir, about->step));
     sp_status status = sp_shard_create(&shard, params, 0, 1);
     if (status == SP_OK)
-        status = sp_train_state_write(&part, run_dir, about->step, 0, &shard, params->values, m, v);
+        status = sp_train_state_write(
+            &part, run_dir, about->step, 0,
+            &(sp_state_rows){.shard = &shard, .values = params->values, .m = m, .v = v});
     if (status == SP_OK)
         status = sp_train_state_publish(about, part, sp_state_part_bytes(part));
     else
@@ -199,6 +211,7 @@ static sp_status compare(const sp_run_config *now, const sp_run_config *saved, c
     } fixed[] = {
         {"run.seed", now->run.seed != saved->run.seed},
         {"encoder.train", now->encoder.train != saved->encoder.train},
+        {"train.only", now->train.only != saved->train.only},
         {"encoder.memory_tokens", now->encoder.memory_tokens != saved->encoder.memory_tokens},
         {"encoder.lora.rank", now->encoder.train == SP_ENCODER_LORA &&
                                   now->encoder.lora.rank != saved->encoder.lora.rank},
@@ -227,14 +240,16 @@ sp_status sp_train_state_check_shapes(const sp_run_config *config,
 sp_status sp_train_state_check(const sp_run_config *config, const sp_checkpoint *checkpoint,
                                const char *tokens_digest) {
     const char *where = sp_checkpoint_path(checkpoint), *saved_digest = NULL;
+    const bool is_of_tasks = sp_run_config_is_of_tasks(config);
     SP_TRY(sp_json_get_string(&saved_digest, sp_checkpoint_manifest(checkpoint), "tokens_digest",
                               where));
     const bool differs = saved_digest == NULL ? sp_checkpoint_step(checkpoint) > 0
                                               : strcmp(saved_digest, tokens_digest) != 0;
     if (differs)
         return sp_fail(SP_USAGE,
-                       "'%s' was made with other tokens than data.tokens '%s'; a run cannot go on "
+                       "'%s' was made with other tokens than %s '%s'; a run cannot go on "
                        "with them changed: use another run.dir, or train.init",
-                       where, config->data.tokens);
+                       where, is_of_tasks ? "data.rows" : "data.tokens",
+                       is_of_tasks ? config->data.rows : config->data.tokens);
     return sp_train_state_check_shapes(config, checkpoint);
 }

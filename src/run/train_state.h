@@ -32,12 +32,19 @@ typedef struct sp_state_part {
 
 size_t sp_state_part_bytes(const sp_state_part *part);
 
-/* Writes a shard's rows from values, m and v [shard->n_values] as the file of writer `number`, into
-   the folder that sp_checkpoint_make_folder() made for the step. Local, and may run in a thread of
-   its own. *part is owned. */
+/* The rows that one writer has. All borrowed. */
+typedef struct sp_state_rows {
+    const sp_shard *shard;
+    const float *values, *m, *v; /* [shard->n_values] */
+    const sp_shard *frozen;      /* rows that are not trained, and have no moments; NULL: none */
+    const float *frozen_values;  /* the flat array of the parameters that they are of */
+} sp_state_rows;
+
+/* Writes them as the file of writer `number`, into the folder that sp_checkpoint_make_folder() made for
+   the step. Local, and may run in a thread of its own. *part is owned. */
 SP_NODISCARD sp_status sp_train_state_write(sp_state_part **part, const char *run_dir,
-                                            uint64_t step, size_t number, const sp_shard *shard,
-                                            const float *values, const float *m, const float *v);
+                                            uint64_t step, size_t number,
+                                            const sp_state_rows *rows);
 
 /* Publishes the checkpoint that the parts of all writers, n_bytes one behind the other in order of
    the writers, make up, and removes those that config's policy does not keep. Local: for one

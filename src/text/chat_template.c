@@ -63,8 +63,8 @@ const sp_chat_template sp_chat_templates[SP_N_CHAT_TEMPLATES] = {
     },
 };
 
-/* The first token of the template that the tokenizer lacks, or NULL. */
-static const char *missing_token(const sp_chat_template *chat, const sp_tokenizer *tokenizer) {
+const char *sp_chat_template_missing_token(const sp_chat_template *chat,
+                                           const sp_tokenizer *tokenizer) {
     const char *const needed[] = {chat->tokens[0], chat->tokens[1], chat->end_of_turn};
     int32_t id;
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
@@ -79,13 +79,12 @@ const sp_chat_template *sp_chat_template_recognise(const sp_tokenizer *tokenizer
         if (chat->model_type != NULL && strcmp(chat->model_type, model_type) != 0) continue;
         if (chat->words != NULL && (published == NULL || strstr(published, chat->words) == NULL))
             continue;
-        if (missing_token(chat, tokenizer) == NULL) return chat;
+        if (sp_chat_template_missing_token(chat, tokenizer) == NULL) return chat;
     }
     return NULL;
 }
 
-/* The prompt without white space around it; none but ASCII's. */
-static void trim(const char **text, size_t *n_bytes) {
+void sp_chat_trim(const char **text, size_t *n_bytes) {
     static const char blanks[] = " \t\n\v\f\r";
     const size_t n_first = strspn(*text, blanks);
     *text += n_first;
@@ -95,7 +94,7 @@ static void trim(const char **text, size_t *n_bytes) {
 
 static sp_status encode(sp_chat_turn *turn, const sp_chat_template *chat,
                         const sp_tokenizer *tokenizer, const char *prompt) {
-    const char *missing = missing_token(chat, tokenizer);
+    const char *missing = sp_chat_template_missing_token(chat, tokenizer);
     if (missing != NULL)
         return sp_fail(SP_BAD_DATA,
                        "chat template '%s' needs the token '%s', which the tokenizer "
@@ -103,7 +102,7 @@ static sp_status encode(sp_chat_turn *turn, const sp_chat_template *chat,
                        chat->name, missing);
     sp_tokenizer_find(tokenizer, chat->end_of_turn, &turn->end_of_turn);
     size_t n_bytes = strlen(prompt);
-    if (chat->trims) trim(&prompt, &n_bytes);
+    if (chat->trims) sp_chat_trim(&prompt, &n_bytes);
     SP_TRY(sp_tokenizer_encode(tokenizer, &turn->before, chat->before, strlen(chat->before),
                                (sp_encode_options){0}));
     /* No continuation: where the prompt begins a word, SentencePiece's kinds have a space. */

@@ -40,6 +40,13 @@ extern const sp_chat_template sp_chat_templates[SP_N_CHAT_TEMPLATES];
 const sp_chat_template *sp_chat_template_recognise(const sp_tokenizer *tokenizer,
                                                    const char *model_type, const char *published);
 
+/* The first token that the template needs and the tokenizer lacks, static, or NULL. */
+const char *sp_chat_template_missing_token(const sp_chat_template *chat,
+                                           const sp_tokenizer *tokenizer);
+
+/* Leaves out white space (ASCII) around text [n_bytes]. */
+void sp_chat_trim(const char **text, size_t *n_bytes);
+
 /* A turn as ids. All zero: empty. */
 typedef struct sp_chat_turn {
     sp_encoding before, prompt, after;

@@ -9,8 +9,8 @@
 #include "base/log.h"
 #include "io/checkpoint.h"
 #include "mpi/agree.h"
-#include "run/pretrain.h"
 #include "run/tokenize.h"
+#include "run/train.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -201,7 +201,8 @@ static sp_status train(const char *run, const char *const *more, size_t n_more) 
     sp_run_config config = {0};
     json_t *result = NULL;
     must(sp_run_config_load(&config, NULL, keys, n_keys));
-    const sp_status status = sp_pretrain(world, &result, &config, "auto");
+    const sp_status status =
+        sp_train(world, &result, &config, &(sp_train_options){.resume = "auto"});
     json_decref(result);
     sp_run_config_free(&config);
     return status;

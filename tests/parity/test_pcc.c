@@ -1,13 +1,15 @@
 /* The whole compressor against transformers and PEFT: memory, slots, losses, every gradient, ten
-   updates of AdamW with clipping, and a greedy reconstruction; and gradients with each family of
-   models as encoder and as decoder. */
+   updates of AdamW with clipping, and a greedy reconstruction; questions of fine-tuning, from their
+   text on; and gradients with each family of models as encoder and as decoder. */
 #include "tests/check.h"
 #include "tests/parity/fixture.h"
+#include "tests/temp_folder.h"
 
 #include "io/model_source.h"
 #include "pcc/compressor.h"
 #include "run/decoding.h"
 #include "run/optimizer.h"
+#include "run/task_set.h"
 #include "tensor/vector.h"
 
 #include <math.h>
@@ -47,8 +49,7 @@ static const char *fixture_name(const sp_param *param) {
     return strncmp(param->name, side, strlen(side)) == 0 ? param->name + strlen(side) : param->name;
 }
 
-static void load_initial(subject *s) {
-    const sp_params *params = &s->compressor->params;
+static void load_initial_of(subject *s, const sp_params *params) {
     for (size_t i = 0; i < params->n_entries; i++) {
         const sp_param *param = params->entries[i];
         char name[256];
@@ -61,6 +62,11 @@ static void load_initial(subject *s) {
         memcpy(param->value, values, n * sizeof *values);
         free(values);
     }
+}
+
+static void load_initial(subject *s) {
+    load_initial_of(s, &s->compressor->params);
+    load_initial_of(s, &s->compressor->frozen);
 }
 
 static size_t read_ids(int32_t *ids, const json_t *array) {
@@ -109,8 +115,10 @@ static void set_targets(sp_lora_options *options, const json_t *targets) {
     }
 }
 
-/* A compressor of pcc/NAME.*, over the segments of pcc/BATCH.json. */
-static void open_subject(subject *s, const char *name, const char *batch, sp_training training) {
+/* A compressor of pcc/NAME.*, over the segments of pcc/BATCH.json; without segments its batch is the
+   caller's to fill. */
+static void open_compressor(subject *s, const char *name, const char *batch, sp_training training,
+                            bool encoder_is_frozen) {
     char json_name[64], tensors_name[64], batch_name[64];
     snprintf(json_name, sizeof json_name, "pcc/%s.json", name);
     snprintf(tensors_name, sizeof tensors_name, "pcc/%s.safetensors", name);
@@ -133,6 +141,7 @@ static void open_subject(subject *s, const char *name, const char *batch, sp_tra
         .lora = {.rank = (size_t)fixture_number(lora, "rank"),
                  .alpha = fixture_number(lora, "alpha")},
         .memory_tokens = (size_t)fixture_number(names, "memory_tokens"),
+        .encoder_is_frozen = encoder_is_frozen,
     };
     set_targets(&options.lora, json_object_get(lora, "targets"));
     must(sp_compressor_create(&s->compressor, &options));
@@ -144,6 +153,10 @@ static void open_subject(subject *s, const char *name, const char *batch, sp_tra
                     .eos = (int32_t)fixture_number(names, "eos"),
                     .longrope_switch = sp_longrope_switch(&s->decoder.config)};
     load_initial(s);
+}
+
+static void open_subject(subject *s, const char *name, const char *batch, sp_training training) {
+    open_compressor(s, name, batch, training, false);
     fill_batch(s);
 }
 
@@ -168,7 +181,8 @@ static void run_step(subject *s) {
     const size_t n = c->chain.n_blocks;
     must(sp_compressor_reserve(c, &s->batch, 0, n, &s->pass, &s->workspace));
     (void)sp_pass_forward(&s->pass, &c->chain, 0, n, &s->batch, NULL, &s->workspace);
-    (void)sp_pass_backward(&s->pass, &c->chain, 0, n, &s->batch, NULL, &s->workspace);
+    (void)sp_pass_backward(&s->pass, &c->chain, c->first_trained, n, &s->batch, NULL,
+                           &s->workspace);
 }
 
 static double gradient_norm(const sp_params *params) {
@@ -311,6 +325,113 @@ static void greedy_reconstruction_equals_the_reference(void **state) {
     close_subject(&s);
 }
 
+/* ---- questions ---- */
+
+/* As a user would have them, in a file. */
+static void write_rows(const char *path, const json_t *questions) {
+    FILE *file = fopen(path, "w");
+    for (size_t i = 0; i < json_array_size(questions); i++) {
+        const json_t *question = json_array_get(questions, i);
+        json_t *row = json_pack("{s:O, s:O, s:O}", "context", json_object_get(question, "context"),
+                                "prompt", json_object_get(question, "prompt"), "answer",
+                                json_object_get(question, "answer"));
+        assert_int_equal(json_dumpf(row, file, 0), 0);
+        fputc('\n', file);
+        json_decref(row);
+    }
+    assert_int_equal(fclose(file), 0);
+}
+
+static void read_rows(sp_task_set *set, const subject *s, const char *path) {
+    char encoder[256], decoder[256], rows[TEMP_PATH_SIZE + 16], tokens[64], ratio[64];
+    const json_t *names = s->batch_file.json;
+    snprintf(encoder, sizeof encoder, "encoder.model=tests/fixtures/models/%s",
+             json_string_value(json_object_get(names, "encoder")));
+    snprintf(decoder, sizeof decoder, "decoder.model=tests/fixtures/models/%s",
+             json_string_value(json_object_get(names, "decoder")));
+    snprintf(rows, sizeof rows, "data.rows=%s", path);
+    snprintf(tokens, sizeof tokens, "segment.tokens=%zu", s->layout.segment_tokens);
+    snprintf(ratio, sizeof ratio, "segment.ratio=%zu", s->layout.ratio);
+    const char *const keys[] = {encoder, decoder, rows, tokens, ratio, "data.validation=0"};
+    sp_run_config config = {0};
+    must(sp_config_init(&config, &sp_run_config_table));
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        must(sp_config_assign(&config, &sp_run_config_table, keys[i]));
+    must(sp_task_set_read(set, &config, SP_ON_ERROR_STOP));
+    sp_run_config_free(&config);
+}
+
+static void check_ids(const int32_t *ids, size_t n, const json_t *expected) {
+    assert_int_equal(n, json_array_size(expected));
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(ids[i], json_integer_value(json_array_get(expected, i)));
+}
+
+static void check_question(const sp_question *question, const json_t *expected) {
+    const json_t *segments = json_object_get(expected, "segments");
+    const int32_t *ids = question->encoder_ids;
+    assert_int_equal(question->n_segments, json_array_size(segments));
+    for (size_t k = 0; k < question->n_segments; k++) {
+        check_ids(ids, question->segment_lens[k],
+                  json_object_get(json_array_get(segments, k), "encoder"));
+        ids += question->segment_lens[k];
+    }
+    check_ids(question->prompt, question->n_prompt, json_object_get(expected, "prompt_ids"));
+    check_ids(question->answer, question->n_answer, json_object_get(expected, "answer_ids"));
+}
+
+static void questions_equal(bool encoder_is_frozen) {
+    subject s;
+    temp_file file;
+    fixture expected;
+    sp_task_set set = {0};
+    open_compressor(&s, "lora", "batch", SP_TRAIN_LORA, encoder_is_frozen);
+    fixture_open(&expected, "pcc/questions.json", "pcc/questions.safetensors");
+    const json_t *questions = json_object_get(expected.json, "questions");
+    temp_folder_create(file.dir);
+    write_rows(temp_path(file.path, file.dir, "rows.jsonl"), questions);
+    read_rows(&set, &s, file.path);
+    temp_folder_remove(file.dir);
+    assert_int_equal(set.n_tasks, json_array_size(questions));
+    assert_int_equal(set.n_contexts, set.n_tasks - 1); /* one is asked about twice */
+    sp_batch_clear(&s.batch);
+    s.batch.is_training = true;
+    for (size_t i = 0; i < set.n_tasks; i++) {
+        const sp_question question = sp_task_question(&set, i);
+        check_question(&question, json_array_get(questions, i));
+        must(sp_layout_add_question(&s.layout, &s.batch, &question));
+    }
+    s.batch.loss_scale[SP_ANSWER] = 1 / (float)fixture_number(expected.json, "n_targets");
+    run_step(&s);
+    assert_int_equal(s.batch.n_targets[SP_ANSWER], fixture_number(expected.json, "n_targets"));
+    assert_close(mean_loss(&s, SP_ANSWER), fixture_number(expected.json, "loss_answer"),
+                 LOSS_TOLERANCE);
+    const sp_params *params = &s.compressor->params;
+    const double norm = fixture_number(expected.json, "grad_norm");
+    if (!encoder_is_frozen) assert_close(gradient_norm(params), norm, GRADIENT_TOLERANCE);
+    for (size_t i = 0; i < params->n_entries; i++) {
+        char name[256];
+        size_t n = 0;
+        snprintf(name, sizeof name, "grad/%s", fixture_name(params->entries[i]));
+        float *grad = fixture_tensor(&expected, name, &n);
+        const double difference =
+            relative_difference(params->entries[i]->grad, grad, n, 1e-6 * norm);
+        if (!(difference <= GRADIENT_TOLERANCE)) fail_msg("%s differs by %g", name, difference);
+        free(grad);
+    }
+    /* The converter's five and the markers are what is left to train. */
+    if (encoder_is_frozen) assert_int_equal(params->n_entries, 6);
+    sp_task_set_free(&set);
+    fixture_close(&expected);
+    close_subject(&s);
+}
+
+static void questions_equal_the_reference(void **state) { questions_equal(false); }
+
+static void questions_to_the_converter_alone_equal_the_reference(void **state) {
+    questions_equal(true);
+}
+
 /* *state is the pair's fixture. */
 static void pair_equals_the_reference(void **state) {
     const char *name = *state;
@@ -330,6 +451,8 @@ int main(void) {
         cmocka_unit_test(lora_updates_equal_torch),
         cmocka_unit_test(full_compressor_equals_the_reference),
         cmocka_unit_test(greedy_reconstruction_equals_the_reference),
+        cmocka_unit_test(questions_equal_the_reference),
+        cmocka_unit_test(questions_to_the_converter_alone_equal_the_reference),
         PAIR("gpt2-full-phi3"),
         PAIR("gpt2-lora-mistral"),
         PAIR("llama-full-mistral"),

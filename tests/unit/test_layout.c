@@ -196,6 +196,55 @@ static void a_reconstruction_prompt_ends_in_ae(void **state) {
     sp_batch_free(&batch);
 }
 
+static void a_question_reads_all_its_segments_and_learns_the_answer_alone(void **state) {
+    static const uint32_t lens[] = {3, 2};
+    static const int32_t before[] = {51}, prompt[] = {41, 42}, answer[] = {21, 22};
+    static const row encoder[] = {{31, 0, NONE, 0}, {32, 1, NONE, 0}, {33, 2, NONE, 0},
+                                  {-1, 3, NONE, 0}, {-2, 4, NONE, 0}, {34, 0, NONE, 0},
+                                  {35, 1, NONE, 0}, {-1, 2, NONE, 0}};
+    static const row decoder[] = {
+        {BOS, 0, NONE, 0},      {51, 1, NONE, 0},        {MEM, 2, NONE, 0},
+        {SLOT0, 3, NONE, 0},    {SLOT0 - 1, 4, NONE, 0}, {END_MEM, 5, NONE, 0},
+        {MEM, 6, NONE, 0},      {SLOT0 - 2, 7, NONE, 0}, {END_MEM, 8, NONE, 0},
+        {41, 9, NONE, 0},       {42, 10, 21, SP_ANSWER}, {21, 11, 22, SP_ANSWER},
+        {22, 12, 77, SP_ANSWER}};
+    static const sp_attention_seq seqs[] = {{0, 5, -1}, {5, 3, -1}};
+    sp_batch batch = {0};
+    sp_question question = {.encoder_ids = encoded,
+                            .segment_lens = lens,
+                            .n_segments = 2,
+                            .before = before,
+                            .n_before = 1,
+                            .prompt = prompt,
+                            .n_prompt = 2,
+                            .answer = answer,
+                            .n_answer = 2,
+                            .end = 77,
+                            .key = 9};
+    assert_int_equal(sp_layout_n_question_slots(&layout, &question), 3);
+    must(sp_layout_add_question(&layout, &batch, &question));
+    check_rows(&batch.rows[SP_ENCODER], encoder, COUNT(encoder));
+    check_rows(&batch.rows[SP_DECODER], decoder, COUNT(decoder));
+    check_seqs(&batch.rows[SP_ENCODER], seqs, COUNT(seqs));
+    check_seqs(&batch.rows[SP_DECODER], &(sp_attention_seq){0, COUNT(decoder), -1}, 1);
+    assert_int_equal(batch.rows[SP_DECODER].samples[0], 9);
+    assert_int_equal(batch.rows[SP_ENCODER].samples[0], 9);
+    assert_true(batch.rows[SP_ENCODER].samples[1] != 9); /* drops other values */
+    /* A second one goes on with its slots; without prompt, </mem> is to be followed by the answer. */
+    question.omits_bos = true;
+    question.n_before = question.n_prompt = 0;
+    question.end = SP_NO_TOKEN;
+    must(sp_layout_add_question(&layout, &batch, &question));
+    const sp_rows *rows = &batch.rows[SP_DECODER];
+    assert_int_equal(rows->n_rows, COUNT(decoder) + 9);
+    assert_int_equal(rows->ids[COUNT(decoder)], MEM);
+    assert_int_equal(rows->ids[COUNT(decoder) + 1], SLOT0 - 3);
+    assert_int_equal(rows->targets[COUNT(decoder) + 6], 21);
+    assert_int_equal(rows->targets[COUNT(decoder) + 7], 22);
+    assert_int_equal(rows->targets[COUNT(decoder) + 8], NONE);
+    sp_batch_free(&batch);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_branches_share_one_prefix),
@@ -207,6 +256,7 @@ int main(void) {
         cmocka_unit_test(a_fixed_number_of_slots_reaches_both_sides),
         cmocka_unit_test(a_prefix_of_several_segments_has_markers_for_each),
         cmocka_unit_test(a_reconstruction_prompt_ends_in_ae),
+        cmocka_unit_test(a_question_reads_all_its_segments_and_learns_the_answer_alone),
     };
     return cmocka_run_group_tests_name("layout", tests, NULL, NULL);
 }

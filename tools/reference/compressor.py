@@ -15,6 +15,16 @@ DOCUMENTS = [
     "In Zürich and in the café 東京 they said that the tide came in.",
 ]
 
+# What fine-tuning asks: contexts of one to five segments, one of them asked about twice, without a
+# prompt the second time.
+QUESTIONS = [
+    {"context": DOCUMENTS[0], "prompt": "Question: Where did it stand?\n\nAnswer: ",
+     "answer": "by the harbour wall"},
+    {"context": DOCUMENTS[1], "prompt": "Yes or no?", "answer": " No."},
+    {"context": DOCUMENTS[0] + " " + DOCUMENTS[2] * 2, "prompt": "Wo? ", "answer": "In Zürich, 東京."},
+    {"context": DOCUMENTS[0], "prompt": "", "answer": " The end."},
+]
+
 LORA_RANK, LORA_ALPHA, MEMORY_TOKENS, SEGMENT_TOKENS, RATIO = 4, 8, 8, 24, 4
 
 # The module of each role of a layer, and of the embedding, as PEFT's target_modules name it. None
@@ -39,24 +49,42 @@ def token_bytes(tokenizer):
             if t not in SPECIAL_TOKENS}
 
 
+def cut_text(encoder, bytes_of, text):
+    """Ids of each segment: at most SEGMENT_TOKENS of the encoder's tokens, cut where the text may be
+    (UTF-8)."""
+    ids = encode_text(encoder, text)
+    while ids:
+        n = min(len(ids), SEGMENT_TOKENS)
+        while n < len(ids) and bytes_of[ids[n]][0] & 0xC0 == 0x80:
+            n -= 1
+        yield ids[:n]
+        ids = ids[n:]
+
+
 def cut_segments(encoder, decoder):
-    """Cuts documents after at most SEGMENT_TOKENS of the encoder's tokens, where the text may be
-    cut (UTF-8); the decoder tokenizes each segment's text alone."""
+    """Cuts the documents; the decoder tokenizes each segment's text alone."""
     bytes_of, segments = token_bytes(encoder), []
     for doc, text in enumerate(DOCUMENTS):
-        ids, begin = encode_text(encoder, text), 0
-        while ids:
-            n = min(len(ids), SEGMENT_TOKENS)
-            while n < len(ids) and bytes_of[ids[n]][0] & 0xC0 == 0x80:
-                n -= 1
-            piece = b"".join(bytes_of[i] for i in ids[:n])
+        begin = 0
+        for ids in cut_text(encoder, bytes_of, text):
+            piece = b"".join(bytes_of[i] for i in ids)
             segments.append({
-                "doc": doc, "byte_begin": begin, "byte_len": len(piece), "encoder": ids[:n],
+                "doc": doc, "byte_begin": begin, "byte_len": len(piece), "encoder": ids,
                 "decoder": encode_text(decoder, piece.decode()), "next": len(segments) + 1,
-                "n_slots": -(-n // RATIO)})
-            ids, begin = ids[n:], begin + len(piece)
+                "n_slots": -(-len(ids) // RATIO)})
+            begin += len(piece)
         segments[-1]["next"] = None
     return segments
+
+
+def make_questions(encoder, decoder):
+    """The rows of fine-tuning, with their segments and ids."""
+    bytes_of = token_bytes(encoder)
+    return [{**row,
+             "segments": [{"encoder": ids, "n_slots": -(-len(ids) // RATIO)}
+                          for ids in cut_text(encoder, bytes_of, row["context"])],
+             "prompt_ids": encode_text(decoder, row["prompt"]),
+             "answer_ids": encode_text(decoder, row["answer"])} for row in QUESTIONS]
 
 
 def initial_tensors(encoder, decoder, generator):
@@ -139,6 +167,30 @@ class Compressor:
         return 0.5 * reconstruction + 0.5 * completion
 
 
+class Questions(Compressor):
+    """The same PCC over questions: [BOS] (<mem> slots </mem>)* prompt answer, loss on the answer and
+    EOS."""
+
+    def forward(self):
+        """The mean NLL over all answers, and how many targets these are."""
+        mem, end_mem, _ = self.trained["markers"]
+        bos, eos = self.batch["bos"], self.batch["eos"]
+        total, count = 0, 0
+        for question in self.batch["questions"]:
+            rows = [] if bos is None else [self.decoder.embed([bos])]
+            for segment in question["segments"]:
+                _, slots = compress(self.trained, self.encoder, segment)
+                rows += [mem[None], slots, end_mem[None]]
+            answer = question["answer_ids"]
+            rows += [self.decoder.embed(ids) for ids in (question["prompt_ids"], answer) if ids]
+            total += branch_nll(self.decoder, torch.cat(rows), answer + [eos])
+            count += len(answer) + 1
+        return total / count, count
+
+    def loss(self):
+        return self.forward()[0]
+
+
 def peft_encoder(model, lora):
     """The model with adapters, none of them zero: PEFT's zeros would leave the other matrix without
     a gradient."""
@@ -152,7 +204,7 @@ def peft_encoder(model, lora):
     return model.eval()
 
 
-def reference_compressor(mode, root, batch, seed):
+def reference_compressor(mode, root, batch, seed, kind=Compressor):
     """The compressor over transformers and PEFT, in its initial state."""
     torch.manual_seed(seed)  # PEFT draws from the global generator
     encoder_lm = load_reference(root / batch["encoder"])
@@ -171,7 +223,7 @@ def reference_compressor(mode, root, batch, seed):
     for name, tensor in trained.items():
         if not isinstance(tensor, torch.nn.Parameter):
             trained[name] = torch.nn.Parameter(tensor)
-    return Compressor(trained, encoder, decoder, batch)
+    return kind(trained, encoder, decoder, batch)
 
 
 class PlainEncoder:
@@ -201,8 +253,8 @@ class PlainEncoder:
         return self.current().encode(x)
 
 
-def plain_compressor(root, batch, trained):
+def plain_compressor(root, batch, trained, kind=Compressor):
     """The same in f64, without transformers or PEFT: LoRA is added to the weights."""
     trained = {n: t.detach().double().requires_grad_() for n, t in trained.items()}
     encoder = PlainEncoder(load_plain(root / batch["encoder"]), trained, batch["lora"])
-    return Compressor(trained, encoder, load_plain(root / batch["decoder"]), batch)
+    return kind(trained, encoder, load_plain(root / batch["decoder"]), batch)

@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from .compressor import (DOCUMENTS, LORA_ALPHA, LORA_RANK, MEMORY_TOKENS, RATIO, SEGMENT_TOKENS,
-                         compress, cut_segments, plain_compressor, prefix_rows,
-                         reference_compressor)
+                         Questions, compress, cut_segments, make_questions, plain_compressor,
+                         prefix_rows, reference_compressor)
 from .language_models import eos_ids_of, greedy, load_tokenizer
 from .record import relative_difference, rounded, write_json
 
@@ -220,6 +220,23 @@ def make_pcc(root, models_root, seed):
     write_json(root / "batch.json", batch)
     for mode in ("lora", "full"):
         make_pcc_mode(mode, root, models_root, batch, seed)
+
+
+def make_finetuning(root, models_root, seed):
+    """questions.*: loss and gradients of rows of fine-tuning, from the initial state of lora.*."""
+    batch = json.loads((root / "batch.json").read_text())
+    batch["questions"] = make_questions(load_tokenizer(models_root / batch["encoder"]),
+                                        load_tokenizer(models_root / batch["decoder"]))
+    compressor = reference_compressor("lora", models_root, batch, seed, Questions)
+    loss, count = compressor.forward()
+    grads = gradients(compressor)
+    check_gradients("questions", grads,
+                    plain_compressor(models_root, batch, compressor.trained, Questions))
+    write_json(root / "questions.json", {
+        "questions": batch["questions"], "loss_answer": rounded(loss.item()), "n_targets": count,
+        "grad_norm": rounded(math.sqrt(sum(g.pow(2).sum().item() for g in grads.values())))})
+    save_file({f"grad/{n}": grads[n].contiguous() for n in sorted(grads)},
+              root / "questions.safetensors")
 
 
 def make_pairs(root, models_root, seed):

@@ -1,6 +1,7 @@
-#include "run/pretrain.h"
+#include "run/train.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/progress.h"
 #include "mpi/agree.h"
 #include "run/metrics_summary.h"
@@ -20,6 +21,7 @@ typedef struct training {
     sp_train_run run;
     sp_progress progress;
     uint64_t begun_step;       /* of the checkpoint begun last */
+    bool is_saving_best;       /* that one is to be kept as the best */
     bool is_saving_damage;     /* that one may hold damaged weights */
     double seconds_checkpoint; /* since the last metrics line */
 } training;
@@ -83,33 +85,41 @@ static void reduce(training *t, sp_step_metrics *m, const sp_stage_sums *sums,
     wishes->is_written = all[WRITTEN] == (double)sp_world_size(t->run.world);
 }
 
+/* A run has the losses of its samples. */
+static void get_weights(double *weights, const sp_run_config *config) {
+    weights[SP_RECONSTRUCTION] = config->objective.reconstruction;
+    weights[SP_COMPLETION] = config->objective.completion;
+    weights[SP_ANSWER] = 1;
+}
+
 /* What one loss counts for a target, over the whole batch. */
 static void set_loss_scales(const training *t, float *scales, const sp_sample_counts *counts) {
-    const double weights[SP_N_LOSSES] = {t->run.config->objective.reconstruction,
-                                         t->run.config->objective.completion};
+    double weights[SP_N_LOSSES];
+    get_weights(weights, t->run.config);
     for (int loss = 0; loss < SP_N_LOSSES; loss++)
         scales[loss] =
             counts->targets[loss] > 0 ? (float)(weights[loss] / (double)counts->targets[loss]) : 0;
 }
 
-static double total_loss(const training *t, const sp_step_metrics *m) {
-    const double weights[SP_N_LOSSES] = {t->run.config->objective.reconstruction,
-                                         t->run.config->objective.completion};
+static double total_loss(const training *t, const double *loss_sum, const uint64_t *n_targets) {
+    double weights[SP_N_LOSSES];
+    get_weights(weights, t->run.config);
     double sum = 0;
     for (int loss = 0; loss < SP_N_LOSSES; loss++)
-        if (m->n_targets[loss] > 0)
-            sum += weights[loss] * m->loss_sum[loss] / (double)m->n_targets[loss];
+        if (n_targets[loss] > 0) sum += weights[loss] * loss_sum[loss] / (double)n_targets[loss];
     return sum;
 }
 
 static void show_step(training *t, const sp_step_metrics *m) {
-    char text[96], losses[2][24] = {"-", "-"};
+    char text[96], losses[SP_N_LOSSES][24] = {"-", "-", "-"};
+    const bool is_of_answers = t->run.samples.tasks != NULL;
     for (int loss = 0; loss < SP_N_LOSSES; loss++)
         if (m->n_targets[loss] > 0)
             snprintf(losses[loss], sizeof losses[loss], "%.4f",
                      m->loss_sum[loss] / (double)m->n_targets[loss]);
-    snprintf(text, sizeof text, "loss %s / %s, %.0f tokens/s, %.1f GFLOP/s",
-             losses[SP_RECONSTRUCTION], losses[SP_COMPLETION], (double)m->n_tokens / m->seconds,
+    snprintf(text, sizeof text, "loss %s%s%s, %.0f tokens/s, %.1f GFLOP/s",
+             losses[is_of_answers ? SP_ANSWER : SP_RECONSTRUCTION], is_of_answers ? "" : " / ",
+             is_of_answers ? "" : losses[SP_COMPLETION], (double)m->n_tokens / m->seconds,
              m->flop / m->seconds * 1e-9);
     sp_progress_update(&t->progress, m->step, text);
 }
@@ -167,7 +177,7 @@ static sp_status train_step(training *t, step_wishes *wishes) {
     reduce(t, &m, &sums, wishes);
 
     const sp_step_facts facts = {.step = m.step,
-                                 .loss = total_loss(t, &m),
+                                 .loss = total_loss(t, m.loss_sum, m.n_targets),
                                  .grad_norm = m.grad_norm,
                                  .begin = first,
                                  .end = first + batch};
@@ -197,7 +207,8 @@ static sp_status train_step(training *t, step_wishes *wishes) {
 
 /* ---- between steps ---- */
 
-static sp_status validate(training *t) {
+/* *is_best: it is the best so far, in a run that keeps it. */
+static sp_status validate(training *t, bool *is_best) {
     const double begin_s = sp_clock_seconds();
     const size_t most = t->run.config->train.validate_segments,
                  held_out = t->run.samples.n_held_out;
@@ -215,6 +226,8 @@ static sp_status validate(training *t) {
     sp_world_sum_u64(t->run.world, m.n_targets, SP_N_LOSSES);
     sp_world_sum_u64(t->run.world, m.n_correct, SP_N_LOSSES);
     m.seconds = sp_clock_seconds() - begin_s;
+    if (sp_best_is_kept(t->run.config))
+        *is_best = sp_best_note(&t->run.best, m.step, total_loss(t, m.loss_sum, m.n_targets));
     return sp_agree(t->run.world, sp_train_run_is_first(&t->run)
                                       ? sp_metrics_write_validation(&t->run.metrics, &m)
                                       : SP_OK);
@@ -236,25 +249,41 @@ static sp_status publish(training *t) {
     at(t, SP_PHASE_SAVE);
     const sp_status status = sp_checkpointer_publish(t->run.checkpointer);
     t->seconds_checkpoint += sp_checkpointer_take_seconds(t->run.checkpointer);
+    if (status != SP_OK || !t->is_saving_best) return status;
+    return sp_agree(t->run.world,
+                    sp_train_run_is_first(&t->run)
+                        ? sp_run_folder_explain(sp_best_keep(t->run.config->run.dir, t->begun_step))
+                        : SP_OK);
+}
+
+/* What a run goes on from beside its tensors, owned. */
+static sp_status make_state(json_t **state, const training *t) {
+    json_t *guard = NULL, *best = NULL;
+    SP_TRY(sp_step_guard_to_json(&guard, &t->run.guard));
+    sp_status status = SP_OK;
+    if (sp_best_is_kept(t->run.config)) status = sp_best_to_json(&best, &t->run.best);
+    *state = json_pack("{s:o, s:o*}", "guard", guard, "best", best);
+    if (status == SP_OK && *state == NULL)
+        status = sp_fail(SP_FAILURE, "no memory for the state of a run");
     return status;
 }
 
 /* Begins the checkpoint of the present step, when the one before it is whole. */
 static sp_status begin_save(training *t) {
-    json_t *guard = NULL, *state = NULL;
+    json_t *state = NULL;
     if (sp_checkpointer_is_busy(t->run.checkpointer)) SP_TRY(publish(t));
     at(t, SP_PHASE_SAVE);
-    SP_TRY(sp_agree(t->run.world, sp_step_guard_to_json(&guard, &t->run.guard)));
-    state = json_pack("{s:o}", "guard", guard);
+    SP_TRY(sp_agree(t->run.world, make_state(&state, t)));
     const sp_train_state about = {.config = t->run.config,
                                   .step = t->run.step,
-                                  .tokens_digest = sp_tokens_digest(t->run.tokens),
+                                  .tokens_digest = sp_train_run_digest(&t->run),
                                   .grid = t->run.grid_json,
                                   .state = state};
     const sp_status status =
         sp_checkpointer_begin(t->run.checkpointer, &about, t->run.optimizer.m, t->run.optimizer.v);
     t->seconds_checkpoint += sp_checkpointer_take_seconds(t->run.checkpointer);
     t->begun_step = t->run.step;
+    t->is_saving_best = t->run.best.has && t->run.best.step == t->run.step;
     json_decref(state);
     return status;
 }
@@ -266,22 +295,28 @@ static sp_status train(training *t) {
     step_wishes wishes = {0};
     bool is_saved = t->run.checkpoint != NULL; /* else step 0 of a run that is to make no step */
     note_weights(t);
-    while (t->run.step < last && !wishes.stops) {
+    bool is_best = false, ends = false;
+    while (t->run.step < last && !wishes.stops && !ends) {
         SP_TRY(train_step(t, &wishes));
+        is_best = false;
         note_weights(t);
         if (t->run.samples.n_held_out > 0 && t->run.config->train.validate_every > 0 &&
             (t->run.step == t->run.n_steps ||
              is_due(t->run.step, t->run.config->train.validate_every)))
-            SP_TRY(validate(t));
+            SP_TRY(validate(t, &is_best));
+        ends = sp_best_ends(&t->run.best, t->run.config);
         if (wishes.is_written && sp_checkpointer_is_busy(t->run.checkpointer)) SP_TRY(publish(t));
-        is_saved = t->run.step == last || wishes.stops || wishes.saves ||
+        is_saved = t->run.step == last || wishes.stops || wishes.saves || is_best || ends ||
                    is_due(t->run.step, t->run.config->checkpoint.every_steps);
         if (is_saved) SP_TRY(begin_save(t));
     }
     if (!is_saved) SP_TRY(begin_save(t));
     if (sp_checkpointer_is_busy(t->run.checkpointer)) SP_TRY(publish(t));
     sp_reducer_wait_all_values(t->run.reducer);
-    if (!wishes.stops || t->run.step == t->run.n_steps) return SP_OK;
+    if (ends)
+        sp_log(SP_LOG_INFO, "stopped early: none of %ju validations was better than step %ju's",
+               (uintmax_t)t->run.best.n_since, (uintmax_t)t->run.best.step);
+    if (!wishes.stops || sp_train_run_is_finished(&t->run)) return SP_OK;
     return sp_agree(t->run.world, sp_fail(SP_STOPPED,
                                           "stopped at step %ju of %ju, saved; the same "
                                           "command goes on",
@@ -298,10 +333,11 @@ static sp_status prune(const training *t) {
     return sp_agree(t->run.world, status);
 }
 
-static sp_status open_and_train(training *t, const char *resume) {
-    SP_TRY(sp_train_run_open(&t->run, resume));
+static sp_status open_and_train(training *t, const sp_train_options *options) {
+    SP_TRY(sp_train_run_open(&t->run, options->resume, options->on_error));
     if (t->run.checkpoint != NULL && sp_train_run_is_finished(&t->run)) return prune(t);
-    sp_progress_begin(&t->progress, "pretrain", t->run.n_steps, "steps");
+    sp_progress_begin(&t->progress, t->run.samples.tasks != NULL ? "finetune" : "pretrain",
+                      t->run.n_steps, "steps");
     t->progress.done_before = t->run.step;
     sp_stop_signal_watch();
     const sp_status status = train(t);
@@ -331,13 +367,26 @@ static sp_status add_last_lines(json_t *result, const char *run_dir) {
     return status;
 }
 
+/* Of a run that keeps its best checkpoint. */
+static sp_status add_best(json_t *result, const training *t) {
+    const sp_best *best = &t->run.best;
+    json_t *object = json_pack(
+        "{s:b, s:o*}", "stopped_early", sp_best_ends(best, t->run.config), "best",
+        best->has ? json_pack("{s:f, s:I}", "loss", best->loss, "step", (json_int_t)best->step)
+                  : NULL);
+    const bool is_added = object != NULL && json_object_update(result, object) == 0;
+    json_decref(object);
+    return is_added ? SP_OK : sp_fail(SP_FAILURE, "no memory for a result");
+}
+
 static sp_status make_result(json_t **result, const training *t) {
     if (!sp_train_run_is_first(&t->run)) return SP_OK;
     json_t *made = json_pack("{s:s, s:I, s:I, s:b}", "run", t->run.config->run.dir, "step",
                              (json_int_t)t->run.step, "steps", (json_int_t)t->run.n_steps,
                              "finished", sp_train_run_is_finished(&t->run));
     if (made == NULL) return sp_fail(SP_FAILURE, "no memory for a result");
-    const sp_status status = add_last_lines(made, t->run.config->run.dir);
+    sp_status status = add_last_lines(made, t->run.config->run.dir);
+    if (status == SP_OK && sp_best_is_kept(t->run.config)) status = add_best(made, t);
     if (status == SP_OK)
         *result = made;
     else
@@ -345,10 +394,10 @@ static sp_status make_result(json_t **result, const training *t) {
     return status;
 }
 
-sp_status sp_pretrain(sp_world *world, json_t **result, const sp_run_config *config,
-                      const char *resume) {
+sp_status sp_train(sp_world *world, json_t **result, const sp_run_config *config,
+                   const sp_train_options *options) {
     training t = {.run = {.world = world, .config = config}};
-    sp_status status = open_and_train(&t, resume);
+    sp_status status = open_and_train(&t, options);
     if (status == SP_OK) status = sp_agree(world, make_result(result, &t));
     sp_train_run_close(&t.run, status);
     return status;
