@@ -103,16 +103,17 @@ sp_status sp_metrics_write_step(sp_metrics *metrics, const sp_step_metrics *m) {
     return write_line(
         metrics,
         join(line,
-             json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:i, s:s?, s:o, s:o, s:o}",
-                       "grad_norm", number(m->grad_norm), "lr", number(m->lr), "tokens_per_second",
-                       number((double)m->n_tokens / m->seconds), "flops_per_second",
-                       number(m->flop / m->seconds), "seconds", number(m->seconds), "seconds_data",
-                       number(m->seconds_data), "seconds_communication",
-                       number(m->seconds_communication), "seconds_checkpoint",
-                       number(m->seconds_checkpoint), "skipped", m->is_skipped, "slowest_rank",
-                       m->timing.slowest_rank, "slowest_host", m->timing.slowest_host,
-                       "slowest_seconds", number(m->timing.slowest_seconds), "balance",
-                       number(m->timing.balance), "bubble", number(m->timing.bubble))));
+             json_pack(
+                 "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:i, s:s?, s:o, s:o, s:o}",
+                 "grad_norm", number(m->grad_norm), "lr", number(m->lr), "tokens",
+                 count(m->n_tokens), "tokens_per_second", number((double)m->n_tokens / m->seconds),
+                 "flops_per_second", number(m->flop / m->seconds), "seconds", number(m->seconds),
+                 "seconds_data", number(m->seconds_data), "seconds_communication",
+                 number(m->seconds_communication), "seconds_checkpoint",
+                 number(m->seconds_checkpoint), "skipped", m->is_skipped, "slowest_rank",
+                 m->timing.slowest_rank, "slowest_host", m->timing.slowest_host, "slowest_seconds",
+                 number(m->timing.slowest_seconds), "balance", number(m->timing.balance), "bubble",
+                 number(m->timing.bubble))));
 }
 
 sp_status sp_metrics_write_validation(sp_metrics *metrics, const sp_validation_metrics *m) {

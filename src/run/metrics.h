@@ -2,7 +2,7 @@
 
    A training line has step, loss_reconstruction, loss_completion (null without a target) or in
    fine-tuning loss_answer in their place, grad_norm
-   (before clipping), lr, tokens_per_second (context tokens), flops_per_second, seconds,
+   (before clipping), lr, tokens (of contexts), tokens_per_second, flops_per_second, seconds,
    seconds_data, seconds_communication (waiting for other ranks), seconds_checkpoint, skipped, and how
    evenly the ranks were busy (mpi/step_timing.h): slowest_rank, slowest_host, slowest_seconds, balance,
    bubble. Line N holds the losses before update N.

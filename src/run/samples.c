@@ -157,13 +157,16 @@ void sp_samples_close(sp_samples *samples) {
     *samples = (sp_samples){0};
 }
 
-sp_status sp_samples_n_steps(size_t *n_steps, const sp_samples *samples,
-                             const sp_run_config *config) {
+static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+sp_status sp_samples_settle_steps(sp_samples *samples, size_t *n_steps,
+                                  const sp_run_config *config) {
     if (samples->n_trained == 0)
         return sp_fail(SP_BAD_DATA, "'%s': no %s to train on, %zu held out", name_of(config),
                        samples->tasks != NULL ? "row" : "segment", samples->n_held_out);
     if (config->train.steps != SP_COUNT_AUTO) {
         *n_steps = config->train.steps;
+        samples->n_taken = UINT64_MAX;
         return SP_OK;
     }
     const uint64_t most = (uint64_t)samples->n_trained * config->data.epochs;
@@ -180,8 +183,16 @@ sp_status sp_samples_n_steps(size_t *n_steps, const sp_samples *samples,
                            config->data.budget_tokens, name_of(config), (uintmax_t)tokens,
                            config->data.epochs);
     }
-    *n_steps = n < batch ? 1 : (size_t)(n / batch); /* whole batches; a small corpus makes one */
+    *n_steps = (size_t)(n / batch + (n % batch != 0));
+    samples->n_taken = n;
     return SP_OK;
+}
+
+sp_sample_range sp_samples_of_step(const sp_samples *samples, const sp_run_config *config,
+                                   uint64_t step) {
+    const uint64_t batch = config->train.global_batch;
+    return (sp_sample_range){min_u64((step - 1) * batch, samples->n_taken),
+                             min_u64(step * batch, samples->n_taken)};
 }
 
 static void count_task(sp_sample_counts *counts, const sp_task_set *tasks, size_t i) {

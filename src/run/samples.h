@@ -3,7 +3,8 @@
 
    A document is held out by its content hash, so that the choice survives a re-tokenization. The
    sample stream is the concatenation of the epochs' permutations of the training segments; step s,
-   from 1, takes samples [(s - 1) B, s B). Nothing here depends on a rank.
+   from 1, takes samples [(s - 1) B, s B), the last step of a budget or of the epochs what is left of
+   it. Nothing here depends on a rank.
 
    In fine-tuning the samples are rows (run/task_set.h) in place of segments; all else is the same. */
 #pragma once
@@ -23,6 +24,7 @@ typedef struct sp_samples {
     bool draws_one, reconstructs, completes;
     uint32_t *trained, *held_out; /* segments, or tasks, in file order, owned */
     size_t n_trained, n_held_out;
+    uint64_t n_taken; /* stream positions that all steps take together; UINT64_MAX: whole batches */
     uint32_t *filled; /* [n_filled], owned: tasks of the batch that was filled last */
     size_t n_filled, filled_capacity;
     int32_t *ids; /* scratch for one segment's ids in three streams, owned */
@@ -41,10 +43,20 @@ SP_NODISCARD sp_status sp_samples_open_tasks(sp_samples *samples, const sp_task_
                                              const sp_run_config *config);
 void sp_samples_close(sp_samples *samples);
 
-/* Optimiser steps that the configuration comes to: train.steps, or what data.budget_tokens and
-   data.epochs allow. SP_USAGE: a budget beyond the corpus. */
-SP_NODISCARD sp_status sp_samples_n_steps(size_t *n_steps, const sp_samples *samples,
-                                          const sp_run_config *config);
+/* Settles how many optimiser steps the configuration comes to: train.steps, or else those that take
+   the first samples of the stream whose encoder tokens reach data.budget_tokens, or where there is no
+   budget, data.epochs. SP_USAGE: a budget beyond the corpus. */
+SP_NODISCARD sp_status sp_samples_settle_steps(sp_samples *samples, size_t *n_steps,
+                                               const sp_run_config *config);
+
+/* Stream positions [begin, end). */
+typedef struct sp_sample_range {
+    uint64_t begin, end;
+} sp_sample_range;
+
+/* What a step, from 1, takes; after settling. */
+sp_sample_range sp_samples_of_step(const sp_samples *samples, const sp_run_config *config,
+                                   uint64_t step);
 
 /* Encoder tokens, and targets of each loss, of stream positions [begin, end). */
 typedef struct sp_sample_counts {

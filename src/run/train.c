@@ -125,13 +125,13 @@ static void show_step(training *t, const sp_step_metrics *m) {
 }
 
 /* Runs the micro-batches; a rank that fails here ends all, since others wait for it. */
-static sp_status compute(training *t, const sp_step_metrics *m, sp_stage_sums *sums, uint64_t first,
-                         const sp_sample_counts *counts) {
+static sp_status compute(training *t, const sp_step_metrics *m, sp_stage_sums *sums,
+                         const sp_sample_range *samples, const sp_sample_counts *counts) {
     float scales[SP_N_LOSSES];
     set_loss_scales(t, scales, counts);
     sp_reducer_begin_step(t->run.reducer);
-    const sp_status status = sp_stage_runner_train(
-        t->run.runner, sums, m->step, first, first + t->run.config->train.global_batch, scales);
+    const sp_status status =
+        sp_stage_runner_train(t->run.runner, sums, m->step, samples->begin, samples->end, scales);
     SP_TRY(sp_world_fail_alone(t->run.world, status));
     at_next(t, SP_PHASE_REDUCE);
     sp_reducer_wait_gradients(t->run.reducer);
@@ -162,14 +162,14 @@ static sp_status verify_weights(training *t) {
 static sp_status train_step(training *t, step_wishes *wishes) {
     const sp_run_config *config = t->run.config;
     const double begin_s = sp_clock_seconds();
-    const uint64_t batch = config->train.global_batch, first = t->run.step * batch;
-    const sp_sample_counts counts = sp_samples_count(&t->run.samples, first, first + batch);
+    const sp_sample_range samples = sp_samples_of_step(&t->run.samples, config, t->run.step + 1);
+    const sp_sample_counts counts = sp_samples_count(&t->run.samples, samples.begin, samples.end);
     sp_stage_sums sums = {0};
     sp_step_metrics m = {.step = t->run.step + 1,
                          .n_tokens = counts.tokens,
                          .lr = sp_learning_rate(config, t->run.step + 1, t->run.n_steps),
                          .seconds_checkpoint = t->seconds_checkpoint};
-    SP_TRY(compute(t, &m, &sums, first, &counts));
+    SP_TRY(compute(t, &m, &sums, &samples, &counts));
     SP_TRY(verify_weights(t));
     wishes->stops = sp_stop_signal_seen() ||
                     (sp_train_run_is_first(&t->run) && sp_run_folder_take(config->run.dir, "STOP"));
@@ -179,8 +179,8 @@ static sp_status train_step(training *t, step_wishes *wishes) {
     const sp_step_facts facts = {.step = m.step,
                                  .loss = total_loss(t, m.loss_sum, m.n_targets),
                                  .grad_norm = m.grad_norm,
-                                 .begin = first,
-                                 .end = first + batch};
+                                 .begin = samples.begin,
+                                 .end = samples.end};
     SP_TRY(sp_agree(t->run.world, sp_step_guard_judge(&t->run.guard, &m.is_skipped, config,
                                                       &t->run.samples, &facts)));
     const double update_s = sp_clock_seconds();

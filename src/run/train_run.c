@@ -40,7 +40,7 @@ static sp_status open_data(sp_train_run *t, sp_on_error on_error) {
         SP_TRY(sp_samples_open(&t->samples, t->tokens, t->config));
     }
     size_t n_steps = 0;
-    SP_TRY(sp_samples_n_steps(&n_steps, &t->samples, t->config));
+    SP_TRY(sp_samples_settle_steps(&t->samples, &n_steps, t->config));
     t->n_steps = n_steps;
     return SP_OK;
 }

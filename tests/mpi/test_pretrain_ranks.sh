@@ -23,6 +23,13 @@ pretrain 0 1 few train.global_batch=2 train.steps=5
 pretrain 0 3 fewer train.global_batch=2 train.steps=5
 close_losses fewer few
 
+# A budget is taken to the segment: the last step has what is left.
+pretrain 0 1 budget train.steps=auto data.budget_tokens=500
+pretrain 0 3 budget.3 train.steps=auto data.budget_tokens=500
+close_losses budget.3 budget
+taken=$(sed -n 's/.*"tokens": *\([0-9]*\).*/\1/p' "$folder/budget/metrics.jsonl" | awk '{ sum += $1 } END { print sum }')
+[ "$taken" -ge 500 ] && [ "$taken" -lt 516 ] || fail "a budget of 500 tokens took $taken"
+
 pretrain 0 2 again
 same_losses again two
 same_weights again two

@@ -306,38 +306,51 @@ static void limit_takes_the_first_segments(void **state) {
     close_fixture(&f);
 }
 
-static size_t n_steps_of(const fixture *f) {
+static size_t n_steps_of(fixture *f) {
     size_t n_steps = 0;
-    must(sp_samples_n_steps(&n_steps, &f->samples, &f->config));
+    must(sp_samples_settle_steps(&f->samples, &n_steps, &f->config));
     return n_steps;
+}
+
+/* The steps take [0, n) of the stream, seven at a time and the last what is left. */
+static void assert_takes(fixture *f, uint64_t n) {
+    const size_t n_steps = n_steps_of(f);
+    assert_int_equal(n_steps, (n + 6) / 7);
+    for (uint64_t step = 1; step <= n_steps; step++) {
+        const sp_sample_range range = sp_samples_of_step(&f->samples, &f->config, step);
+        assert_int_equal(range.begin, 7 * (step - 1));
+        assert_int_equal(range.end, step < n_steps ? 7 * step : n);
+    }
 }
 
 static void steps_follow_from_the_budget(void **state) {
     fixture f;
     OPEN(&f, "train.steps=12345");
     assert_int_equal(n_steps_of(&f), 12345);
+    const sp_sample_range last = sp_samples_of_step(&f.samples, &f.config, 12345);
+    assert_int_equal(last.end - last.begin, 7);
     close_fixture(&f);
     OPEN(&f, "train.steps=auto");
     const size_t n = f.samples.n_trained;
-    assert_int_equal(n_steps_of(&f), n / 7);
+    assert_takes(&f, n);
     const uint64_t corpus = sp_samples_count(&f.samples, 0, n).tokens;
     close_fixture(&f);
     OPEN(&f, "data.epochs=3");
-    assert_int_equal(n_steps_of(&f), 3 * n / 7);
+    assert_takes(&f, 3 * n);
     close_fixture(&f);
 
-    char budget[64];
-    snprintf(budget, sizeof budget, "data.budget_tokens=%ju", (uintmax_t)(corpus / 2));
-    OPEN(&f, budget);
-    const size_t n_steps = n_steps_of(&f);
-    assert_true(n_steps >= 1 && n_steps < n / 7);
-    /* that many steps take the budget, but for less than one batch */
-    assert_true(sp_samples_count(&f.samples, 0, 7 * (n_steps + 1)).tokens >= corpus / 2);
-    assert_true(sp_samples_count(&f.samples, 0, 7 * n_steps).tokens <= corpus / 2 + SEGMENT);
-    close_fixture(&f);
-
+    /* The fewest samples that reach the budget, whatever it is. */
+    for (uint64_t budget = 1; budget <= corpus; budget += corpus / 23) {
+        char setting[64];
+        snprintf(setting, sizeof setting, "data.budget_tokens=%ju", (uintmax_t)budget);
+        OPEN(&f, setting);
+        uint64_t n_taken = 0;
+        while (sp_samples_count(&f.samples, 0, n_taken).tokens < budget) n_taken++;
+        assert_takes(&f, n_taken);
+        close_fixture(&f);
+    }
     OPEN(&f, "data.limit=3");
-    assert_int_equal(n_steps_of(&f), 1); /* a corpus below one batch makes one step */
+    assert_takes(&f, 3); /* a corpus below one batch makes one step */
     close_fixture(&f);
 }
 
@@ -345,7 +358,7 @@ static void a_budget_beyond_the_corpus_is_refused(void **state) {
     fixture f;
     size_t n_steps = 99;
     OPEN(&f, "data.budget_tokens=1M");
-    assert_int_equal(sp_samples_n_steps(&n_steps, &f.samples, &f.config), SP_USAGE);
+    assert_int_equal(sp_samples_settle_steps(&f.samples, &n_steps, &f.config), SP_USAGE);
     assert_non_null(strstr(sp_message(), "data.budget_tokens"));
     assert_non_null(strstr(sp_message(), "data.epochs"));
     assert_int_equal(n_steps, 99);
@@ -398,7 +411,7 @@ static void training_needs_a_segment(void **state) {
     fixture f;
     size_t n_steps = 99;
     must(open_fixture(&f, &all_held_out, 1));
-    assert_int_equal(sp_samples_n_steps(&n_steps, &f.samples, &f.config), SP_BAD_DATA);
+    assert_int_equal(sp_samples_settle_steps(&f.samples, &n_steps, &f.config), SP_BAD_DATA);
     assert_non_null(strstr(sp_message(), "no segment to train on"));
     close_fixture(&f);
 }
