@@ -11,8 +11,7 @@
     text/           shards of every packing, behind the two bytes that fuzz_text.c reads first
     journal/        frames of a journal, as fuzz_journal.c reads them
     tokens/         changes to token files, as fuzz_tokens.c reads them
-
-Parquet's fuzzer starts from tests/fixtures/parquet.
+    parquet/        a file with a damaged row group, which is not the first, beside tests/fixtures/parquet
 
 Files named found-* are no concern of this script: inputs that once broke a reader, kept.
 """
@@ -242,6 +241,14 @@ def make_texts():
         write("text", f"kind-{kind}", bytes([kind | (128 if kind % 2 == 0 else 0), 40]) + rest)
 
 
+# --- Parquet ---------------------------------------------------------------------------------------
+
+def make_parquet():
+    sums = bytearray((FIXTURES / "parquet" / "sums.parquet").read_bytes())
+    sums[6000] ^= 0x55
+    write("parquet", "fourth-group", sums)
+
+
 # --- journals -------------------------------------------------------------------------------------
 
 def frame(kind, flags, payload):
@@ -267,12 +274,19 @@ def make_journals():
 # --- token files ----------------------------------------------------------------------------------
 
 def make_tokens():
-    n_files, n_kinds = 4, 10
-    for kind in range(n_kinds):
+    plain, part, n_files, n_datasets, n_kinds = 0, 2, 4, 12, 10
+
+    def change(kind, file, item, row, power, value):
+        return struct.pack("<BBBBi", kind, file + n_files * item, row, power, value)
+
+    for item in range(n_datasets):  # a value of each dataset, none and too large
+        for file, name in (plain, "plain"), (part, "part"):
+            write("tokens", f"{name}-{item}-none", change(0, file, item, 5, 0, 0))
+            write("tokens", f"{name}-{item}-large", change(0, file, item, 3, 40, 1))
+    for kind in range(1, n_kinds):
         for file in range(n_files):
-            changes = [struct.pack("<BBBBi", kind, file + n_files * (3 * kind + i), 1 + 64 * i, i, 5 + 40 * i)
-                       for i in range(2)]
-            write("tokens", f"kind-{kind}-file-{file}", b"".join(changes))
+            write("tokens", f"kind-{kind}-file-{file}", b"".join(
+                change(kind, file, 3 * kind + i, 1 + 64 * i, i, 5 + 40 * i) for i in range(2)))
 
 
 if __name__ == "__main__":
@@ -282,5 +296,6 @@ if __name__ == "__main__":
     make_tokenizers()
     make_patterns()
     make_texts()
+    make_parquet()
     make_journals()
     make_tokens()

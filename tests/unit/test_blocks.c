@@ -17,6 +17,17 @@ static void blocks_are_few_but_not_small(void **state) {
     }
 }
 
+/* The sizes that the header gives, each in its range. */
+static void size_of_a_block_follows_the_corpus(void **state) {
+    const uint64_t gb = 1024 * MB;
+    for (uint64_t n_bytes = gb / 4; n_bytes <= 16 * gb; n_bytes += gb / 4)
+        assert_int_equal(sp_block_bytes(n_bytes), n_bytes / 256);
+    for (uint64_t n_bytes = 16 * gb; n_bytes <= 256 * gb; n_bytes += 4 * gb)
+        assert_int_equal(sp_block_bytes(n_bytes), 64 * MB);
+    for (uint64_t n_bytes = 256 * gb; n_bytes <= 4096 * gb; n_bytes += 64 * gb)
+        assert_int_equal(sp_block_bytes(n_bytes), n_bytes / 4096);
+}
+
 static uint64_t bytes_of(const sp_unit *units, size_t begin, size_t end) {
     uint64_t sum = 0;
     for (size_t i = begin; i < end; i++) sum += units[i].range.n_bytes;
@@ -64,9 +75,31 @@ static void unit_larger_than_a_block_is_alone(void **state) {
     assert_true(begin[1] == 1 && begin[2] == 2 && begin[3] == 3);
 }
 
+static void no_block_is_of_nothing(void **state) {
+    const sp_unit units[] = {{0, {0}}, {0, {.n_bytes = 9000}}, {1, {0}}, {2, {.n_bytes = 9000}}};
+    const sp_unit empty[] = {{0, {0}}, {0, {0}}};
+    size_t begin[5];
+    assert_int_equal(sp_blocks_cut(begin, units, 4, 100), 2);
+    assert_true(bytes_of(units, begin[0], begin[1]) == 9000);
+    assert_true(bytes_of(units, begin[1], begin[2]) == 9000);
+    assert_int_equal(sp_blocks_cut(begin, empty, 2, 100), 1);
+}
+
+/* As footers may claim. */
+static void sum_beyond_all_numbers_ends_a_block(void **state) {
+    const uint64_t most = UINT64_MAX - 1;
+    const sp_unit units[] = {{0, {.n_bytes = 10}}, {0, {.n_bytes = most}}, {1, {.n_bytes = most}}};
+    size_t begin[4];
+    assert_int_equal(sp_blocks_cut(begin, units, 3, most - 1), 2);
+    assert_int_equal(begin[1], 2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(blocks_are_few_but_not_small),
+                                       cmocka_unit_test(size_of_a_block_follows_the_corpus),
                                        cmocka_unit_test(blocks_are_nearly_equal),
-                                       cmocka_unit_test(unit_larger_than_a_block_is_alone)};
+                                       cmocka_unit_test(unit_larger_than_a_block_is_alone),
+                                       cmocka_unit_test(no_block_is_of_nothing),
+                                       cmocka_unit_test(sum_beyond_all_numbers_ends_a_block)};
     return cmocka_run_group_tests_name("blocks", tests, NULL, NULL);
 }
