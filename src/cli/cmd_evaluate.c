@@ -3,20 +3,32 @@
 #include "base/log.h"
 #include "mpi/world.h"
 #include "run/evaluate.h"
+#include "run/evaluate_predictions.h"
 
 #include <stdio.h>
 #include <string.h>
 
+typedef enum evaluate_task { RECONSTRUCTION, QA, N_TASKS } evaluate_task;
+
+static const char *const task_names[] = {
+    [RECONSTRUCTION] = "reconstruction", [QA] = "qa", [N_TASKS] = NULL};
+
 typedef struct evaluate_options {
-    sp_evaluate_job job;
+    evaluate_task task; /* N_TASKS: none yet */
+    sp_evaluate_job reconstruction;
     sp_assignments assignments;
-    const char *task;
+    const char *checkpoint, *data, *predictions;
+    const char *file; /* the argument after the task */
+    size_t limit;     /* 0: the task's own */
     bool wants_json, is_quiet;
 } evaluate_options;
 
 enum {
     OPTION_CHECKPOINT = 256,
+    OPTION_DATA,
+    OPTION_PREDICTIONS,
     OPTION_SPLIT,
+    OPTION_LIMIT,
     OPTION_SEGMENTS,
     OPTION_MAX_NEW_TOKENS,
     OPTION_SAMPLES,
@@ -26,47 +38,94 @@ enum {
 };
 
 static const struct argp_option argp_options[] = {
-    {"checkpoint", OPTION_CHECKPOINT, "DIR", 0, "Run or step folder of the compressor", 0},
+    {NULL, 0, NULL, 0, "What is evaluated:", 1},
+    {"checkpoint", OPTION_CHECKPOINT, "DIR", 0, "Run or step folder of the compressor", 1},
+    {"data", OPTION_DATA, "FILE", 0,
+     "qa: questions, as SQuAD (v1.1, v2.0), AdversarialQA, HotpotQA, Natural Questions or NQ-open "
+     "are "
+     "published; also .gz and .zst",
+     1},
+    {"predictions", OPTION_PREDICTIONS, "FILE", 0,
+     "Score these in place of a compressor's: JSON lines {\"id\", \"prediction\"}, or for "
+     "reconstruction {\"prediction\", \"reference\"} and no --data",
+     1},
     {"split", OPTION_SPLIT, "held-out|trained|all", 0,
-     "Segments of documents held out in training (the default), trained on, or all", 0},
-    {"segments", OPTION_SEGMENTS, "N", 0, "The first N of them only (256)", 0},
-    {"max-new-tokens", OPTION_MAX_NEW_TOKENS, "N", 0, "At most so many for a segment (300)", 0},
-    {"samples", OPTION_SAMPLES, "N", 0, "Show N reconstructions beside their text (0)", 0},
-    {"set", OPTION_SET, "KEY=VALUE", 0, "Set a key over the checkpoint's configuration", 0},
-    {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 0},
-    {"quiet", OPTION_QUIET, NULL, 0, "No progress and no notes", 0},
+     "reconstruction: segments of documents held out in training (the default), trained on, or all",
+     1},
+    {"limit", OPTION_LIMIT, "N", 0, "The first N items only (reconstruction: 256)", 1},
+    {"segments", OPTION_SEGMENTS, "N", OPTION_HIDDEN, "The same as --limit", 1},
+    {NULL, 0, NULL, 0, "How:", 2},
+    {"max-new-tokens", OPTION_MAX_NEW_TOKENS, "N", 0,
+     "Generate at most so many (reconstruction: 300 for a segment)", 2},
+    {"set", OPTION_SET, "KEY=VALUE", 0, "Set a key over the checkpoint's configuration", 2},
+    {NULL, 0, NULL, 0, "What is printed:", 3},
+    {"samples", OPTION_SAMPLES, "N", 0, "Show N items with what was generated (0)", 3},
+    {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 3},
+    {"quiet", OPTION_QUIET, NULL, 0, "No progress and no notes", 3},
     {0},
 };
 
 static void take_argument(evaluate_options *options, char *argument,
                           const struct argp_state *state) {
-    if (options->task == NULL) {
-        if (strcmp(argument, "reconstruction") != 0)
-            argp_error(state, "unknown task '%s'; tasks: reconstruction", argument);
-        options->task = argument;
-    } else if (options->job.tokens == NULL) {
-        options->job.tokens = argument;
-    } else {
-        argp_error(state, "'%s': one token file at a time", argument);
+    if (options->task == N_TASKS)
+        options->task = (evaluate_task)sp_parse_choice("task", argument, task_names, state);
+    else if (options->file == NULL && options->task == RECONSTRUCTION)
+        options->file = argument;
+    else
+        argp_error(state, "'%s': %s", argument,
+                   options->task == RECONSTRUCTION ? "one token file at a time"
+                                                   : "the data are named by --data");
+}
+
+/* Predictions are scored by themselves: nothing is generated. */
+static void check_predictions(const evaluate_options *options, const struct argp_state *state) {
+    if (options->checkpoint != NULL)
+        argp_error(state, "--predictions are scored without --checkpoint");
+    if (options->task == RECONSTRUCTION && (options->data != NULL || options->file != NULL))
+        argp_error(state, "--predictions of a reconstruction have their references beside them: no "
+                          "data are read");
+    if (options->task == QA && options->data == NULL)
+        argp_error(state, "--predictions of qa need --data FILE, which has the answers");
+}
+
+static void check_options(const evaluate_options *options, const struct argp_state *state) {
+    if (options->task == N_TASKS) argp_error(state, "needs a task: reconstruction or qa");
+    if (options->predictions != NULL) {
+        check_predictions(options, state);
+        return;
     }
+    if (options->checkpoint == NULL)
+        argp_error(state, "needs a task and --checkpoint DIR, or --predictions FILE");
+    if (options->task == QA) argp_error(state, "qa needs --predictions FILE");
+    if (options->data != NULL)
+        argp_error(state, "--data: reconstruction takes a token file as its argument");
 }
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
-    evaluate_options *options = state->input;
     static const char *const splits[] = {[SP_SPLIT_HELD_OUT] = "held-out",
                                          [SP_SPLIT_TRAINED] = "trained",
                                          [SP_SPLIT_ALL] = "all",
                                          NULL};
-    sp_evaluate_job *job = &options->job;
+    evaluate_options *options = state->input;
+    sp_evaluate_job *job = &options->reconstruction;
     switch (key) {
     case OPTION_CHECKPOINT:
-        job->checkpoint = argument;
+        options->checkpoint = argument;
+        return 0;
+    case OPTION_DATA:
+        options->data = argument;
+        return 0;
+    case OPTION_PREDICTIONS:
+        options->predictions = argument;
         return 0;
     case OPTION_SPLIT:
         job->split = (sp_split)sp_parse_choice("--split", argument, splits, state);
         return 0;
+    case OPTION_LIMIT:
+        options->limit = sp_parse_count("--limit", argument, 1, state);
+        return 0;
     case OPTION_SEGMENTS:
-        job->most_segments = sp_parse_count("--segments", argument, 1, state);
+        options->limit = sp_parse_count("--segments", argument, 1, state);
         return 0;
     case OPTION_MAX_NEW_TOKENS:
         job->max_new_tokens = sp_parse_count("--max-new-tokens", argument, 1, state);
@@ -87,8 +146,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         take_argument(options, argument, state);
         return 0;
     case ARGP_KEY_END:
-        if (options->task == NULL || job->checkpoint == NULL)
-            argp_error(state, "needs a task and --checkpoint DIR");
+        check_options(options, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -98,17 +156,34 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
-    .args_doc = "reconstruction [TOKENS.h5]",
-    .doc = "Measures how well a compressor's slots let the decoder write a segment again: greedy "
-           "BLEU, ROUGE-L and exact match of free-running text, token accuracy and perplexity with "
-           "the text given. Without TOKENS.h5 the configuration's file is read.",
+    .args_doc = "reconstruction [TOKENS.h5]\nqa",
+    .doc =
+        "Measures what a compressor's slots are worth to the decoder, or scores predictions that "
+        "were made elsewhere by the same code.\v"
+        "reconstruction: how well slots let the decoder write a segment again: greedy BLEU, "
+        "ROUGE-L "
+        "and exact match of free-running text, token accuracy and perplexity with the text given. "
+        "Without TOKENS.h5 the configuration's file is read.\n"
+        "qa: F1 and exact match (em), 0-100, as SQuAD's scripts score them: lower case, no ASCII "
+        "punctuation, no a, an and the; the best over the accepted answers.\n\n"
+        "Scoring predictions made elsewhere:\n"
+        "  slotpress evaluate qa --data dev-v1.1.json --predictions answers.jsonl\n"
+        "  slotpress evaluate reconstruction --predictions pairs.jsonl\n"
+        "A question without a prediction scores 0 (SQuAD 2: it is left out), one too many is "
+        "ignored; both are counted. An item that has no id is known by its question or its number "
+        "from 0. BLEU is sacrebleu's (13a, exp smoothing, 0-100), ROUGE-L rouge_score's F without "
+        "stemmer (0-1), exact_match byte for byte (0-1).",
 };
 
 static double real_of(const json_t *result, const char *name) {
     return json_number_value(json_object_get(result, name));
 }
 
-static void print_result(const json_t *result) {
+static long long count_of(const json_t *result, const char *name) {
+    return (long long)json_integer_value(json_object_get(result, name));
+}
+
+static void print_reconstruction(const json_t *result) {
     static const struct {
         const char *name, *note;
     } rows[] = {
@@ -120,36 +195,76 @@ static void print_result(const json_t *result) {
         {"token_accuracy", "text given, 0-1"},
         {"perplexity", "text given"},
     };
-    printf("reconstruction of %lld %s segments at %lldx\n",
-           (long long)json_integer_value(json_object_get(result, "segments")),
-           json_string_value(json_object_get(result, "split")),
-           (long long)json_integer_value(json_object_get(result, "ratio")));
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        printf("  %-15s %10.4f   %s\n", rows[i].name, real_of(result, rows[i].name), rows[i].note);
+        if (json_object_get(result, rows[i].name) != NULL)
+            printf("  %-15s %10.4f   %s\n", rows[i].name, real_of(result, rows[i].name),
+                   rows[i].note);
+}
+
+static void print_segments(const json_t *result) {
+    printf("reconstruction of %lld %s segments at %lldx\n", count_of(result, "segments"),
+           json_string_value(json_object_get(result, "split")), count_of(result, "ratio"));
+    print_reconstruction(result);
     const json_t *samples = json_object_get(result, "samples"), *sample;
     size_t i;
     json_array_foreach(samples, i, sample)
         printf("\nsegment %lld of document '%s'\n  text:           %s\n  reconstruction: %s\n",
-               (long long)json_integer_value(json_object_get(sample, "segment")),
-               json_string_value(json_object_get(sample, "document")),
+               count_of(sample, "segment"), json_string_value(json_object_get(sample, "document")),
                json_string_value(json_object_get(sample, "reference")),
                json_string_value(json_object_get(sample, "reconstruction")));
 }
 
-sp_status sp_cmd_evaluate(int argc, char **argv) {
-    evaluate_options options = {.job = {.most_segments = 256, .max_new_tokens = 300}};
-    sp_parse_options(&argp, argc, argv, &options);
-    options.job.assignments = options.assignments.items;
-    options.job.n_assignments = options.assignments.n;
-    if (options.is_quiet || !sp_is_first_rank()) sp_log_set_level(SP_LOG_QUIET);
+static void print_predictions(const json_t *result, evaluate_task task) {
+    printf("%s of %lld predictions\n", task_names[task], count_of(result, "count"));
+    if (task == RECONSTRUCTION)
+        print_reconstruction(result);
+    else
+        printf("  %-15s %10.4f   0-100\n  %-15s %10.4f   exact match, 0-100\n"
+               "  %-15s %10lld   questions without a prediction\n"
+               "  %-15s %10lld   predictions without a question\n",
+               "f1", real_of(result, "f1"), "em", real_of(result, "em"), "missing",
+               count_of(result, "missing"), "unknown", count_of(result, "unknown"));
+}
+
+/* By one rank: there is little to do. */
+static sp_status score_predictions(const evaluate_options *options) {
+    const sp_predictions_job job = {
+        .data = options->data, .predictions = options->predictions, .limit = options->limit};
+    json_t *result = NULL;
+    if (!sp_is_first_rank()) return SP_OK;
+    const sp_status status = options->task == QA ? sp_score_answers(&result, &job)
+                                                 : sp_score_reconstructions(&result, &job);
+    if (status == SP_OK && options->wants_json)
+        sp_print_json(result);
+    else if (status == SP_OK)
+        print_predictions(result, options->task);
+    json_decref(result);
+    return status;
+}
+
+static sp_status evaluate(evaluate_options *options) {
+    sp_evaluate_job *job = &options->reconstruction;
     sp_world *world = NULL;
     json_t *result = NULL;
+    job->checkpoint = options->checkpoint;
+    job->tokens = options->file;
+    if (options->limit > 0) job->most_segments = options->limit;
+    job->assignments = options->assignments.items;
+    job->n_assignments = options->assignments.n;
     sp_status status = sp_world_begin(&world);
-    if (status == SP_OK) status = sp_evaluate_reconstruction(world, &result, &options.job);
-    if (status == SP_OK && result != NULL && options.wants_json)
+    if (status == SP_OK) status = sp_evaluate_reconstruction(world, &result, job);
+    if (status == SP_OK && result != NULL && options->wants_json)
         sp_print_json(result);
     else if (status == SP_OK && result != NULL)
-        print_result(result);
+        print_segments(result);
     json_decref(result);
     return sp_world_end(world, status);
+}
+
+sp_status sp_cmd_evaluate(int argc, char **argv) {
+    evaluate_options options = {.task = N_TASKS,
+                                .reconstruction = {.most_segments = 256, .max_new_tokens = 300}};
+    sp_parse_options(&argp, argc, argv, &options);
+    if (options.is_quiet || !sp_is_first_rank()) sp_log_set_level(SP_LOG_QUIET);
+    return options.predictions != NULL ? score_predictions(&options) : evaluate(&options);
 }
