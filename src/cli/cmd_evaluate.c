@@ -4,6 +4,7 @@
 #include "mpi/world.h"
 #include "run/evaluate.h"
 #include "run/evaluate_predictions.h"
+#include "run/evaluate_qa.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,13 +14,19 @@ typedef enum evaluate_task { RECONSTRUCTION, QA, N_TASKS } evaluate_task;
 static const char *const task_names[] = {
     [RECONSTRUCTION] = "reconstruction", [QA] = "qa", [N_TASKS] = NULL};
 
+enum { MOST_CHECKPOINTS = 32 };
+
 typedef struct evaluate_options {
     evaluate_task task; /* N_TASKS: none yet */
     sp_evaluate_job reconstruction;
     sp_assignments assignments;
-    const char *checkpoint, *data, *predictions;
-    const char *file; /* the argument after the task */
-    size_t limit;     /* 0: the task's own */
+    sp_qa_job qa;
+    const char *checkpoints[MOST_CHECKPOINTS];
+    size_t n_checkpoints;
+    const char *data, *predictions;
+    const char *file;             /* the argument after the task */
+    size_t limit, max_new_tokens; /* 0: the task's own */
+    size_t n_samples;
     bool wants_json, is_quiet;
 } evaluate_options;
 
@@ -31,7 +38,10 @@ enum {
     OPTION_LIMIT,
     OPTION_SEGMENTS,
     OPTION_MAX_NEW_TOKENS,
+    OPTION_MIN_CONTEXT,
+    OPTION_MAX_CONTEXT,
     OPTION_SAMPLES,
+    OPTION_OUTPUT,
     OPTION_SET,
     OPTION_JSON,
     OPTION_QUIET
@@ -39,7 +49,8 @@ enum {
 
 static const struct argp_option argp_options[] = {
     {NULL, 0, NULL, 0, "What is evaluated:", 1},
-    {"checkpoint", OPTION_CHECKPOINT, "DIR", 0, "Run or step folder of the compressor", 1},
+    {"checkpoint", OPTION_CHECKPOINT, "DIR", 0,
+     "Run or step folder of the compressor; qa: also several, such as one a ratio", 1},
     {"data", OPTION_DATA, "FILE", 0,
      "qa: questions, as SQuAD (v1.1, v2.0), AdversarialQA, HotpotQA, Natural Questions or NQ-open "
      "are "
@@ -56,10 +67,15 @@ static const struct argp_option argp_options[] = {
     {"segments", OPTION_SEGMENTS, "N", OPTION_HIDDEN, "The same as --limit", 1},
     {NULL, 0, NULL, 0, "How:", 2},
     {"max-new-tokens", OPTION_MAX_NEW_TOKENS, "N", 0,
-     "Generate at most so many (reconstruction: 300 for a segment)", 2},
+     "Generate at most so many (reconstruction: 300 for a segment; qa: 30)", 2},
+    {"min-context", OPTION_MIN_CONTEXT, "N", 0,
+     "qa: contexts of at least so many tokens of the decoder (257; Natural Questions 513)", 2},
+    {"max-context", OPTION_MAX_CONTEXT, "N", 0,
+     "qa: of at most so many (any; Natural Questions 8000)", 2},
     {"set", OPTION_SET, "KEY=VALUE", 0, "Set a key over the checkpoint's configuration", 2},
     {NULL, 0, NULL, 0, "What is printed:", 3},
     {"samples", OPTION_SAMPLES, "N", 0, "Show N items with what was generated (0)", 3},
+    {"output", OPTION_OUTPUT, "FILE", 0, "qa: write every answer as a JSON line", 3},
     {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 3},
     {"quiet", OPTION_QUIET, NULL, 0, "No progress and no notes", 3},
     {0},
@@ -79,7 +95,7 @@ static void take_argument(evaluate_options *options, char *argument,
 
 /* Predictions are scored by themselves: nothing is generated. */
 static void check_predictions(const evaluate_options *options, const struct argp_state *state) {
-    if (options->checkpoint != NULL)
+    if (options->n_checkpoints > 0)
         argp_error(state, "--predictions are scored without --checkpoint");
     if (options->task == RECONSTRUCTION && (options->data != NULL || options->file != NULL))
         argp_error(state, "--predictions of a reconstruction have their references beside them: no "
@@ -94,11 +110,13 @@ static void check_options(const evaluate_options *options, const struct argp_sta
         check_predictions(options, state);
         return;
     }
-    if (options->checkpoint == NULL)
+    if (options->n_checkpoints == 0)
         argp_error(state, "needs a task and --checkpoint DIR, or --predictions FILE");
-    if (options->task == QA) argp_error(state, "qa needs --predictions FILE");
-    if (options->data != NULL)
+    if (options->task == RECONSTRUCTION && options->data != NULL)
         argp_error(state, "--data: reconstruction takes a token file as its argument");
+    if (options->task == RECONSTRUCTION && options->n_checkpoints > 1)
+        argp_error(state, "--checkpoint: reconstruction takes one");
+    if (options->task == QA && options->data == NULL) argp_error(state, "qa needs --data FILE");
 }
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
@@ -107,10 +125,11 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
                                          [SP_SPLIT_ALL] = "all",
                                          NULL};
     evaluate_options *options = state->input;
-    sp_evaluate_job *job = &options->reconstruction;
     switch (key) {
     case OPTION_CHECKPOINT:
-        options->checkpoint = argument;
+        if (options->n_checkpoints == MOST_CHECKPOINTS)
+            argp_error(state, "--checkpoint: more than %d of them", (int)MOST_CHECKPOINTS);
+        options->checkpoints[options->n_checkpoints++] = argument;
         return 0;
     case OPTION_DATA:
         options->data = argument;
@@ -119,7 +138,8 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         options->predictions = argument;
         return 0;
     case OPTION_SPLIT:
-        job->split = (sp_split)sp_parse_choice("--split", argument, splits, state);
+        options->reconstruction.split =
+            (sp_split)sp_parse_choice("--split", argument, splits, state);
         return 0;
     case OPTION_LIMIT:
         options->limit = sp_parse_count("--limit", argument, 1, state);
@@ -128,10 +148,19 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         options->limit = sp_parse_count("--segments", argument, 1, state);
         return 0;
     case OPTION_MAX_NEW_TOKENS:
-        job->max_new_tokens = sp_parse_count("--max-new-tokens", argument, 1, state);
+        options->max_new_tokens = sp_parse_count("--max-new-tokens", argument, 1, state);
+        return 0;
+    case OPTION_MIN_CONTEXT:
+        options->qa.min_context = sp_parse_count("--min-context", argument, 0, state);
+        return 0;
+    case OPTION_MAX_CONTEXT:
+        options->qa.max_context = sp_parse_count("--max-context", argument, 0, state);
         return 0;
     case OPTION_SAMPLES:
-        job->n_samples = sp_parse_count("--samples", argument, 0, state);
+        options->n_samples = sp_parse_count("--samples", argument, 0, state);
+        return 0;
+    case OPTION_OUTPUT:
+        options->qa.output = argument;
         return 0;
     case OPTION_SET:
         sp_assignments_add(&options->assignments, argument, state);
@@ -164,8 +193,13 @@ static const struct argp argp = {
         "ROUGE-L "
         "and exact match of free-running text, token accuracy and perplexity with the text given. "
         "Without TOKENS.h5 the configuration's file is read.\n"
-        "qa: F1 and exact match (em), 0-100, as SQuAD's scripts score them: lower case, no ASCII "
-        "punctuation, no a, an and the; the best over the accepted answers.\n\n"
+        "qa: F1 and exact match (em), 0-100, of greedy answers to the prompt `Question: "
+        "...\\n\\nAnswer: "
+        "` after the full context, none, and the context compressed by each checkpoint; scored as "
+        "SQuAD's scripts do: lower case, no ASCII punctuation, no a, an and the; the best over the "
+        "accepted answers.\n\n"
+        "  mpirun -n 4 slotpress evaluate qa --checkpoint runs/4x --checkpoint runs/16x --data "
+        "dev-v1.1.json\n\n"
         "Scoring predictions made elsewhere:\n"
         "  slotpress evaluate qa --data dev-v1.1.json --predictions answers.jsonl\n"
         "  slotpress evaluate reconstruction --predictions pairs.jsonl\n"
@@ -242,28 +276,83 @@ static sp_status score_predictions(const evaluate_options *options) {
     return status;
 }
 
-static sp_status evaluate(evaluate_options *options) {
+static void print_qa(const json_t *result) {
+    const json_t *methods = json_object_get(result, "methods"), *method, *sample;
+    size_t i, k;
+    printf("%lld questions of %s\n  %-16s %8s %8s %14s\n", count_of(result, "count"),
+           json_string_value(json_object_get(result, "data")), "context", "f1", "em",
+           "rows a context");
+    json_array_foreach(methods, i, method) {
+        char name[64];
+        (void)snprintf(name, sizeof name, "%s",
+                       json_string_value(json_object_get(method, "method")));
+        if (json_object_get(method, "ratio") != NULL)
+            (void)snprintf(name, sizeof name, "compressed %lldx", count_of(method, "ratio"));
+        printf("  %-16s %8.2f %8.2f %14.1f\n", name, real_of(method, "f1"), real_of(method, "em"),
+               real_of(method, "context_rows"));
+    }
+    json_array_foreach(json_object_get(result, "samples"), i, sample) {
+        const json_t *compressed = json_object_get(sample, "compressed"), *text;
+        printf("\n%s\n  accepted:   %s\n  full:       %s\n  none:       %s\n",
+               json_string_value(json_object_get(sample, "question")),
+               json_string_value(json_array_get(json_object_get(sample, "answers"), 0)),
+               json_string_value(json_object_get(sample, "full")),
+               json_string_value(json_object_get(sample, "none")));
+        json_array_foreach(compressed, k, text)
+            printf("  compressed: %s\n", json_string_value(text));
+    }
+}
+
+static sp_status evaluate_segments(sp_world *world, json_t **result, evaluate_options *options) {
     sp_evaluate_job *job = &options->reconstruction;
-    sp_world *world = NULL;
-    json_t *result = NULL;
-    job->checkpoint = options->checkpoint;
+    job->checkpoint = options->checkpoints[0];
     job->tokens = options->file;
-    if (options->limit > 0) job->most_segments = options->limit;
+    job->most_segments = options->limit > 0 ? options->limit : 256;
+    job->max_new_tokens = options->max_new_tokens > 0 ? options->max_new_tokens : 300;
+    job->n_samples = options->n_samples;
     job->assignments = options->assignments.items;
     job->n_assignments = options->assignments.n;
+    return sp_evaluate_reconstruction(world, result, job);
+}
+
+static sp_status evaluate_qa(sp_world *world, json_t **result, evaluate_options *options) {
+    sp_qa_job *job = &options->qa;
+    job->checkpoints = options->checkpoints;
+    job->n_checkpoints = options->n_checkpoints;
+    job->data = options->data;
+    job->limit = options->limit;
+    job->max_new_tokens = options->max_new_tokens > 0 ? options->max_new_tokens : 30;
+    job->n_samples = options->n_samples;
+    job->assignments = options->assignments.items;
+    job->n_assignments = options->assignments.n;
+    return sp_evaluate_qa(world, result, job);
+}
+
+/* What a task does over all ranks, and how its result is printed by the first. */
+static const struct {
+    sp_status (*evaluate)(sp_world *world, json_t **result, evaluate_options *options);
+    void (*print)(const json_t *result);
+} tasks[] = {
+    [RECONSTRUCTION] = {evaluate_segments, print_segments},
+    [QA] = {evaluate_qa, print_qa},
+};
+
+static sp_status evaluate(evaluate_options *options) {
+    sp_world *world = NULL;
+    json_t *result = NULL;
     sp_status status = sp_world_begin(&world);
-    if (status == SP_OK) status = sp_evaluate_reconstruction(world, &result, job);
+    if (status == SP_OK) status = tasks[options->task].evaluate(world, &result, options);
     if (status == SP_OK && result != NULL && options->wants_json)
         sp_print_json(result);
     else if (status == SP_OK && result != NULL)
-        print_segments(result);
+        tasks[options->task].print(result);
     json_decref(result);
     return sp_world_end(world, status);
 }
 
 sp_status sp_cmd_evaluate(int argc, char **argv) {
     evaluate_options options = {.task = N_TASKS,
-                                .reconstruction = {.most_segments = 256, .max_new_tokens = 300}};
+                                .qa = {.min_context = SIZE_MAX, .max_context = SIZE_MAX}};
     sp_parse_options(&argp, argc, argv, &options);
     if (options.is_quiet || !sp_is_first_rank()) sp_log_set_level(SP_LOG_QUIET);
     return options.predictions != NULL ? score_predictions(&options) : evaluate(&options);

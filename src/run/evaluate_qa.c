@@ -1,0 +1,465 @@
+#include "run/evaluate_qa.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "io/atomic_file.h"
+#include "mpi/agree.h"
+#include "run/evaluate_questions.h"
+#include "run/evaluate_reader.h"
+#include "text/json_text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A group of consecutive questions is read at once, by one rank: bounds the memory of a pass. */
+enum { QUESTIONS_AT_ONCE = 8, TOKENS_AT_ONCE = 8192 };
+
+/* What the paper asks: contexts of more tokens than these. */
+enum { LEAST_TOKENS = 257, LEAST_NQ_TOKENS = 513, MOST_NQ_TOKENS = 8000 };
+
+typedef struct item {
+    char *id, *question, *prompt; /* owned */
+    char **answers;               /* [n_answers], owned */
+    sp_answer_text *answer_texts; /* [n_answers], of these; owned */
+    size_t n_answers, context;
+} item;
+
+typedef struct kept_context {
+    char *text; /* owned */
+    size_t n_bytes, n_tokens, number;
+} kept_context;
+
+/* A form, and the checkpoint that it is read with. */
+typedef struct method {
+    sp_context_form form;
+    size_t checkpoint, ratio;
+} method;
+
+/* Of one question by one method; zero where another rank asks it. */
+typedef struct outcome {
+    double f1, exact, rows;
+} outcome;
+
+typedef struct qa {
+    sp_world *world;
+    const sp_qa_job *job;
+    sp_context_reader *reader; /* of the checkpoint at hand */
+    sp_question_reader *questions;
+    item *items;
+    size_t n_items, item_capacity;
+    kept_context *contexts;
+    size_t n_contexts, context_capacity;
+    size_t n_passed_over, min_context, max_context;
+    sp_answer_rule rule;
+    const char *form; /* of the file */
+    method *methods;  /* [n_methods] full, none, then compressed by each checkpoint */
+    size_t n_methods;
+    outcome *outcomes; /* [n_methods, n_items] */
+    json_t *answers;   /* this rank's: [method, item, text] */
+    sp_progress progress;
+    size_t n_done;
+} qa;
+
+/* ---- questions ---- */
+
+static sp_status grow(void *array, size_t n, size_t *capacity, size_t item_bytes) {
+    if (n <= *capacity) return SP_OK;
+    void **place = array;
+    void *grown = realloc(*place, 2 * n * item_bytes);
+    if (grown == NULL) return sp_fail(SP_FAILURE, "no memory for %zu questions", 2 * n);
+    *place = grown;
+    *capacity = 2 * n;
+    return SP_OK;
+}
+
+static sp_status copy(char **out, sp_answer_text text) {
+    void *made = NULL;
+    SP_TRY(sp_alloc(&made, text.n_bytes + 1, "a question"));
+    if (text.n_bytes > 0) memcpy(made, text.text, text.n_bytes);
+    *out = made;
+    return SP_OK;
+}
+
+static sp_status make_prompt(item *made, sp_answer_text question) {
+    static const char before[] = "Question: ", after[] = "\n\nAnswer: ";
+    void *prompt = NULL;
+    SP_TRY(sp_alloc(&prompt, sizeof before + question.n_bytes + sizeof after, "a prompt"));
+    made->prompt = prompt;
+    strcpy(made->prompt, before);
+    memcpy(made->prompt + strlen(before), question.text, question.n_bytes);
+    strcpy(made->prompt + strlen(before) + question.n_bytes, after);
+    return SP_OK;
+}
+
+static sp_status copy_answers(item *made, const sp_qa_question *question) {
+    void *answers = NULL, *texts = NULL;
+    SP_TRY(sp_alloc_array(&answers, question->n_answers, sizeof *made->answers, "answers"));
+    made->answers = answers;
+    SP_TRY(sp_alloc_array(&texts, question->n_answers, sizeof *made->answer_texts, "answers"));
+    made->answer_texts = texts;
+    for (; made->n_answers < question->n_answers; made->n_answers++) {
+        const sp_answer_text answer = question->answers[made->n_answers];
+        SP_TRY(copy(&made->answers[made->n_answers], answer));
+        made->answer_texts[made->n_answers] =
+            (sp_answer_text){made->answers[made->n_answers], answer.n_bytes};
+    }
+    return SP_OK;
+}
+
+static sp_status keep_question(qa *q, const sp_qa_question *question) {
+    char number[32];
+    SP_TRY(grow(&q->items, q->n_items + 1, &q->item_capacity, sizeof *q->items));
+    item *made = &q->items[q->n_items++];
+    *made = (item){.context = q->n_contexts - 1};
+    (void)snprintf(number, sizeof number, "%zu", question->index);
+    made->id = strdup(question->id != NULL ? question->id : number);
+    if (made->id == NULL) return sp_fail(SP_FAILURE, "no memory for an id");
+    SP_TRY(copy(&made->question, question->question));
+    SP_TRY(make_prompt(made, question->question));
+    return copy_answers(made, question);
+}
+
+/* The question's context becomes the last one kept, unless it is that already. */
+static sp_status keep_context(qa *q, const sp_qa_question *question) {
+    if (q->n_contexts > 0 && q->contexts[q->n_contexts - 1].number == question->context_number)
+        return SP_OK;
+    SP_TRY(grow(&q->contexts, q->n_contexts + 1, &q->context_capacity, sizeof *q->contexts));
+    kept_context made = {.n_bytes = question->context.n_bytes, .number = question->context_number};
+    SP_TRY(sp_context_reader_count(q->reader, &made.n_tokens, question->context));
+    SP_TRY(copy(&made.text, question->context));
+    q->contexts[q->n_contexts++] = made;
+    return SP_OK;
+}
+
+static void choose_lengths(qa *q) {
+    const sp_qa_job *job = q->job;
+    const bool is_nq = strcmp(sp_question_reader_form(q->questions), "NQ") == 0;
+    q->min_context = job->min_context != SIZE_MAX ? job->min_context
+                     : is_nq                      ? LEAST_NQ_TOKENS
+                                                  : LEAST_TOKENS;
+    q->max_context = job->max_context == SIZE_MAX && is_nq ? MOST_NQ_TOKENS : job->max_context;
+}
+
+static sp_status read_questions(qa *q) {
+    bool has_unfit = false; /* the last context kept is of the wrong length: it makes room */
+    while (q->job->limit == 0 || q->n_items < q->job->limit) {
+        sp_qa_question question;
+        bool is_end = false;
+        SP_TRY(sp_question_reader_next(q->questions, &question, &is_end));
+        if (is_end) break;
+        if (has_unfit && q->contexts[q->n_contexts - 1].number != question.context_number)
+            free(q->contexts[--q->n_contexts].text);
+        choose_lengths(q);
+        SP_TRY(keep_context(q, &question));
+        const size_t n_tokens = q->contexts[q->n_contexts - 1].n_tokens;
+        has_unfit = n_tokens < q->min_context || n_tokens > q->max_context;
+        if (has_unfit)
+            q->n_passed_over++;
+        else
+            SP_TRY(keep_question(q, &question));
+    }
+    q->rule = sp_question_reader_rule(q->questions);
+    q->form = sp_question_reader_form(q->questions);
+    if (q->n_items > 0) return SP_OK;
+    return sp_fail(SP_BAD_DATA,
+                   "'%s': no question to ask: %zu have contexts of fewer than %zu or too many "
+                   "tokens; --min-context and --max-context set other limits",
+                   q->job->data, q->n_passed_over, q->min_context);
+}
+
+/* ---- asking ---- */
+
+/* The group that begins at item `begin` ends before the one returned: a matter of the file alone. */
+static size_t group_end(const qa *q, size_t begin) {
+    size_t n_tokens = 0, end = begin;
+    while (end < q->n_items && end - begin < QUESTIONS_AT_ONCE) {
+        n_tokens += q->contexts[q->items[end].context].n_tokens;
+        if (end > begin && n_tokens > TOKENS_AT_ONCE) break;
+        end++;
+    }
+    return end;
+}
+
+static sp_status note_answer(qa *q, size_t method_index, size_t item_index, const char *text,
+                             size_t n_bytes, size_t n_rows) {
+    const item *asked = &q->items[item_index];
+    sp_answer_score score = {0};
+    SP_TRY(sp_answer_score_best(&score, (sp_answer_text){text, n_bytes}, asked->answer_texts,
+                                asked->n_answers, q->rule));
+    q->outcomes[method_index * q->n_items + item_index] =
+        (outcome){.f1 = score.f1, .exact = score.exact, .rows = (double)n_rows};
+    json_t *answer = json_pack("[I, I, o]", (json_int_t)method_index, (json_int_t)item_index,
+                               sp_json_from_bytes(text, n_bytes));
+    if (answer == NULL || json_array_append_new(q->answers, answer) != 0)
+        return sp_fail(SP_FAILURE, "no memory for an answer");
+    return SP_OK;
+}
+
+static sp_status ask_group(qa *q, size_t method_index, const sp_reading *readings, size_t begin,
+                           size_t end) {
+    const sp_context_form form = q->methods[method_index].form;
+    sp_made_texts made = {0};
+    SP_TRY(sp_context_reader_generate(q->reader, form, readings, end - begin,
+                                      q->job->max_new_tokens, &made));
+    sp_status status = SP_OK;
+    for (size_t i = begin; status == SP_OK && i < end; i++)
+        status = note_answer(q, method_index, i, made.texts[i - begin], made.lens[i - begin],
+                             sp_context_reader_rows(q->reader, readings[i - begin].context, form));
+    sp_made_texts_free(&made);
+    return status;
+}
+
+static sp_status read_group(qa *q, size_t checkpoint, size_t begin, size_t end) {
+    sp_reading readings[QUESTIONS_AT_ONCE];
+    size_t index = 0;
+    sp_context_reader_clear(q->reader);
+    for (size_t i = begin; i < end; i++) {
+        const kept_context *context = &q->contexts[q->items[i].context];
+        if (i == begin || q->items[i].context != q->items[i - 1].context)
+            SP_TRY(sp_context_reader_add(
+                q->reader, (sp_answer_text){context->text, context->n_bytes}, &index));
+        readings[i - begin] =
+            (sp_reading){.context = index,
+                         .joint = "\n\n",
+                         .prompt = {q->items[i].prompt, strlen(q->items[i].prompt)}};
+    }
+    for (size_t m = 0; m < q->n_methods; m++)
+        if (q->methods[m].checkpoint == checkpoint) SP_TRY(ask_group(q, m, readings, begin, end));
+    return SP_OK;
+}
+
+/* Groups are dealt to the ranks in turn. */
+static sp_status ask_share(qa *q, size_t checkpoint) {
+    const size_t n_ranks = (size_t)sp_world_size(q->world), rank = (size_t)sp_world_rank(q->world);
+    size_t group = 0;
+    for (size_t begin = 0, end; begin < q->n_items; begin = end, group++) {
+        end = group_end(q, begin);
+        if (group % n_ranks == rank) SP_TRY(read_group(q, checkpoint, begin, end));
+        sp_progress_update(&q->progress, checkpoint * q->n_items + end, NULL);
+    }
+    return SP_OK;
+}
+
+/* ---- results ---- */
+
+/* Every rank's answers come to rank 0, which puts them in order: texts [n_methods, n_items], borrowed
+   from *all. */
+static sp_status place_answers(const qa *q, json_t *all, const json_t **texts, const char *bytes,
+                               const size_t *sizes) {
+    for (int r = 0; r < sp_world_size(q->world); bytes += sizes[r++]) {
+        json_t *part = json_loadb(bytes, sizes[r], JSON_ALLOW_NUL, NULL);
+        const json_t *answer;
+        size_t i;
+        json_array_foreach(part, i, answer) {
+            const size_t m = (size_t)json_integer_value(json_array_get(answer, 0));
+            const size_t k = (size_t)json_integer_value(json_array_get(answer, 1));
+            texts[m * q->n_items + k] = json_array_get(answer, 2);
+        }
+        if (part == NULL || json_array_append_new(all, part) != 0)
+            return sp_fail(SP_FAILURE, "no memory for the answers");
+    }
+    return SP_OK;
+}
+
+static sp_status gather_answers(qa *q, json_t *all, const json_t **texts) {
+    char *mine = json_dumps(q->answers, JSON_COMPACT), *bytes = NULL;
+    size_t *sizes = NULL;
+    sp_status status =
+        sp_agree(q->world, mine != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for the answers"));
+    if (status == SP_OK) status = sp_world_gather(q->world, mine, strlen(mine), &bytes, &sizes);
+    if (status == SP_OK && bytes != NULL) status = place_answers(q, all, texts, bytes, sizes);
+    free(mine);
+    free(bytes);
+    free(sizes);
+    return status;
+}
+
+static json_t *make_method(const qa *q, size_t m) {
+    const method *which = &q->methods[m];
+    double f1 = 0, exact = 0, rows = 0;
+    for (size_t i = 0; i < q->n_items; i++) {
+        f1 += q->outcomes[m * q->n_items + i].f1;
+        exact += q->outcomes[m * q->n_items + i].exact;
+        rows += q->outcomes[m * q->n_items + i].rows;
+    }
+    const double n = (double)q->n_items;
+    json_t *made = json_pack("{s:s}", "method", sp_context_form_names[which->form]);
+    if (which->form == SP_CONTEXT_COMPRESSED) {
+        json_object_set_new(made, "ratio", json_integer((json_int_t)which->ratio));
+        json_object_set_new(made, "checkpoint",
+                            json_string(q->job->checkpoints[which->checkpoint]));
+    }
+    json_object_set_new(made, "f1", json_real(100 * f1 / n));
+    json_object_set_new(made, "em", json_real(100 * exact / n));
+    json_object_set_new(made, "count", json_integer((json_int_t)q->n_items));
+    json_object_set_new(made, "context_rows", json_real(rows / n));
+    return made;
+}
+
+/* A question and its accepted answers; the caller adds what was made. */
+static json_t *make_item(const item *asked) {
+    json_t *answers = json_array();
+    for (size_t i = 0; i < asked->n_answers; i++)
+        json_array_append_new(answers, sp_json_from_bytes(asked->answer_texts[i].text,
+                                                          asked->answer_texts[i].n_bytes));
+    return json_pack("{s:o, s:o, s:o}", "id", sp_json_from_bytes(asked->id, strlen(asked->id)),
+                     "question", sp_json_from_bytes(asked->question, strlen(asked->question)),
+                     "answers", answers);
+}
+
+static json_t *make_samples(const qa *q, const json_t *const *texts) {
+    json_t *samples = json_array();
+    for (size_t i = 0; i < q->n_items && i < q->job->n_samples; i++) {
+        json_t *sample = make_item(&q->items[i]), *compressed = json_array();
+        for (size_t m = 0; m < q->n_methods; m++) {
+            json_t *text = json_deep_copy(texts[m * q->n_items + i]);
+            if (q->methods[m].form == SP_CONTEXT_COMPRESSED)
+                json_array_append_new(compressed, text);
+            else
+                json_object_set_new(sample, sp_context_form_names[q->methods[m].form], text);
+        }
+        json_object_set_new(sample, "compressed", compressed);
+        json_array_append_new(samples, sample);
+    }
+    return samples;
+}
+
+static sp_status make_result(const qa *q, json_t **result, const json_t *const *texts) {
+    json_t *methods = json_array();
+    for (size_t m = 0; m < q->n_methods; m++) json_array_append_new(methods, make_method(q, m));
+    json_t *most =
+        q->max_context == SIZE_MAX ? json_null() : json_integer((json_int_t)q->max_context);
+    *result = json_pack("{s:s, s:s, s:I, s:I, s:I, s:o, s:I, s:o, s:o}", "task", "qa", "data",
+                        q->form, "count", (json_int_t)q->n_items, "passed_over",
+                        (json_int_t)q->n_passed_over, "min_context", (json_int_t)q->min_context,
+                        "max_context", most, "max_new_tokens", (json_int_t)q->job->max_new_tokens,
+                        "methods", methods, "samples", make_samples(q, texts));
+    return *result != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for a result");
+}
+
+/* A line for each method and question: id, method, ratio, prediction, answers, f1, em (0-100). */
+static sp_status write_answers(const qa *q, const json_t *const *texts) {
+    char *bytes = NULL;
+    size_t n_bytes = 0;
+    FILE *lines = open_memstream(&bytes, &n_bytes);
+    if (lines == NULL) return sp_fail(SP_FAILURE, "no memory for the answers");
+    for (size_t m = 0; m < q->n_methods; m++) {
+        for (size_t i = 0; i < q->n_items; i++) {
+            const outcome *o = &q->outcomes[m * q->n_items + i];
+            json_t *line = make_item(&q->items[i]);
+            json_object_set_new(line, "prediction", json_deep_copy(texts[m * q->n_items + i]));
+            json_object_set_new(line, "method",
+                                json_string(sp_context_form_names[q->methods[m].form]));
+            if (q->methods[m].form == SP_CONTEXT_COMPRESSED)
+                json_object_set_new(line, "ratio", json_integer((json_int_t)q->methods[m].ratio));
+            json_object_set_new(line, "f1", json_real(100 * o->f1));
+            json_object_set_new(line, "em", json_real(100 * o->exact));
+            (void)json_dumpf(line, lines, JSON_COMPACT);
+            (void)fputc('\n', lines);
+            json_decref(line);
+        }
+    }
+    const bool is_whole = fclose(lines) == 0;
+    const sp_status status = is_whole ? sp_atomic_write(q->job->output, bytes, n_bytes)
+                                      : sp_fail(SP_FAILURE, "no memory for the answers");
+    free(bytes);
+    return status;
+}
+
+/* Rank 0 has every rank's answers in `texts`. */
+static sp_status report(qa *q, json_t **result, const json_t *const *texts) {
+    if (sp_world_rank(q->world) != 0) return SP_OK;
+    SP_TRY(make_result(q, result, texts));
+    return q->job->output != NULL ? write_answers(q, texts) : SP_OK;
+}
+
+static sp_status gather_and_report(qa *q, json_t **result) {
+    void *texts = NULL;
+    json_t *all = json_array();
+    sp_world_sum_double(q->world, (double *)(void *)q->outcomes,
+                        q->n_methods * q->n_items * sizeof(outcome) / sizeof(double));
+    sp_status status = sp_agree(q->world, sp_alloc_array(&texts, q->n_methods * q->n_items,
+                                                         sizeof(json_t *), "the answers"));
+    if (status == SP_OK) status = sp_agree(q->world, gather_answers(q, all, texts));
+    if (status == SP_OK) status = sp_agree(q->world, report(q, result, (const json_t **)texts));
+    free(texts);
+    json_decref(all);
+    return status;
+}
+
+/* ---- the whole ---- */
+
+static sp_status open_checkpoint(qa *q, size_t checkpoint) {
+    const sp_qa_job *job = q->job;
+    sp_context_reader_close(q->reader);
+    q->reader = NULL;
+    SP_TRY(sp_context_reader_open(&q->reader, job->checkpoints[checkpoint], job->assignments,
+                                  job->n_assignments));
+    q->methods[2 + checkpoint] = (method){
+        .form = SP_CONTEXT_COMPRESSED,
+        .checkpoint = checkpoint,
+        .ratio = sp_context_reader_trained(q->reader)->config.segment.ratio,
+    };
+    return SP_OK;
+}
+
+static sp_status open_all(qa *q) {
+    void *methods = NULL, *outcomes = NULL;
+    q->n_methods = 2 + q->job->n_checkpoints;
+    SP_TRY(sp_alloc_array(&methods, q->n_methods, sizeof *q->methods, "methods"));
+    q->methods = methods;
+    q->methods[0] = (method){.form = SP_CONTEXT_FULL};
+    q->methods[1] = (method){.form = SP_CONTEXT_NONE};
+    for (size_t c = 0; c < q->job->n_checkpoints; c++) q->methods[2 + c].checkpoint = c;
+    SP_TRY(sp_question_reader_open(&q->questions, q->job->data));
+    SP_TRY(open_checkpoint(q, 0));
+    SP_TRY(read_questions(q));
+    q->answers = json_array();
+    SP_TRY(sp_alloc_array(&outcomes, q->n_methods * q->n_items, sizeof *q->outcomes, "scores"));
+    q->outcomes = outcomes;
+    return SP_OK;
+}
+
+static sp_status evaluate(qa *q, json_t **result) {
+    SP_TRY(sp_agree(q->world, open_all(q)));
+    if (q->n_passed_over > 0)
+        sp_log(SP_LOG_INFO, "%zu questions are asked, %zu are on contexts of another length",
+               q->n_items, q->n_passed_over);
+    sp_progress_begin(&q->progress, "evaluate", q->job->n_checkpoints * q->n_items, "questions");
+    sp_status status = SP_OK;
+    for (size_t c = 0; status == SP_OK && c < q->job->n_checkpoints; c++) {
+        if (c > 0) status = sp_agree(q->world, open_checkpoint(q, c));
+        if (status == SP_OK) status = sp_agree(q->world, ask_share(q, c));
+    }
+    sp_progress_end(&q->progress);
+    return status == SP_OK ? gather_and_report(q, result) : status;
+}
+
+static void free_items(qa *q) {
+    for (size_t i = 0; i < q->n_items; i++) {
+        item *it = &q->items[i];
+        for (size_t k = 0; k < it->n_answers; k++) free(it->answers[k]);
+        free(it->answers);
+        free(it->answer_texts);
+        free(it->prompt);
+        free(it->question);
+        free(it->id);
+    }
+    for (size_t i = 0; i < q->n_contexts; i++) free(q->contexts[i].text);
+    free(q->items);
+    free(q->contexts);
+}
+
+sp_status sp_evaluate_qa(sp_world *world, json_t **result, const sp_qa_job *job) {
+    qa q = {.world = world, .job = job};
+    const sp_status status = evaluate(&q, result);
+    json_decref(q.answers);
+    free(q.outcomes);
+    free(q.methods);
+    free_items(&q);
+    sp_question_reader_close(q.questions);
+    sp_context_reader_close(q.reader);
+    return status;
+}
