@@ -315,16 +315,18 @@ static sp_status evaluate_segments(sp_world *world, json_t **result, evaluate_op
     return sp_evaluate_reconstruction(world, result, job);
 }
 
+static sp_methods_options methods_of(const evaluate_options *options) {
+    return (sp_methods_options){options->checkpoints, options->n_checkpoints,
+                                options->assignments.items, options->assignments.n};
+}
+
 static sp_status evaluate_qa(sp_world *world, json_t **result, evaluate_options *options) {
     sp_qa_job *job = &options->qa;
-    job->checkpoints = options->checkpoints;
-    job->n_checkpoints = options->n_checkpoints;
+    job->methods = methods_of(options);
     job->data = options->data;
     job->limit = options->limit;
     job->max_new_tokens = options->max_new_tokens > 0 ? options->max_new_tokens : 30;
     job->n_samples = options->n_samples;
-    job->assignments = options->assignments.items;
-    job->n_assignments = options->assignments.n;
     return sp_evaluate_qa(world, result, job);
 }
 

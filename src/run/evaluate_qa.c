@@ -2,11 +2,9 @@
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/progress.h"
 #include "io/atomic_file.h"
 #include "mpi/agree.h"
 #include "run/evaluate_questions.h"
-#include "run/evaluate_reader.h"
 #include "text/json_text.h"
 
 #include <stdio.h>
@@ -31,21 +29,12 @@ typedef struct kept_context {
     size_t n_bytes, n_tokens, number;
 } kept_context;
 
-/* A form, and the checkpoint that it is read with. */
-typedef struct method {
-    sp_context_form form;
-    size_t checkpoint, ratio;
-} method;
-
-/* Of one question by one method; zero where another rank asks it. */
-typedef struct outcome {
-    double f1, exact, rows;
-} outcome;
+/* Figures of a question by one method. */
+typedef enum figure { F1, EXACT, ROWS, N_FIGURES } figure;
 
 typedef struct qa {
-    sp_world *world;
     const sp_qa_job *job;
-    sp_context_reader *reader; /* of the checkpoint at hand */
+    sp_methods methods;
     sp_question_reader *questions;
     item *items;
     size_t n_items, item_capacity;
@@ -54,12 +43,6 @@ typedef struct qa {
     size_t n_passed_over, min_context, max_context;
     sp_answer_rule rule;
     const char *form; /* of the file */
-    method *methods;  /* [n_methods] full, none, then compressed by each checkpoint */
-    size_t n_methods;
-    outcome *outcomes; /* [n_methods, n_items] */
-    json_t *answers;   /* this rank's: [method, item, text] */
-    sp_progress progress;
-    size_t n_done;
 } qa;
 
 /* ---- questions ---- */
@@ -127,7 +110,7 @@ static sp_status keep_context(qa *q, const sp_qa_question *question) {
         return SP_OK;
     SP_TRY(grow(&q->contexts, q->n_contexts + 1, &q->context_capacity, sizeof *q->contexts));
     kept_context made = {.n_bytes = question->context.n_bytes, .number = question->context_number};
-    SP_TRY(sp_context_reader_count(q->reader, &made.n_tokens, question->context));
+    SP_TRY(sp_context_reader_count(q->methods.reader, &made.n_tokens, question->context));
     SP_TRY(copy(&made.text, question->context));
     q->contexts[q->n_contexts++] = made;
     return SP_OK;
@@ -182,119 +165,74 @@ static size_t group_end(const qa *q, size_t begin) {
     return end;
 }
 
-static sp_status note_answer(qa *q, size_t method_index, size_t item_index, const char *text,
-                             size_t n_bytes, size_t n_rows) {
-    const item *asked = &q->items[item_index];
+static sp_status note_answer(qa *q, size_t method, size_t index, const char *text, size_t n_bytes,
+                             size_t n_rows) {
+    const item *asked = &q->items[index];
+    double *figures = sp_methods_figures(&q->methods, method, index);
     sp_answer_score score = {0};
     SP_TRY(sp_answer_score_best(&score, (sp_answer_text){text, n_bytes}, asked->answer_texts,
                                 asked->n_answers, q->rule));
-    q->outcomes[method_index * q->n_items + item_index] =
-        (outcome){.f1 = score.f1, .exact = score.exact, .rows = (double)n_rows};
-    json_t *answer = json_pack("[I, I, o]", (json_int_t)method_index, (json_int_t)item_index,
-                               sp_json_from_bytes(text, n_bytes));
-    if (answer == NULL || json_array_append_new(q->answers, answer) != 0)
-        return sp_fail(SP_FAILURE, "no memory for an answer");
-    return SP_OK;
+    figures[F1] = score.f1;
+    figures[EXACT] = score.exact;
+    figures[ROWS] = (double)n_rows;
+    return sp_methods_note(&q->methods, method, index, text, n_bytes);
 }
 
-static sp_status ask_group(qa *q, size_t method_index, const sp_reading *readings, size_t begin,
+static sp_status ask_group(qa *q, size_t method, const sp_reading *readings, size_t begin,
                            size_t end) {
-    const sp_context_form form = q->methods[method_index].form;
+    sp_context_reader *reader = q->methods.reader;
+    const sp_context_form form = q->methods.methods[method].form;
     sp_made_texts made = {0};
-    SP_TRY(sp_context_reader_generate(q->reader, form, readings, end - begin,
-                                      q->job->max_new_tokens, &made));
+    SP_TRY(sp_context_reader_generate(reader, form, readings, end - begin, q->job->max_new_tokens,
+                                      &made));
     sp_status status = SP_OK;
-    for (size_t i = begin; status == SP_OK && i < end; i++)
-        status = note_answer(q, method_index, i, made.texts[i - begin], made.lens[i - begin],
-                             sp_context_reader_rows(q->reader, readings[i - begin].context, form));
+    for (size_t i = 0; status == SP_OK && i < end - begin; i++)
+        status = note_answer(q, method, begin + i, made.texts[i], made.lens[i],
+                             sp_context_reader_rows(reader, readings[i].context, form));
     sp_made_texts_free(&made);
     return status;
 }
 
-static sp_status read_group(qa *q, size_t checkpoint, size_t begin, size_t end) {
+static sp_status read_group(qa *q, size_t begin, size_t end) {
+    sp_context_reader *reader = q->methods.reader;
     sp_reading readings[QUESTIONS_AT_ONCE];
     size_t index = 0;
-    sp_context_reader_clear(q->reader);
+    sp_context_reader_clear(reader);
     for (size_t i = begin; i < end; i++) {
         const kept_context *context = &q->contexts[q->items[i].context];
         if (i == begin || q->items[i].context != q->items[i - 1].context)
-            SP_TRY(sp_context_reader_add(
-                q->reader, (sp_answer_text){context->text, context->n_bytes}, &index));
+            SP_TRY(sp_context_reader_add(reader, (sp_answer_text){context->text, context->n_bytes},
+                                         &index));
         readings[i - begin] =
             (sp_reading){.context = index,
                          .joint = "\n\n",
                          .prompt = {q->items[i].prompt, strlen(q->items[i].prompt)}};
     }
-    for (size_t m = 0; m < q->n_methods; m++)
-        if (q->methods[m].checkpoint == checkpoint) SP_TRY(ask_group(q, m, readings, begin, end));
+    for (size_t m = 0; m < q->methods.n_methods; m++)
+        if (q->methods.methods[m].checkpoint == q->methods.checkpoint)
+            SP_TRY(ask_group(q, m, readings, begin, end));
     return SP_OK;
 }
 
-/* Groups are dealt to the ranks in turn. */
-static sp_status ask_share(qa *q, size_t checkpoint) {
-    const size_t n_ranks = (size_t)sp_world_size(q->world), rank = (size_t)sp_world_rank(q->world);
+static sp_status ask_share(qa *q) {
     size_t group = 0;
     for (size_t begin = 0, end; begin < q->n_items; begin = end, group++) {
         end = group_end(q, begin);
-        if (group % n_ranks == rank) SP_TRY(read_group(q, checkpoint, begin, end));
-        sp_progress_update(&q->progress, checkpoint * q->n_items + end, NULL);
+        if (sp_methods_is_mine(&q->methods, group)) SP_TRY(read_group(q, begin, end));
+        sp_methods_update(&q->methods, end);
     }
     return SP_OK;
 }
 
 /* ---- results ---- */
 
-/* Every rank's answers come to rank 0, which puts them in order: texts [n_methods, n_items], borrowed
-   from *all. */
-static sp_status place_answers(const qa *q, json_t *all, const json_t **texts, const char *bytes,
-                               const size_t *sizes) {
-    for (int r = 0; r < sp_world_size(q->world); bytes += sizes[r++]) {
-        json_t *part = json_loadb(bytes, sizes[r], JSON_ALLOW_NUL, NULL);
-        const json_t *answer;
-        size_t i;
-        json_array_foreach(part, i, answer) {
-            const size_t m = (size_t)json_integer_value(json_array_get(answer, 0));
-            const size_t k = (size_t)json_integer_value(json_array_get(answer, 1));
-            texts[m * q->n_items + k] = json_array_get(answer, 2);
-        }
-        if (part == NULL || json_array_append_new(all, part) != 0)
-            return sp_fail(SP_FAILURE, "no memory for the answers");
-    }
-    return SP_OK;
-}
-
-static sp_status gather_answers(qa *q, json_t *all, const json_t **texts) {
-    char *mine = json_dumps(q->answers, JSON_COMPACT), *bytes = NULL;
-    size_t *sizes = NULL;
-    sp_status status =
-        sp_agree(q->world, mine != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for the answers"));
-    if (status == SP_OK) status = sp_world_gather(q->world, mine, strlen(mine), &bytes, &sizes);
-    if (status == SP_OK && bytes != NULL) status = place_answers(q, all, texts, bytes, sizes);
-    free(mine);
-    free(bytes);
-    free(sizes);
-    return status;
-}
-
 static json_t *make_method(const qa *q, size_t m) {
-    const method *which = &q->methods[m];
-    double f1 = 0, exact = 0, rows = 0;
-    for (size_t i = 0; i < q->n_items; i++) {
-        f1 += q->outcomes[m * q->n_items + i].f1;
-        exact += q->outcomes[m * q->n_items + i].exact;
-        rows += q->outcomes[m * q->n_items + i].rows;
-    }
     const double n = (double)q->n_items;
-    json_t *made = json_pack("{s:s}", "method", sp_context_form_names[which->form]);
-    if (which->form == SP_CONTEXT_COMPRESSED) {
-        json_object_set_new(made, "ratio", json_integer((json_int_t)which->ratio));
-        json_object_set_new(made, "checkpoint",
-                            json_string(q->job->checkpoints[which->checkpoint]));
-    }
-    json_object_set_new(made, "f1", json_real(100 * f1 / n));
-    json_object_set_new(made, "em", json_real(100 * exact / n));
+    json_t *made = sp_methods_describe(&q->methods, m);
+    json_object_set_new(made, "f1", json_real(100 * sp_methods_sum(&q->methods, m, F1) / n));
+    json_object_set_new(made, "em", json_real(100 * sp_methods_sum(&q->methods, m, EXACT) / n));
     json_object_set_new(made, "count", json_integer((json_int_t)q->n_items));
-    json_object_set_new(made, "context_rows", json_real(rows / n));
+    json_object_set_new(made, "context_rows", json_real(sp_methods_sum(&q->methods, m, ROWS) / n));
     return made;
 }
 
@@ -309,16 +247,18 @@ static json_t *make_item(const item *asked) {
                      "answers", answers);
 }
 
-static json_t *make_samples(const qa *q, const json_t *const *texts) {
+static json_t *make_samples(const qa *q) {
+    const sp_methods *methods = &q->methods;
     json_t *samples = json_array();
     for (size_t i = 0; i < q->n_items && i < q->job->n_samples; i++) {
         json_t *sample = make_item(&q->items[i]), *compressed = json_array();
-        for (size_t m = 0; m < q->n_methods; m++) {
-            json_t *text = json_deep_copy(texts[m * q->n_items + i]);
-            if (q->methods[m].form == SP_CONTEXT_COMPRESSED)
+        for (size_t m = 0; m < methods->n_methods; m++) {
+            json_t *text = sp_methods_text(methods, m, i);
+            const sp_context_form form = methods->methods[m].form;
+            if (form == SP_CONTEXT_COMPRESSED)
                 json_array_append_new(compressed, text);
             else
-                json_object_set_new(sample, sp_context_form_names[q->methods[m].form], text);
+                json_object_set_new(sample, sp_context_form_names[form], text);
         }
         json_object_set_new(sample, "compressed", compressed);
         json_array_append_new(samples, sample);
@@ -326,115 +266,76 @@ static json_t *make_samples(const qa *q, const json_t *const *texts) {
     return samples;
 }
 
-static sp_status make_result(const qa *q, json_t **result, const json_t *const *texts) {
+static sp_status make_result(const qa *q, json_t **result) {
     json_t *methods = json_array();
-    for (size_t m = 0; m < q->n_methods; m++) json_array_append_new(methods, make_method(q, m));
+    for (size_t m = 0; m < q->methods.n_methods; m++)
+        json_array_append_new(methods, make_method(q, m));
     json_t *most =
         q->max_context == SIZE_MAX ? json_null() : json_integer((json_int_t)q->max_context);
     *result = json_pack("{s:s, s:s, s:I, s:I, s:I, s:o, s:I, s:o, s:o}", "task", "qa", "data",
                         q->form, "count", (json_int_t)q->n_items, "passed_over",
                         (json_int_t)q->n_passed_over, "min_context", (json_int_t)q->min_context,
                         "max_context", most, "max_new_tokens", (json_int_t)q->job->max_new_tokens,
-                        "methods", methods, "samples", make_samples(q, texts));
+                        "methods", methods, "samples", make_samples(q));
     return *result != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for a result");
 }
 
-/* A line for each method and question: id, method, ratio, prediction, answers, f1, em (0-100). */
-static sp_status write_answers(const qa *q, const json_t *const *texts) {
+/* A line for each method and question. */
+static void print_answers(const qa *q, FILE *lines) {
+    for (size_t m = 0; m < q->methods.n_methods; m++) {
+        for (size_t i = 0; i < q->n_items; i++) {
+            const double *figures = sp_methods_figures(&q->methods, m, i);
+            json_t *line = make_item(&q->items[i]), *method = sp_methods_describe(&q->methods, m);
+            json_object_set_new(line, "prediction", sp_methods_text(&q->methods, m, i));
+            json_object_update(line, method);
+            json_object_set_new(line, "f1", json_real(100 * figures[F1]));
+            json_object_set_new(line, "em", json_real(100 * figures[EXACT]));
+            (void)json_dumpf(line, lines, JSON_COMPACT);
+            (void)fputc('\n', lines);
+            json_decref(method);
+            json_decref(line);
+        }
+    }
+}
+
+static sp_status write_answers(const qa *q) {
     char *bytes = NULL;
     size_t n_bytes = 0;
     FILE *lines = open_memstream(&bytes, &n_bytes);
     if (lines == NULL) return sp_fail(SP_FAILURE, "no memory for the answers");
-    for (size_t m = 0; m < q->n_methods; m++) {
-        for (size_t i = 0; i < q->n_items; i++) {
-            const outcome *o = &q->outcomes[m * q->n_items + i];
-            json_t *line = make_item(&q->items[i]);
-            json_object_set_new(line, "prediction", json_deep_copy(texts[m * q->n_items + i]));
-            json_object_set_new(line, "method",
-                                json_string(sp_context_form_names[q->methods[m].form]));
-            if (q->methods[m].form == SP_CONTEXT_COMPRESSED)
-                json_object_set_new(line, "ratio", json_integer((json_int_t)q->methods[m].ratio));
-            json_object_set_new(line, "f1", json_real(100 * o->f1));
-            json_object_set_new(line, "em", json_real(100 * o->exact));
-            (void)json_dumpf(line, lines, JSON_COMPACT);
-            (void)fputc('\n', lines);
-            json_decref(line);
-        }
-    }
-    const bool is_whole = fclose(lines) == 0;
-    const sp_status status = is_whole ? sp_atomic_write(q->job->output, bytes, n_bytes)
-                                      : sp_fail(SP_FAILURE, "no memory for the answers");
+    print_answers(q, lines);
+    const sp_status status = fclose(lines) == 0 ? sp_atomic_write(q->job->output, bytes, n_bytes)
+                                                : sp_fail(SP_FAILURE, "no memory for the answers");
     free(bytes);
     return status;
 }
 
-/* Rank 0 has every rank's answers in `texts`. */
-static sp_status report(qa *q, json_t **result, const json_t *const *texts) {
-    if (sp_world_rank(q->world) != 0) return SP_OK;
-    SP_TRY(make_result(q, result, texts));
-    return q->job->output != NULL ? write_answers(q, texts) : SP_OK;
-}
-
-static sp_status gather_and_report(qa *q, json_t **result) {
-    void *texts = NULL;
-    json_t *all = json_array();
-    sp_world_sum_double(q->world, (double *)(void *)q->outcomes,
-                        q->n_methods * q->n_items * sizeof(outcome) / sizeof(double));
-    sp_status status = sp_agree(q->world, sp_alloc_array(&texts, q->n_methods * q->n_items,
-                                                         sizeof(json_t *), "the answers"));
-    if (status == SP_OK) status = sp_agree(q->world, gather_answers(q, all, texts));
-    if (status == SP_OK) status = sp_agree(q->world, report(q, result, (const json_t **)texts));
-    free(texts);
-    json_decref(all);
-    return status;
+static sp_status report(const qa *q, json_t **result) {
+    if (sp_world_rank(q->methods.world) != 0) return SP_OK;
+    SP_TRY(make_result(q, result));
+    return q->job->output != NULL ? write_answers(q) : SP_OK;
 }
 
 /* ---- the whole ---- */
 
-static sp_status open_checkpoint(qa *q, size_t checkpoint) {
-    const sp_qa_job *job = q->job;
-    sp_context_reader_close(q->reader);
-    q->reader = NULL;
-    SP_TRY(sp_context_reader_open(&q->reader, job->checkpoints[checkpoint], job->assignments,
-                                  job->n_assignments));
-    q->methods[2 + checkpoint] = (method){
-        .form = SP_CONTEXT_COMPRESSED,
-        .checkpoint = checkpoint,
-        .ratio = sp_context_reader_trained(q->reader)->config.segment.ratio,
-    };
-    return SP_OK;
-}
-
-static sp_status open_all(qa *q) {
-    void *methods = NULL, *outcomes = NULL;
-    q->n_methods = 2 + q->job->n_checkpoints;
-    SP_TRY(sp_alloc_array(&methods, q->n_methods, sizeof *q->methods, "methods"));
-    q->methods = methods;
-    q->methods[0] = (method){.form = SP_CONTEXT_FULL};
-    q->methods[1] = (method){.form = SP_CONTEXT_NONE};
-    for (size_t c = 0; c < q->job->n_checkpoints; c++) q->methods[2 + c].checkpoint = c;
+static sp_status open_all(qa *q, sp_world *world) {
+    SP_TRY(sp_methods_open(&q->methods, world, &q->job->methods));
     SP_TRY(sp_question_reader_open(&q->questions, q->job->data));
-    SP_TRY(open_checkpoint(q, 0));
     SP_TRY(read_questions(q));
-    q->answers = json_array();
-    SP_TRY(sp_alloc_array(&outcomes, q->n_methods * q->n_items, sizeof *q->outcomes, "scores"));
-    q->outcomes = outcomes;
-    return SP_OK;
+    return sp_methods_begin(&q->methods, q->n_items, N_FIGURES);
 }
 
-static sp_status evaluate(qa *q, json_t **result) {
-    SP_TRY(sp_agree(q->world, open_all(q)));
+static sp_status evaluate(qa *q, sp_world *world, json_t **result) {
+    SP_TRY(sp_agree(world, open_all(q, world)));
     if (q->n_passed_over > 0)
         sp_log(SP_LOG_INFO, "%zu questions are asked, %zu are on contexts of another length",
                q->n_items, q->n_passed_over);
-    sp_progress_begin(&q->progress, "evaluate", q->job->n_checkpoints * q->n_items, "questions");
-    sp_status status = SP_OK;
-    for (size_t c = 0; status == SP_OK && c < q->job->n_checkpoints; c++) {
-        if (c > 0) status = sp_agree(q->world, open_checkpoint(q, c));
-        if (status == SP_OK) status = sp_agree(q->world, ask_share(q, c));
+    for (size_t c = 0; c < q->job->methods.n_checkpoints; c++) {
+        SP_TRY(sp_methods_use(&q->methods, c));
+        SP_TRY(sp_agree(world, ask_share(q)));
     }
-    sp_progress_end(&q->progress);
-    return status == SP_OK ? gather_and_report(q, result) : status;
+    SP_TRY(sp_methods_gather(&q->methods));
+    return sp_agree(world, report(q, result));
 }
 
 static void free_items(qa *q) {
@@ -453,13 +354,10 @@ static void free_items(qa *q) {
 }
 
 sp_status sp_evaluate_qa(sp_world *world, json_t **result, const sp_qa_job *job) {
-    qa q = {.world = world, .job = job};
-    const sp_status status = evaluate(&q, result);
-    json_decref(q.answers);
-    free(q.outcomes);
-    free(q.methods);
+    qa q = {.job = job};
+    const sp_status status = evaluate(&q, world, result);
     free_items(&q);
     sp_question_reader_close(q.questions);
-    sp_context_reader_close(q.reader);
+    sp_methods_close(&q.methods);
     return status;
 }

@@ -8,21 +8,18 @@
 
 #include "base/json.h"
 #include "mpi/world.h"
+#include "run/evaluate_methods.h"
 
 typedef struct sp_qa_job {
-    const char *const *checkpoints; /* [n_checkpoints], at least 1: run or step folders, such as one
-                                       a ratio; the first one's decoder also reads the other forms */
-    size_t n_checkpoints;
+    sp_methods_options methods;
     const char *data; /* questions (run/evaluate_questions.h) */
     size_t limit;     /* the first so many that are asked; 0: all */
     size_t min_context,
         max_context; /* tokens of the decoder, both included; SIZE_MAX: as the paper:
                                         over 256; of Natural Questions over 512, 8,000 at most */
     size_t max_new_tokens;
-    size_t n_samples;               /* questions to show with their answers */
-    const char *output;             /* JSON lines of all answers; NULL: none */
-    const char *const *assignments; /* [n_assignments] over the configurations */
-    size_t n_assignments;
+    size_t n_samples;   /* questions to show with their answers */
+    const char *output; /* JSON lines of all answers; NULL: none */
 } sp_qa_job;
 
 /* Collective over the world. Makes an object on rank 0, owned, and NULL elsewhere: task ("qa"), data,
