@@ -3,16 +3,17 @@
 #include "base/log.h"
 #include "mpi/world.h"
 #include "run/evaluate.h"
+#include "run/evaluate_icl.h"
 #include "run/evaluate_predictions.h"
 #include "run/evaluate_qa.h"
 
 #include <stdio.h>
 #include <string.h>
 
-typedef enum evaluate_task { RECONSTRUCTION, QA, N_TASKS } evaluate_task;
+typedef enum evaluate_task { RECONSTRUCTION, QA, ICL, N_TASKS } evaluate_task;
 
 static const char *const task_names[] = {
-    [RECONSTRUCTION] = "reconstruction", [QA] = "qa", [N_TASKS] = NULL};
+    [RECONSTRUCTION] = "reconstruction", [QA] = "qa", [ICL] = "icl", [N_TASKS] = NULL};
 
 enum { MOST_CHECKPOINTS = 32 };
 
@@ -21,6 +22,7 @@ typedef struct evaluate_options {
     sp_evaluate_job reconstruction;
     sp_assignments assignments;
     sp_qa_job qa;
+    sp_icl_job icl;
     const char *checkpoints[MOST_CHECKPOINTS];
     size_t n_checkpoints;
     const char *data, *predictions;
@@ -34,6 +36,8 @@ enum {
     OPTION_CHECKPOINT = 256,
     OPTION_DATA,
     OPTION_PREDICTIONS,
+    OPTION_DEMONSTRATIONS,
+    OPTION_DEMONSTRATION_TOKENS,
     OPTION_SPLIT,
     OPTION_LIMIT,
     OPTION_SEGMENTS,
@@ -60,6 +64,8 @@ static const struct argp_option argp_options[] = {
      "Score these in place of a compressor's: JSON lines {\"id\", \"prediction\"}, or for "
      "reconstruction {\"prediction\", \"reference\"} and no --data",
      1},
+    {"demonstrations", OPTION_DEMONSTRATIONS, "FILE", 0,
+     "icl: where demonstrations come from, such as the training file of the same task", 1},
     {"split", OPTION_SPLIT, "held-out|trained|all", 0,
      "reconstruction: segments of documents held out in training (the default), trained on, or all",
      1},
@@ -72,6 +78,8 @@ static const struct argp_option argp_options[] = {
      "qa: contexts of at least so many tokens of the decoder (257; Natural Questions 513)", 2},
     {"max-context", OPTION_MAX_CONTEXT, "N", 0,
      "qa: of at most so many (any; Natural Questions 8000)", 2},
+    {"demonstration-tokens", OPTION_DEMONSTRATION_TOKENS, "N", 0,
+     "icl: whole demonstrations of at most so many tokens of the decoder together (750)", 2},
     {"set", OPTION_SET, "KEY=VALUE", 0, "Set a key over the checkpoint's configuration", 2},
     {NULL, 0, NULL, 0, "What is printed:", 3},
     {"samples", OPTION_SAMPLES, "N", 0, "Show N items with what was generated (0)", 3},
@@ -100,12 +108,13 @@ static void check_predictions(const evaluate_options *options, const struct argp
     if (options->task == RECONSTRUCTION && (options->data != NULL || options->file != NULL))
         argp_error(state, "--predictions of a reconstruction have their references beside them: no "
                           "data are read");
+    if (options->task == ICL) argp_error(state, "--predictions are of qa or reconstruction");
     if (options->task == QA && options->data == NULL)
         argp_error(state, "--predictions of qa need --data FILE, which has the answers");
 }
 
 static void check_options(const evaluate_options *options, const struct argp_state *state) {
-    if (options->task == N_TASKS) argp_error(state, "needs a task: reconstruction or qa");
+    if (options->task == N_TASKS) argp_error(state, "needs a task: reconstruction, qa or icl");
     if (options->predictions != NULL) {
         check_predictions(options, state);
         return;
@@ -116,7 +125,10 @@ static void check_options(const evaluate_options *options, const struct argp_sta
         argp_error(state, "--data: reconstruction takes a token file as its argument");
     if (options->task == RECONSTRUCTION && options->n_checkpoints > 1)
         argp_error(state, "--checkpoint: reconstruction takes one");
-    if (options->task == QA && options->data == NULL) argp_error(state, "qa needs --data FILE");
+    if (options->task != RECONSTRUCTION && options->data == NULL)
+        argp_error(state, "%s needs --data FILE", task_names[options->task]);
+    if (options->task == ICL && options->icl.demonstrations == NULL)
+        argp_error(state, "icl needs --demonstrations FILE");
 }
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
@@ -136,6 +148,13 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case OPTION_PREDICTIONS:
         options->predictions = argument;
+        return 0;
+    case OPTION_DEMONSTRATIONS:
+        options->icl.demonstrations = argument;
+        return 0;
+    case OPTION_DEMONSTRATION_TOKENS:
+        options->icl.demonstration_tokens =
+            sp_parse_count("--demonstration-tokens", argument, 1, state);
         return 0;
     case OPTION_SPLIT:
         options->reconstruction.split =
@@ -185,7 +204,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
-    .args_doc = "reconstruction [TOKENS.h5]\nqa",
+    .args_doc = "reconstruction [TOKENS.h5]\nqa\nicl",
     .doc =
         "Measures what a compressor's slots are worth to the decoder, or scores predictions that "
         "were made elsewhere by the same code.\v"
@@ -200,6 +219,10 @@ static const struct argp argp = {
         "accepted answers.\n\n"
         "  mpirun -n 4 slotpress evaluate qa --checkpoint runs/4x --checkpoint runs/16x --data "
         "dev-v1.1.json\n\n"
+        "icl: accuracy (0-100) on GSM8K, SST-2 or WSC after demonstrations, in full, none, and "
+        "compressed. Options are chosen by their mean negative log-likelihood a token less that "
+        "which "
+        "they have with N/A for the content; GSM8K is answered greedily, and its number counts.\n\n"
         "Scoring predictions made elsewhere:\n"
         "  slotpress evaluate qa --data dev-v1.1.json --predictions answers.jsonl\n"
         "  slotpress evaluate reconstruction --predictions pairs.jsonl\n"
@@ -276,30 +299,56 @@ static sp_status score_predictions(const evaluate_options *options) {
     return status;
 }
 
+/* In 18 columns. */
+static void print_method_name(const json_t *method) {
+    if (json_object_get(method, "ratio") != NULL)
+        printf("  compressed %4lldx", count_of(method, "ratio"));
+    else
+        printf("  %-16s", json_string_value(json_object_get(method, "method")));
+}
+
+static void print_texts(const json_t *sample) {
+    const json_t *compressed = json_object_get(sample, "compressed"), *text;
+    size_t i;
+    printf("  full:       %s\n  none:       %s\n",
+           json_string_value(json_object_get(sample, "full")),
+           json_string_value(json_object_get(sample, "none")));
+    json_array_foreach(compressed, i, text) printf("  compressed: %s\n", json_string_value(text));
+}
+
 static void print_qa(const json_t *result) {
-    const json_t *methods = json_object_get(result, "methods"), *method, *sample;
-    size_t i, k;
+    const json_t *method, *sample;
+    size_t i;
     printf("%lld questions of %s\n  %-16s %8s %8s %14s\n", count_of(result, "count"),
            json_string_value(json_object_get(result, "data")), "context", "f1", "em",
            "rows a context");
-    json_array_foreach(methods, i, method) {
-        char name[64];
-        (void)snprintf(name, sizeof name, "%s",
-                       json_string_value(json_object_get(method, "method")));
-        if (json_object_get(method, "ratio") != NULL)
-            (void)snprintf(name, sizeof name, "compressed %lldx", count_of(method, "ratio"));
-        printf("  %-16s %8.2f %8.2f %14.1f\n", name, real_of(method, "f1"), real_of(method, "em"),
+    json_array_foreach(json_object_get(result, "methods"), i, method) {
+        print_method_name(method);
+        printf(" %8.2f %8.2f %14.1f\n", real_of(method, "f1"), real_of(method, "em"),
                real_of(method, "context_rows"));
     }
     json_array_foreach(json_object_get(result, "samples"), i, sample) {
-        const json_t *compressed = json_object_get(sample, "compressed"), *text;
-        printf("\n%s\n  accepted:   %s\n  full:       %s\n  none:       %s\n",
-               json_string_value(json_object_get(sample, "question")),
-               json_string_value(json_array_get(json_object_get(sample, "answers"), 0)),
-               json_string_value(json_object_get(sample, "full")),
-               json_string_value(json_object_get(sample, "none")));
-        json_array_foreach(compressed, k, text)
-            printf("  compressed: %s\n", json_string_value(text));
+        printf("\n%s\n  accepted:   %s\n", json_string_value(json_object_get(sample, "question")),
+               json_string_value(json_array_get(json_object_get(sample, "answers"), 0)));
+        print_texts(sample);
+    }
+}
+
+static void print_icl(const json_t *result) {
+    const json_t *method, *sample;
+    size_t i;
+    printf("%lld examples of %s after %lld demonstrations of %lld tokens\n  %-16s %9s %8s\n",
+           count_of(result, "count"), json_string_value(json_object_get(result, "data")),
+           count_of(result, "demonstrations"), count_of(result, "demonstration_tokens"), "context",
+           "accuracy", "rows");
+    json_array_foreach(json_object_get(result, "methods"), i, method) {
+        print_method_name(method);
+        printf(" %9.2f %8lld\n", real_of(method, "accuracy"), count_of(method, "context_rows"));
+    }
+    json_array_foreach(json_object_get(result, "samples"), i, sample) {
+        printf("\n%s\n  wanted:     %s\n", json_string_value(json_object_get(sample, "prompt")),
+               json_string_value(json_object_get(sample, "answer")));
+        print_texts(sample);
     }
 }
 
@@ -330,6 +379,16 @@ static sp_status evaluate_qa(sp_world *world, json_t **result, evaluate_options 
     return sp_evaluate_qa(world, result, job);
 }
 
+static sp_status evaluate_icl(sp_world *world, json_t **result, evaluate_options *options) {
+    sp_icl_job *job = &options->icl;
+    job->methods = methods_of(options);
+    job->data = options->data;
+    job->limit = options->limit;
+    job->max_new_tokens = options->max_new_tokens > 0 ? options->max_new_tokens : 300;
+    job->n_samples = options->n_samples;
+    return sp_evaluate_icl(world, result, job);
+}
+
 /* What a task does over all ranks, and how its result is printed by the first. */
 static const struct {
     sp_status (*evaluate)(sp_world *world, json_t **result, evaluate_options *options);
@@ -337,6 +396,7 @@ static const struct {
 } tasks[] = {
     [RECONSTRUCTION] = {evaluate_segments, print_segments},
     [QA] = {evaluate_qa, print_qa},
+    [ICL] = {evaluate_icl, print_icl},
 };
 
 static sp_status evaluate(evaluate_options *options) {
@@ -354,7 +414,8 @@ static sp_status evaluate(evaluate_options *options) {
 
 sp_status sp_cmd_evaluate(int argc, char **argv) {
     evaluate_options options = {.task = N_TASKS,
-                                .qa = {.min_context = SIZE_MAX, .max_context = SIZE_MAX}};
+                                .qa = {.min_context = SIZE_MAX, .max_context = SIZE_MAX},
+                                .icl = {.demonstration_tokens = 750}};
     sp_parse_options(&argp, argc, argv, &options);
     if (options.is_quiet || !sp_is_first_rank()) sp_log_set_level(SP_LOG_QUIET);
     return options.predictions != NULL ? score_predictions(&options) : evaluate(&options);

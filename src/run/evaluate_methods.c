@@ -133,6 +133,19 @@ json_t *sp_methods_text(const sp_methods *m, size_t method, size_t item) {
     return text != NULL ? json_deep_copy(text) : json_null();
 }
 
+void sp_methods_add_texts(const sp_methods *m, json_t *object, size_t item) {
+    json_t *compressed = json_array();
+    for (size_t k = 0; k < m->n_methods; k++) {
+        const sp_context_form form = m->methods[k].form;
+        json_t *text = sp_methods_text(m, k, item);
+        if (form == SP_CONTEXT_COMPRESSED)
+            json_array_append_new(compressed, text);
+        else
+            json_object_set_new(object, sp_context_form_names[form], text);
+    }
+    json_object_set_new(object, sp_context_form_names[SP_CONTEXT_COMPRESSED], compressed);
+}
+
 json_t *sp_methods_describe(const sp_methods *m, size_t method) {
     const sp_method *which = &m->methods[method];
     json_t *made = json_pack("{s:s}", "method", sp_context_form_names[which->form]);

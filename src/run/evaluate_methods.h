@@ -69,5 +69,8 @@ double sp_methods_sum(const sp_methods *methods, size_t method, size_t figure);
 /* Local, on rank 0. The text noted, or null; owned. */
 json_t *sp_methods_text(const sp_methods *methods, size_t method, size_t item);
 
+/* Local, on rank 0. Adds an item's texts to an object: full, none, and compressed, an array. */
+void sp_methods_add_texts(const sp_methods *methods, json_t *object, size_t item);
+
 /* {method, and of a compressed context ratio and checkpoint}, owned; NULL without memory. */
 json_t *sp_methods_describe(const sp_methods *methods, size_t method);

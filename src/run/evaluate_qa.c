@@ -248,19 +248,10 @@ static json_t *make_item(const item *asked) {
 }
 
 static json_t *make_samples(const qa *q) {
-    const sp_methods *methods = &q->methods;
     json_t *samples = json_array();
     for (size_t i = 0; i < q->n_items && i < q->job->n_samples; i++) {
-        json_t *sample = make_item(&q->items[i]), *compressed = json_array();
-        for (size_t m = 0; m < methods->n_methods; m++) {
-            json_t *text = sp_methods_text(methods, m, i);
-            const sp_context_form form = methods->methods[m].form;
-            if (form == SP_CONTEXT_COMPRESSED)
-                json_array_append_new(compressed, text);
-            else
-                json_object_set_new(sample, sp_context_form_names[form], text);
-        }
-        json_object_set_new(sample, "compressed", compressed);
+        json_t *sample = make_item(&q->items[i]);
+        sp_methods_add_texts(&q->methods, sample, i);
         json_array_append_new(samples, sample);
     }
     return samples;

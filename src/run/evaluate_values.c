@@ -133,6 +133,20 @@ sp_status sp_value_stream_next(sp_value_stream *s, json_t **value) {
     return SP_OK;
 }
 
+sp_status sp_value_stream_next_line(sp_value_stream *s, const char **text, size_t *n_bytes) {
+    for (;;) {
+        size_t len = 0, next = 0;
+        SP_TRY(find_line(s, &len, &next));
+        const char *line = s->buffer + s->begin;
+        s->begin += next;
+        s->line = ++s->n_lines;
+        if (next > 0 && is_blank(line, len)) continue;
+        *text = next > 0 ? line : NULL;
+        *n_bytes = len > 0 && line[len - 1] == '\r' ? len - 1 : len;
+        return SP_OK;
+    }
+}
+
 sp_status sp_value_id(char **text, const json_t *object, const char *const *names,
                       const char *where) {
     const json_t *value = NULL;

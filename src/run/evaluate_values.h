@@ -16,7 +16,12 @@ void sp_value_stream_close(sp_value_stream *stream); /* NULL is fine */
    not JSON, with file, line and column, or damaged. */
 SP_NODISCARD sp_status sp_value_stream_next(sp_value_stream *stream, json_t **value);
 
-/* The line, from 1, on which the present value begins. */
+/* Reads the next line that is not blank as text, without its end, into *text [*n_bytes], borrowed until
+   the next call, or NULL after the last. */
+SP_NODISCARD sp_status sp_value_stream_next_line(sp_value_stream *stream, const char **text,
+                                                 size_t *n_bytes);
+
+/* The line, from 1, on which the present value or line begins. */
 size_t sp_value_stream_line(const sp_value_stream *stream);
 
 /* The member of `object` that is a string or a whole number, by the first of `names` (ended by NULL)
