@@ -6,14 +6,18 @@
 #include "run/evaluate_icl.h"
 #include "run/evaluate_predictions.h"
 #include "run/evaluate_qa.h"
+#include "run/evaluate_roleplay.h"
 
 #include <stdio.h>
 #include <string.h>
 
-typedef enum evaluate_task { RECONSTRUCTION, QA, ICL, N_TASKS } evaluate_task;
+typedef enum evaluate_task { RECONSTRUCTION, QA, ICL, ROLEPLAY, N_TASKS } evaluate_task;
 
-static const char *const task_names[] = {
-    [RECONSTRUCTION] = "reconstruction", [QA] = "qa", [ICL] = "icl", [N_TASKS] = NULL};
+static const char *const task_names[] = {[RECONSTRUCTION] = "reconstruction",
+                                         [QA] = "qa",
+                                         [ICL] = "icl",
+                                         [ROLEPLAY] = "roleplay",
+                                         [N_TASKS] = NULL};
 
 enum { MOST_CHECKPOINTS = 32 };
 
@@ -108,13 +112,15 @@ static void check_predictions(const evaluate_options *options, const struct argp
     if (options->task == RECONSTRUCTION && (options->data != NULL || options->file != NULL))
         argp_error(state, "--predictions of a reconstruction have their references beside them: no "
                           "data are read");
-    if (options->task == ICL) argp_error(state, "--predictions are of qa or reconstruction");
+    if (options->task != RECONSTRUCTION && options->task != QA)
+        argp_error(state, "--predictions are of qa or reconstruction");
     if (options->task == QA && options->data == NULL)
         argp_error(state, "--predictions of qa need --data FILE, which has the answers");
 }
 
 static void check_options(const evaluate_options *options, const struct argp_state *state) {
-    if (options->task == N_TASKS) argp_error(state, "needs a task: reconstruction, qa or icl");
+    if (options->task == N_TASKS)
+        argp_error(state, "needs a task: reconstruction, qa, icl or roleplay");
     if (options->predictions != NULL) {
         check_predictions(options, state);
         return;
@@ -204,7 +210,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
-    .args_doc = "reconstruction [TOKENS.h5]\nqa\nicl",
+    .args_doc = "reconstruction [TOKENS.h5]\nqa\nicl\nroleplay",
     .doc =
         "Measures what a compressor's slots are worth to the decoder, or scores predictions that "
         "were made elsewhere by the same code.\v"
@@ -223,6 +229,8 @@ static const struct argp argp = {
         "compressed. Options are chosen by their mean negative log-likelihood a token less that "
         "which "
         "they have with N/A for the content; GSM8K is answered greedily, and its number counts.\n\n"
+        "roleplay: perplexity of the reply in a dialogue after its scene and characters; lower is "
+        "better.\n\n"
         "Scoring predictions made elsewhere:\n"
         "  slotpress evaluate qa --data dev-v1.1.json --predictions answers.jsonl\n"
         "  slotpress evaluate reconstruction --predictions pairs.jsonl\n"
@@ -352,6 +360,18 @@ static void print_icl(const json_t *result) {
     }
 }
 
+static void print_roleplay(const json_t *result) {
+    const json_t *method;
+    size_t i;
+    printf("replies in %lld dialogues of %s\n  %-16s %10s %14s\n", count_of(result, "count"),
+           json_string_value(json_object_get(result, "data")), "context", "perplexity",
+           "rows a context");
+    json_array_foreach(json_object_get(result, "methods"), i, method) {
+        print_method_name(method);
+        printf(" %10.4f %14.1f\n", real_of(method, "perplexity"), real_of(method, "context_rows"));
+    }
+}
+
 static sp_status evaluate_segments(sp_world *world, json_t **result, evaluate_options *options) {
     sp_evaluate_job *job = &options->reconstruction;
     job->checkpoint = options->checkpoints[0];
@@ -389,6 +409,11 @@ static sp_status evaluate_icl(sp_world *world, json_t **result, evaluate_options
     return sp_evaluate_icl(world, result, job);
 }
 
+static sp_status evaluate_roleplay(sp_world *world, json_t **result, evaluate_options *options) {
+    const sp_roleplay_job job = {methods_of(options), options->data, options->limit};
+    return sp_evaluate_roleplay(world, result, &job);
+}
+
 /* What a task does over all ranks, and how its result is printed by the first. */
 static const struct {
     sp_status (*evaluate)(sp_world *world, json_t **result, evaluate_options *options);
@@ -397,6 +422,7 @@ static const struct {
     [RECONSTRUCTION] = {evaluate_segments, print_segments},
     [QA] = {evaluate_qa, print_qa},
     [ICL] = {evaluate_icl, print_icl},
+    [ROLEPLAY] = {evaluate_roleplay, print_roleplay},
 };
 
 static sp_status evaluate(evaluate_options *options) {
