@@ -1,8 +1,10 @@
 #include "cli/command.h"
 
 #include "base/log.h"
+#include "cli/evaluation_tables.h"
 #include "mpi/world.h"
 #include "run/evaluate.h"
+#include "run/evaluate_efficiency.h"
 #include "run/evaluate_icl.h"
 #include "run/evaluate_predictions.h"
 #include "run/evaluate_qa.h"
@@ -11,13 +13,11 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef enum evaluate_task { RECONSTRUCTION, QA, ICL, ROLEPLAY, N_TASKS } evaluate_task;
+typedef enum evaluate_task { RECONSTRUCTION, QA, ICL, ROLEPLAY, EFFICIENCY, N_TASKS } evaluate_task;
 
-static const char *const task_names[] = {[RECONSTRUCTION] = "reconstruction",
-                                         [QA] = "qa",
-                                         [ICL] = "icl",
-                                         [ROLEPLAY] = "roleplay",
-                                         [N_TASKS] = NULL};
+static const char *const task_names[] = {
+    [RECONSTRUCTION] = "reconstruction", [QA] = "qa",     [ICL] = "icl", [ROLEPLAY] = "roleplay",
+    [EFFICIENCY] = "efficiency",         [N_TASKS] = NULL};
 
 enum { MOST_CHECKPOINTS = 32 };
 
@@ -27,6 +27,7 @@ typedef struct evaluate_options {
     sp_assignments assignments;
     sp_qa_job qa;
     sp_icl_job icl;
+    sp_efficiency_job efficiency;
     const char *checkpoints[MOST_CHECKPOINTS];
     size_t n_checkpoints;
     const char *data, *predictions;
@@ -42,6 +43,9 @@ enum {
     OPTION_PREDICTIONS,
     OPTION_DEMONSTRATIONS,
     OPTION_DEMONSTRATION_TOKENS,
+    OPTION_INPUT_TOKENS,
+    OPTION_BATCH,
+    OPTION_RUNS,
     OPTION_SPLIT,
     OPTION_LIMIT,
     OPTION_SEGMENTS,
@@ -77,13 +81,18 @@ static const struct argp_option argp_options[] = {
     {"segments", OPTION_SEGMENTS, "N", OPTION_HIDDEN, "The same as --limit", 1},
     {NULL, 0, NULL, 0, "How:", 2},
     {"max-new-tokens", OPTION_MAX_NEW_TOKENS, "N", 0,
-     "Generate at most so many (reconstruction: 300 for a segment; qa: 30)", 2},
+     "Generate at most so many (reconstruction: 300 for a segment; qa: 30; icl: 300, of GSM8K; "
+     "efficiency: 32, exactly)",
+     2},
     {"min-context", OPTION_MIN_CONTEXT, "N", 0,
      "qa: contexts of at least so many tokens of the decoder (257; Natural Questions 513)", 2},
     {"max-context", OPTION_MAX_CONTEXT, "N", 0,
      "qa: of at most so many (any; Natural Questions 8000)", 2},
     {"demonstration-tokens", OPTION_DEMONSTRATION_TOKENS, "N", 0,
      "icl: whole demonstrations of at most so many tokens of the decoder together (750)", 2},
+    {"input-tokens", OPTION_INPUT_TOKENS, "N", 0, "efficiency: tokens of a context (1024)", 2},
+    {"batch", OPTION_BATCH, "N", 0, "efficiency: contexts at once on each rank (8)", 2},
+    {"runs", OPTION_RUNS, "N", 0, "efficiency: the median of so many (3)", 2},
     {"set", OPTION_SET, "KEY=VALUE", 0, "Set a key over the checkpoint's configuration", 2},
     {NULL, 0, NULL, 0, "What is printed:", 3},
     {"samples", OPTION_SAMPLES, "N", 0, "Show N items with what was generated (0)", 3},
@@ -120,7 +129,7 @@ static void check_predictions(const evaluate_options *options, const struct argp
 
 static void check_options(const evaluate_options *options, const struct argp_state *state) {
     if (options->task == N_TASKS)
-        argp_error(state, "needs a task: reconstruction, qa, icl or roleplay");
+        argp_error(state, "needs a task: reconstruction, qa, icl, roleplay or efficiency");
     if (options->predictions != NULL) {
         check_predictions(options, state);
         return;
@@ -131,7 +140,10 @@ static void check_options(const evaluate_options *options, const struct argp_sta
         argp_error(state, "--data: reconstruction takes a token file as its argument");
     if (options->task == RECONSTRUCTION && options->n_checkpoints > 1)
         argp_error(state, "--checkpoint: reconstruction takes one");
-    if (options->task != RECONSTRUCTION && options->data == NULL)
+    const bool takes_data = options->task != RECONSTRUCTION && options->task != EFFICIENCY;
+    if (options->task == EFFICIENCY && options->data != NULL)
+        argp_error(state, "--data: efficiency makes its contexts itself");
+    if (takes_data && options->data == NULL)
         argp_error(state, "%s needs --data FILE", task_names[options->task]);
     if (options->task == ICL && options->icl.demonstrations == NULL)
         argp_error(state, "icl needs --demonstrations FILE");
@@ -161,6 +173,15 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_DEMONSTRATION_TOKENS:
         options->icl.demonstration_tokens =
             sp_parse_count("--demonstration-tokens", argument, 1, state);
+        return 0;
+    case OPTION_INPUT_TOKENS:
+        options->efficiency.input_tokens = sp_parse_count("--input-tokens", argument, 1, state);
+        return 0;
+    case OPTION_BATCH:
+        options->efficiency.batch = sp_parse_count("--batch", argument, 1, state);
+        return 0;
+    case OPTION_RUNS:
+        options->efficiency.n_runs = sp_parse_count("--runs", argument, 1, state);
         return 0;
     case OPTION_SPLIT:
         options->reconstruction.split =
@@ -210,7 +231,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
-    .args_doc = "reconstruction [TOKENS.h5]\nqa\nicl\nroleplay",
+    .args_doc = "reconstruction [TOKENS.h5]\nqa\nicl\nroleplay\nefficiency",
     .doc =
         "Measures what a compressor's slots are worth to the decoder, or scores predictions that "
         "were made elsewhere by the same code.\v"
@@ -231,6 +252,10 @@ static const struct argp argp = {
         "they have with N/A for the content; GSM8K is answered greedily, and its number counts.\n\n"
         "roleplay: perplexity of the reply in a dialogue after its scene and characters; lower is "
         "better.\n\n"
+        "efficiency: seconds to compress a batch of contexts, to read them (prefill, up to the "
+        "first "
+        "new token) and to write on (decode), compressed and plain; one-shot with the compression, "
+        "amortised without. All ranks work at the same time, the slowest counts.\n\n"
         "Scoring predictions made elsewhere:\n"
         "  slotpress evaluate qa --data dev-v1.1.json --predictions answers.jsonl\n"
         "  slotpress evaluate reconstruction --predictions pairs.jsonl\n"
@@ -239,57 +264,6 @@ static const struct argp argp = {
         "from 0. BLEU is sacrebleu's (13a, exp smoothing, 0-100), ROUGE-L rouge_score's F without "
         "stemmer (0-1), exact_match byte for byte (0-1).",
 };
-
-static double real_of(const json_t *result, const char *name) {
-    return json_number_value(json_object_get(result, name));
-}
-
-static long long count_of(const json_t *result, const char *name) {
-    return (long long)json_integer_value(json_object_get(result, name));
-}
-
-static void print_reconstruction(const json_t *result) {
-    static const struct {
-        const char *name, *note;
-    } rows[] = {
-        {"bleu", "corpus BLEU as sacrebleu, 0-100"},
-        {"bleu_sentence", "mean sentence BLEU, 0-100"},
-        {"rouge_l", "ROUGE-L F, 0-1"},
-        {"rouge_l_stem", "with Porter stems, 0-1"},
-        {"exact_match", "segments, 0-1"},
-        {"token_accuracy", "text given, 0-1"},
-        {"perplexity", "text given"},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        if (json_object_get(result, rows[i].name) != NULL)
-            printf("  %-15s %10.4f   %s\n", rows[i].name, real_of(result, rows[i].name),
-                   rows[i].note);
-}
-
-static void print_segments(const json_t *result) {
-    printf("reconstruction of %lld %s segments at %lldx\n", count_of(result, "segments"),
-           json_string_value(json_object_get(result, "split")), count_of(result, "ratio"));
-    print_reconstruction(result);
-    const json_t *samples = json_object_get(result, "samples"), *sample;
-    size_t i;
-    json_array_foreach(samples, i, sample)
-        printf("\nsegment %lld of document '%s'\n  text:           %s\n  reconstruction: %s\n",
-               count_of(sample, "segment"), json_string_value(json_object_get(sample, "document")),
-               json_string_value(json_object_get(sample, "reference")),
-               json_string_value(json_object_get(sample, "reconstruction")));
-}
-
-static void print_predictions(const json_t *result, evaluate_task task) {
-    printf("%s of %lld predictions\n", task_names[task], count_of(result, "count"));
-    if (task == RECONSTRUCTION)
-        print_reconstruction(result);
-    else
-        printf("  %-15s %10.4f   0-100\n  %-15s %10.4f   exact match, 0-100\n"
-               "  %-15s %10lld   questions without a prediction\n"
-               "  %-15s %10lld   predictions without a question\n",
-               "f1", real_of(result, "f1"), "em", real_of(result, "em"), "missing",
-               count_of(result, "missing"), "unknown", count_of(result, "unknown"));
-}
 
 /* By one rank: there is little to do. */
 static sp_status score_predictions(const evaluate_options *options) {
@@ -302,74 +276,9 @@ static sp_status score_predictions(const evaluate_options *options) {
     if (status == SP_OK && options->wants_json)
         sp_print_json(result);
     else if (status == SP_OK)
-        print_predictions(result, options->task);
+        sp_print_predictions(result);
     json_decref(result);
     return status;
-}
-
-/* In 18 columns. */
-static void print_method_name(const json_t *method) {
-    if (json_object_get(method, "ratio") != NULL)
-        printf("  compressed %4lldx", count_of(method, "ratio"));
-    else
-        printf("  %-16s", json_string_value(json_object_get(method, "method")));
-}
-
-static void print_texts(const json_t *sample) {
-    const json_t *compressed = json_object_get(sample, "compressed"), *text;
-    size_t i;
-    printf("  full:       %s\n  none:       %s\n",
-           json_string_value(json_object_get(sample, "full")),
-           json_string_value(json_object_get(sample, "none")));
-    json_array_foreach(compressed, i, text) printf("  compressed: %s\n", json_string_value(text));
-}
-
-static void print_qa(const json_t *result) {
-    const json_t *method, *sample;
-    size_t i;
-    printf("%lld questions of %s\n  %-16s %8s %8s %14s\n", count_of(result, "count"),
-           json_string_value(json_object_get(result, "data")), "context", "f1", "em",
-           "rows a context");
-    json_array_foreach(json_object_get(result, "methods"), i, method) {
-        print_method_name(method);
-        printf(" %8.2f %8.2f %14.1f\n", real_of(method, "f1"), real_of(method, "em"),
-               real_of(method, "context_rows"));
-    }
-    json_array_foreach(json_object_get(result, "samples"), i, sample) {
-        printf("\n%s\n  accepted:   %s\n", json_string_value(json_object_get(sample, "question")),
-               json_string_value(json_array_get(json_object_get(sample, "answers"), 0)));
-        print_texts(sample);
-    }
-}
-
-static void print_icl(const json_t *result) {
-    const json_t *method, *sample;
-    size_t i;
-    printf("%lld examples of %s after %lld demonstrations of %lld tokens\n  %-16s %9s %8s\n",
-           count_of(result, "count"), json_string_value(json_object_get(result, "data")),
-           count_of(result, "demonstrations"), count_of(result, "demonstration_tokens"), "context",
-           "accuracy", "rows");
-    json_array_foreach(json_object_get(result, "methods"), i, method) {
-        print_method_name(method);
-        printf(" %9.2f %8lld\n", real_of(method, "accuracy"), count_of(method, "context_rows"));
-    }
-    json_array_foreach(json_object_get(result, "samples"), i, sample) {
-        printf("\n%s\n  wanted:     %s\n", json_string_value(json_object_get(sample, "prompt")),
-               json_string_value(json_object_get(sample, "answer")));
-        print_texts(sample);
-    }
-}
-
-static void print_roleplay(const json_t *result) {
-    const json_t *method;
-    size_t i;
-    printf("replies in %lld dialogues of %s\n  %-16s %10s %14s\n", count_of(result, "count"),
-           json_string_value(json_object_get(result, "data")), "context", "perplexity",
-           "rows a context");
-    json_array_foreach(json_object_get(result, "methods"), i, method) {
-        print_method_name(method);
-        printf(" %10.4f %14.1f\n", real_of(method, "perplexity"), real_of(method, "context_rows"));
-    }
 }
 
 static sp_status evaluate_segments(sp_world *world, json_t **result, evaluate_options *options) {
@@ -414,15 +323,25 @@ static sp_status evaluate_roleplay(sp_world *world, json_t **result, evaluate_op
     return sp_evaluate_roleplay(world, result, &job);
 }
 
+static sp_status evaluate_efficiency(sp_world *world, json_t **result, evaluate_options *options) {
+    sp_efficiency_job *job = &options->efficiency;
+    job->methods = methods_of(options);
+    job->new_tokens = options->max_new_tokens > 0 ? options->max_new_tokens : 32;
+    if (job->new_tokens < 2)
+        return sp_fail(SP_USAGE, "--max-new-tokens: efficiency writes at least 2");
+    return sp_evaluate_efficiency(world, result, job);
+}
+
 /* What a task does over all ranks, and how its result is printed by the first. */
 static const struct {
     sp_status (*evaluate)(sp_world *world, json_t **result, evaluate_options *options);
     void (*print)(const json_t *result);
 } tasks[] = {
-    [RECONSTRUCTION] = {evaluate_segments, print_segments},
-    [QA] = {evaluate_qa, print_qa},
-    [ICL] = {evaluate_icl, print_icl},
-    [ROLEPLAY] = {evaluate_roleplay, print_roleplay},
+    [RECONSTRUCTION] = {evaluate_segments, sp_print_reconstruction},
+    [QA] = {evaluate_qa, sp_print_qa},
+    [ICL] = {evaluate_icl, sp_print_icl},
+    [ROLEPLAY] = {evaluate_roleplay, sp_print_roleplay},
+    [EFFICIENCY] = {evaluate_efficiency, sp_print_efficiency},
 };
 
 static sp_status evaluate(evaluate_options *options) {
@@ -441,7 +360,8 @@ static sp_status evaluate(evaluate_options *options) {
 sp_status sp_cmd_evaluate(int argc, char **argv) {
     evaluate_options options = {.task = N_TASKS,
                                 .qa = {.min_context = SIZE_MAX, .max_context = SIZE_MAX},
-                                .icl = {.demonstration_tokens = 750}};
+                                .icl = {.demonstration_tokens = 750},
+                                .efficiency = {.input_tokens = 1024, .batch = 8, .n_runs = 3}};
     sp_parse_options(&argp, argc, argv, &options);
     if (options.is_quiet || !sp_is_first_rank()) sp_log_set_level(SP_LOG_QUIET);
     return options.predictions != NULL ? score_predictions(&options) : evaluate(&options);
