@@ -3,11 +3,11 @@
 #include "base/log.h"
 #include "cli/evaluation_tables.h"
 #include "mpi/world.h"
-#include "run/evaluate.h"
 #include "run/evaluate_efficiency.h"
 #include "run/evaluate_icl.h"
 #include "run/evaluate_predictions.h"
 #include "run/evaluate_qa.h"
+#include "run/evaluate_reconstruction.h"
 #include "run/evaluate_roleplay.h"
 
 #include <stdio.h>
@@ -23,7 +23,7 @@ enum { MOST_CHECKPOINTS = 32 };
 
 typedef struct evaluate_options {
     evaluate_task task; /* N_TASKS: none yet */
-    sp_evaluate_job reconstruction;
+    sp_reconstruction_job reconstruction;
     sp_assignments assignments;
     sp_qa_job qa;
     sp_icl_job icl;
@@ -62,7 +62,7 @@ enum {
 static const struct argp_option argp_options[] = {
     {NULL, 0, NULL, 0, "What is evaluated:", 1},
     {"checkpoint", OPTION_CHECKPOINT, "DIR", 0,
-     "Run or step folder of the compressor; qa: also several, such as one a ratio", 1},
+     "Run or step folder of a compressor; may be given several times, such as once a ratio", 1},
     {"data", OPTION_DATA, "FILE", 0,
      "qa: questions, as SQuAD (v1.1, v2.0), AdversarialQA, HotpotQA, Natural Questions or NQ-open "
      "are "
@@ -138,8 +138,6 @@ static void check_options(const evaluate_options *options, const struct argp_sta
         argp_error(state, "needs a task and --checkpoint DIR, or --predictions FILE");
     if (options->task == RECONSTRUCTION && options->data != NULL)
         argp_error(state, "--data: reconstruction takes a token file as its argument");
-    if (options->task == RECONSTRUCTION && options->n_checkpoints > 1)
-        argp_error(state, "--checkpoint: reconstruction takes one");
     const bool takes_data = options->task != RECONSTRUCTION && options->task != EFFICIENCY;
     if (options->task == EFFICIENCY && options->data != NULL)
         argp_error(state, "--data: efficiency makes its contexts itself");
@@ -281,21 +279,19 @@ static sp_status score_predictions(const evaluate_options *options) {
     return status;
 }
 
+static sp_methods_options methods_of(const evaluate_options *options) {
+    return (sp_methods_options){options->checkpoints, options->n_checkpoints,
+                                options->assignments.items, options->assignments.n};
+}
+
 static sp_status evaluate_segments(sp_world *world, json_t **result, evaluate_options *options) {
-    sp_evaluate_job *job = &options->reconstruction;
-    job->checkpoint = options->checkpoints[0];
+    sp_reconstruction_job *job = &options->reconstruction;
+    job->compressors = methods_of(options);
     job->tokens = options->file;
     job->most_segments = options->limit > 0 ? options->limit : 256;
     job->max_new_tokens = options->max_new_tokens > 0 ? options->max_new_tokens : 300;
     job->n_samples = options->n_samples;
-    job->assignments = options->assignments.items;
-    job->n_assignments = options->assignments.n;
     return sp_evaluate_reconstruction(world, result, job);
-}
-
-static sp_methods_options methods_of(const evaluate_options *options) {
-    return (sp_methods_options){options->checkpoints, options->n_checkpoints,
-                                options->assignments.items, options->assignments.n};
 }
 
 static sp_status evaluate_qa(sp_world *world, json_t **result, evaluate_options *options) {

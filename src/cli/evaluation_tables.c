@@ -28,17 +28,31 @@ static void print_reconstruction(const json_t *result) {
                    rows[i].note);
 }
 
-void sp_print_reconstruction(const json_t *result) {
-    printf("reconstruction of %lld %s segments at %lldx\n", count_of(result, "segments"),
-           json_string_value(json_object_get(result, "split")), count_of(result, "ratio"));
-    print_reconstruction(result);
-    const json_t *samples = json_object_get(result, "samples"), *sample;
+static void print_lengths(const json_t *lengths) {
+    const json_t *length;
     size_t i;
-    json_array_foreach(samples, i, sample)
-        printf("\nsegment %lld of document '%s'\n  text:           %s\n  reconstruction: %s\n",
-               count_of(sample, "segment"), json_string_value(json_object_get(sample, "document")),
-               json_string_value(json_object_get(sample, "reference")),
-               json_string_value(json_object_get(sample, "reconstruction")));
+    printf("  tokens     segments     bleu  rouge_l    exact perplexity\n");
+    json_array_foreach(lengths, i, length) printf(
+        "  %4lld-%-4lld %9lld %8.2f %8.4f %8.4f %10.2f\n", count_of(length, "min_tokens"),
+        count_of(length, "max_tokens"), count_of(length, "segments"), real_of(length, "bleu"),
+        real_of(length, "rouge_l"), real_of(length, "exact_match"), real_of(length, "perplexity"));
+}
+
+void sp_print_reconstruction(const json_t *result) {
+    const json_t *made, *sample;
+    size_t i, k;
+    json_array_foreach(json_object_get(result, "by_ratio"), i, made) {
+        printf("%sreconstruction of %lld %s segments at %lldx\n", i > 0 ? "\n" : "",
+               count_of(made, "segments"), json_string_value(json_object_get(made, "split")),
+               count_of(made, "ratio"));
+        print_reconstruction(made);
+        print_lengths(json_object_get(made, "by_length"));
+        json_array_foreach(json_object_get(made, "samples"), k, sample) printf(
+            "\nsegment %lld of document '%s'\n  text:           %s\n  reconstruction: %s\n",
+            count_of(sample, "segment"), json_string_value(json_object_get(sample, "document")),
+            json_string_value(json_object_get(sample, "reference")),
+            json_string_value(json_object_get(sample, "reconstruction")));
+    }
 }
 
 void sp_print_predictions(const json_t *result) {
