@@ -79,8 +79,8 @@ typedef struct answer_sums {
     size_t n_counted, n_found, n_missing;
 } answer_sums;
 
-static sp_status score_question(answer_sums *sums, const json_t *by_id, const sp_qa_question *question,
-                                sp_answer_rule rule) {
+static sp_status score_question(answer_sums *sums, const json_t *by_id,
+                                const sp_qa_question *question, sp_answer_rule rule) {
     const json_t *text = find_prediction(by_id, question);
     sp_answer_score score = {0};
     if (text == NULL) {

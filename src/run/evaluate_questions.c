@@ -243,7 +243,8 @@ static bool has(const json_t *item, const char *name) {
     return value != NULL && !json_is_null(value);
 }
 
-static sp_status read_question(sp_question_reader *r, sp_qa_question *question, const json_t *item) {
+static sp_status read_question(sp_question_reader *r, sp_qa_question *question,
+                               const json_t *item) {
     const json_t *value =
         json_object_get(item, has(item, "question") ? "question" : "question_text");
     if (json_is_object(value)) value = json_object_get(value, "text");

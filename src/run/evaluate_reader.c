@@ -280,55 +280,7 @@ static sp_status add_prompt(sp_context_reader *r, const sp_reading *reading, sp_
     return status == SP_OK ? add_ids(r, r->encoding.ids, r->encoding.n) : status;
 }
 
-/* ---- generation ---- */
-
-void sp_made_texts_free(sp_made_texts *made) {
-    for (size_t i = 0; i < made->n; i++) free(made->texts[i]);
-    free(made->texts);
-    free(made->lens);
-    *made = (sp_made_texts){0};
-}
-
-static sp_status decode_texts(sp_context_reader *r, const sp_decoded *decoded,
-                              sp_made_texts *made) {
-    const sp_decode_options options = {.skips_special = true, .is_continuation = true};
-    void *texts = NULL, *lens = NULL;
-    SP_TRY(sp_alloc_array(&texts, decoded->n_seqs, sizeof *made->texts, "what was generated"));
-    made->texts = texts;
-    SP_TRY(sp_alloc_array(&lens, decoded->n_seqs, sizeof *made->lens, "what was generated"));
-    made->lens = lens;
-    for (; made->n < decoded->n_seqs; made->n++)
-        SP_TRY(sp_tokenizer_decode(r->decoder_tokenizer, &made->texts[made->n],
-                                   &made->lens[made->n], decoded->ids[made->n],
-                                   decoded->lens[made->n], options));
-    return SP_OK;
-}
-
-sp_status sp_context_reader_generate(sp_context_reader *r, sp_context_form form,
-                                     const sp_reading *readings, size_t n, size_t max_new_tokens,
-                                     sp_made_texts *made) {
-    const sp_decoding_limits limits = sp_models_decoding_limits(&r->trained.models, max_new_tokens);
-    sp_decoded decoded = {0};
-    sp_made_texts texts = {0};
-    SP_TRY(make_slots(r, form));
-    sp_batch_clear(&r->batch);
-    for (size_t i = 0; i < n; i++) {
-        int32_t seq = 0;
-        SP_TRY(add_prefix(r, &r->contexts[readings[i].context], form, &seq));
-        SP_TRY(add_prompt(r, &readings[i], form));
-    }
-    sp_status status = sp_decode_greedily(&decoded, r->trained.models.compressor->decoder,
-                                          &r->batch.rows[SP_DECODER], r->slots, &limits);
-    if (status == SP_OK) status = decode_texts(r, &decoded, &texts);
-    sp_decoded_free(&decoded);
-    if (status == SP_OK)
-        *made = texts;
-    else
-        sp_made_texts_free(&texts);
-    return status;
-}
-
-/* ---- scores ---- */
+/* ---- prefixes ---- */
 
 /* One prefix serves readings of one context that follow each other; not where a model reads a prefix
    by the length of what follows, nor where there is nothing to share. */
@@ -338,22 +290,89 @@ static bool shares_prefix(const sp_context_reader *r, const sp_reading *a, const
            sp_context_reader_rows(r, a->context, form) > 0;
 }
 
-/* Appends a reading to the batch, its prefix as *parent; a prompt is never empty. */
-static sp_status add_reading(sp_context_reader *r, const sp_reading *reading, sp_context_form form,
-                             bool is_shared, int32_t *parent, size_t *n_tokens) {
+/* Appends BOS, the context and the prompt: as a child of *parent, the prefix that it shares with the
+   reading before it or else its own, or as one sequence where there is nothing to share. *seq is where
+   the prompt stands. */
+static sp_status add_rows(sp_context_reader *r, const sp_reading *readings, size_t i,
+                          sp_context_form form, int32_t *parent, int32_t *seq) {
+    const context *c = &r->contexts[readings[i].context];
+    const bool is_shared = i > 0 && shares_prefix(r, &readings[i - 1], &readings[i], form);
+    if (!is_shared) SP_TRY(add_prefix(r, c, form, parent));
+    *seq = *parent;
+    if (shares_prefix(r, &readings[i], &readings[i], form))
+        SP_TRY(sp_batch_add_seq(&r->batch, SP_DECODER, *parent, 0, seq));
+    return add_prompt(r, &readings[i], form);
+}
+
+/* ---- generation ---- */
+
+void sp_made_texts_free(sp_made_texts *made) {
+    for (size_t i = 0; i < made->n; i++) free(made->texts[i]);
+    free(made->texts);
+    free(made->lens);
+    *made = (sp_made_texts){0};
+}
+
+/* seqs [n]: where each reading's prompt stands. */
+static sp_status decode_texts(sp_context_reader *r, const sp_decoded *decoded, const int32_t *seqs,
+                              size_t n, sp_made_texts *made) {
+    const sp_decode_options options = {.skips_special = true, .is_continuation = true};
+    void *texts = NULL, *lens = NULL;
+    SP_TRY(sp_alloc_array(&texts, n, sizeof *made->texts, "what was generated"));
+    made->texts = texts;
+    SP_TRY(sp_alloc_array(&lens, n, sizeof *made->lens, "what was generated"));
+    made->lens = lens;
+    for (; made->n < n; made->n++)
+        SP_TRY(sp_tokenizer_decode(r->decoder_tokenizer, &made->texts[made->n],
+                                   &made->lens[made->n], decoded->ids[seqs[made->n]],
+                                   decoded->lens[seqs[made->n]], options));
+    return SP_OK;
+}
+
+static sp_status generate(sp_context_reader *r, sp_context_form form, const sp_reading *readings,
+                          int32_t *seqs, size_t n, size_t max_new_tokens, sp_made_texts *made) {
+    const sp_decoding_limits limits = sp_models_decoding_limits(&r->trained.models, max_new_tokens);
+    sp_decoded decoded = {0};
+    int32_t parent = 0;
+    SP_TRY(make_slots(r, form));
+    sp_batch_clear(&r->batch);
+    for (size_t i = 0; i < n; i++) SP_TRY(add_rows(r, readings, i, form, &parent, &seqs[i]));
+    sp_status status = sp_decode_greedily(&decoded, r->trained.models.compressor->decoder,
+                                          &r->batch.rows[SP_DECODER], r->slots, &limits);
+    if (status == SP_OK) status = decode_texts(r, &decoded, seqs, n, made);
+    sp_decoded_free(&decoded);
+    return status;
+}
+
+sp_status sp_context_reader_generate(sp_context_reader *r, sp_context_form form,
+                                     const sp_reading *readings, size_t n, size_t max_new_tokens,
+                                     sp_made_texts *made) {
+    sp_made_texts texts = {0};
+    void *seqs = NULL;
+    SP_TRY(sp_alloc_array(&seqs, n, sizeof(int32_t), "readings"));
+    const sp_status status = generate(r, form, readings, seqs, n, max_new_tokens, &texts);
+    free(seqs);
+    if (status == SP_OK)
+        *made = texts;
+    else
+        sp_made_texts_free(&texts);
+    return status;
+}
+
+/* ---- scores ---- */
+
+/* Appends a reading and its target to the batch. */
+static sp_status add_reading(sp_context_reader *r, const sp_reading *readings, size_t i,
+                             sp_context_form form, int32_t *parent, size_t *n_tokens) {
+    const sp_reading *reading = &readings[i];
     int32_t seq = 0;
-    if (!is_shared) SP_TRY(add_prefix(r, &r->contexts[reading->context], form, parent));
-    const bool has_rows = r->batch.rows[SP_DECODER].seqs[*parent].len > 0;
-    seq = *parent;
-    if (has_rows && form != SP_CONTEXT_NONE)
-        SP_TRY(sp_batch_add_seq(&r->batch, SP_DECODER, *parent, 0, &seq));
-    SP_TRY(add_prompt(r, reading, form));
+    SP_TRY(add_rows(r, readings, i, form, parent, &seq));
     SP_TRY(encode(r, r->decoder_tokenizer, reading->target, true));
     SP_TRY(check_encoding(r));
     *n_tokens = 0;
-    for (size_t i = 0; i < r->encoding.n; i++, ++*n_tokens) {
-        sp_batch_set_target(&r->batch, SP_DECODER, seq, r->encoding.ids[i], SP_RECONSTRUCTION);
-        SP_TRY(sp_batch_add_row(&r->batch, SP_DECODER, r->encoding.ids[i]));
+    for (size_t k = 0; k < r->encoding.n; k++, ++*n_tokens) {
+        sp_batch_set_target(&r->batch, SP_DECODER, seq, r->encoding.ids[k], SP_RECONSTRUCTION);
+        SP_TRY(sp_batch_add_row(&r->batch, SP_DECODER, r->encoding.ids[k]));
     }
     if (reading->has_end && r->layout.eos != SP_NO_TOKEN) {
         sp_batch_set_target(&r->batch, SP_DECODER, seq, r->layout.eos, SP_RECONSTRUCTION);
@@ -384,8 +403,7 @@ sp_status sp_context_reader_score(sp_context_reader *r, sp_context_form form,
     SP_TRY(make_slots(r, form));
     sp_batch_clear(&r->batch);
     for (size_t i = 0; i < n; i++) {
-        const bool is_shared = i > 0 && shares_prefix(r, &readings[i - 1], &readings[i], form);
-        SP_TRY(add_reading(r, &readings[i], form, is_shared, &parent, &scores[i].n_tokens));
+        SP_TRY(add_reading(r, readings, i, form, &parent, &scores[i].n_tokens));
         n_targets += scores[i].n_tokens;
     }
     SP_TRY(run_decoder(r, n_targets));

@@ -5,7 +5,8 @@
        compressed   [BOS] <mem> slots </mem> ... prompt       once for each segment of the context
 
    Texts hold no special tokens: their spellings are plain text. A group of contexts is read at a time;
-   passes are cut by the group alone, so that results do not depend on who else reads what. */
+   readings of one context that follow each other share its rows; passes are cut by the group alone, so
+   that results do not depend on who else reads what. */
 #pragma once
 
 #include "run/trained.h"
@@ -66,7 +67,7 @@ typedef struct sp_made_texts {
 
 void sp_made_texts_free(sp_made_texts *made);
 
-/* Goes on greedily from n readings, each up to max_new_tokens or the model's stop tokens, into *made.
+/* Goes on greedily from n readings, whose prompts are not empty, each up to max_new_tokens or the model's stop tokens, into *made.
    SP_BAD_DATA: a reading is longer than the positions that a model has learned. */
 SP_NODISCARD sp_status sp_context_reader_generate(sp_context_reader *reader, sp_context_form form,
                                                   const sp_reading *readings, size_t n,
@@ -77,8 +78,7 @@ typedef struct sp_target_score {
     size_t n_tokens; /* of the target, with its EOS */
 } sp_target_score;
 
-/* Scores the targets of n readings into scores [n]. Readings of one context that follow each other
-   share its rows. Errors as above; SP_NUMERIC: a score is not finite. */
+/* Scores the targets of n readings into scores [n]. Errors as above; SP_NUMERIC: a score is not finite. */
 SP_NODISCARD sp_status sp_context_reader_score(sp_context_reader *reader, sp_context_form form,
                                                const sp_reading *readings, size_t n,
                                                sp_target_score *scores);

@@ -41,13 +41,14 @@ done
 # The compressed answers are those of the slot file's way.
 expect 0 "$slotpress" compress --quiet --checkpoint "$folder/run" --output "$folder/slots.h5" \
     "$folder/corpus.jsonl"
-for id in d0 d3; do
+for question in "d0-a What ran to d0?" "d0-b Who sold d0?" "d3-a What ran to d3?" "d3-b Who sold d3?"; do
+    id=${question%% *}
     expect 0 "$slotpress" generate --json --checkpoint "$folder/run" --memory "$folder/slots.h5" \
-        --document $id --max-new-tokens 6 --prompt "Question: What ran to $id?
+        --document "${id%-?}" --max-new-tokens 6 --prompt "Question: ${question#* }
 
 Answer: "
     wanted=$(member text <"$folder/out")
-    made=$(method compressed | grep '"ratio":4' | grep "\"id\":\"$id-a\"" | member prediction)
+    made=$(method compressed | grep '"ratio":4' | grep "\"id\":\"$id\"" | member prediction)
     [ -n "$made" ] && [ "$made" = "$wanted" ] || fail "$id: answers $made, and generate $wanted"
 done
 
