@@ -64,9 +64,9 @@ static const struct argp_option argp_options[] = {
     {"checkpoint", OPTION_CHECKPOINT, "DIR", 0,
      "Run or step folder of a compressor; may be given several times, such as once a ratio", 1},
     {"data", OPTION_DATA, "FILE", 0,
-     "qa: questions, as SQuAD (v1.1, v2.0), AdversarialQA, HotpotQA, Natural Questions or NQ-open "
-     "are "
-     "published; also .gz and .zst",
+     "As published, also .gz and .zst. qa: SQuAD (v1.1, v2.0), AdversarialQA, HotpotQA, Natural "
+     "Questions, NQ-open; icl: GSM8K (.jsonl), SST-2 (.tsv), WSC (.jsonl); roleplay: HPD, or JSON "
+     "lines of context, prompt and answer",
      1},
     {"predictions", OPTION_PREDICTIONS, "FILE", 0,
      "Score these in place of a compressor's: JSON lines {\"id\", \"prediction\"}, or for "
@@ -234,9 +234,9 @@ static const struct argp argp = {
         "Measures what a compressor's slots are worth to the decoder, or scores predictions that "
         "were made elsewhere by the same code.\v"
         "reconstruction: how well slots let the decoder write a segment again: greedy BLEU, "
-        "ROUGE-L "
-        "and exact match of free-running text, token accuracy and perplexity with the text given. "
-        "Without TOKENS.h5 the configuration's file is read.\n"
+        "ROUGE-L and exact match of free-running text, token accuracy and perplexity with the text "
+        "given; by checkpoint, and by segment length in quarters of a full one. Without TOKENS.h5 "
+        "the configuration's file is read.\n"
         "qa: F1 and exact match (em), 0-100, of greedy answers to the prompt `Question: "
         "...\\n\\nAnswer: "
         "` after the full context, none, and the context compressed by each checkpoint; scored as "
