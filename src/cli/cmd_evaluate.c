@@ -1,78 +1,210 @@
 #include "cli/command.h"
 
 #include "base/log.h"
+#include "cli/evaluation_tables.h"
 #include "mpi/world.h"
-#include "run/evaluate.h"
+#include "run/evaluate_efficiency.h"
+#include "run/evaluate_icl.h"
+#include "run/evaluate_predictions.h"
+#include "run/evaluate_qa.h"
+#include "run/evaluate_reconstruction.h"
+#include "run/evaluate_roleplay.h"
 
 #include <stdio.h>
 #include <string.h>
 
+typedef enum evaluate_task { RECONSTRUCTION, QA, ICL, ROLEPLAY, EFFICIENCY, N_TASKS } evaluate_task;
+
+static const char *const task_names[] = {
+    [RECONSTRUCTION] = "reconstruction", [QA] = "qa",     [ICL] = "icl", [ROLEPLAY] = "roleplay",
+    [EFFICIENCY] = "efficiency",         [N_TASKS] = NULL};
+
+enum { MOST_CHECKPOINTS = 32 };
+
 typedef struct evaluate_options {
-    sp_evaluate_job job;
+    evaluate_task task; /* N_TASKS: none yet */
+    sp_reconstruction_job reconstruction;
     sp_assignments assignments;
-    const char *task;
+    sp_qa_job qa;
+    sp_icl_job icl;
+    sp_efficiency_job efficiency;
+    const char *checkpoints[MOST_CHECKPOINTS];
+    size_t n_checkpoints;
+    const char *data, *predictions;
+    const char *file;             /* the argument after the task */
+    size_t limit, max_new_tokens; /* 0: the task's own */
+    size_t n_samples;
     bool wants_json, is_quiet;
 } evaluate_options;
 
 enum {
     OPTION_CHECKPOINT = 256,
+    OPTION_DATA,
+    OPTION_PREDICTIONS,
+    OPTION_DEMONSTRATIONS,
+    OPTION_DEMONSTRATION_TOKENS,
+    OPTION_INPUT_TOKENS,
+    OPTION_BATCH,
+    OPTION_RUNS,
     OPTION_SPLIT,
+    OPTION_LIMIT,
     OPTION_SEGMENTS,
     OPTION_MAX_NEW_TOKENS,
+    OPTION_MIN_CONTEXT,
+    OPTION_MAX_CONTEXT,
     OPTION_SAMPLES,
+    OPTION_OUTPUT,
     OPTION_SET,
     OPTION_JSON,
     OPTION_QUIET
 };
 
 static const struct argp_option argp_options[] = {
-    {"checkpoint", OPTION_CHECKPOINT, "DIR", 0, "Run or step folder of the compressor", 0},
+    {NULL, 0, NULL, 0, "What is evaluated:", 1},
+    {"checkpoint", OPTION_CHECKPOINT, "DIR", 0,
+     "Run or step folder of a compressor; may be given several times, such as once a ratio", 1},
+    {"data", OPTION_DATA, "FILE", 0,
+     "As published, also .gz and .zst. qa: SQuAD (v1.1, v2.0), AdversarialQA, HotpotQA, Natural "
+     "Questions, NQ-open; icl: GSM8K (.jsonl), SST-2 (.tsv), WSC (.jsonl); roleplay: HPD, or JSON "
+     "lines of context, prompt and answer",
+     1},
+    {"predictions", OPTION_PREDICTIONS, "FILE", 0,
+     "Score these in place of a compressor's: JSON lines {\"id\", \"prediction\"}, or for "
+     "reconstruction {\"prediction\", \"reference\"} and no --data",
+     1},
+    {"demonstrations", OPTION_DEMONSTRATIONS, "FILE", 0,
+     "icl: where demonstrations come from, such as the training file of the same task", 1},
     {"split", OPTION_SPLIT, "held-out|trained|all", 0,
-     "Segments of documents held out in training (the default), trained on, or all", 0},
-    {"segments", OPTION_SEGMENTS, "N", 0, "The first N of them only (256)", 0},
-    {"max-new-tokens", OPTION_MAX_NEW_TOKENS, "N", 0, "At most so many for a segment (300)", 0},
-    {"samples", OPTION_SAMPLES, "N", 0, "Show N reconstructions beside their text (0)", 0},
-    {"set", OPTION_SET, "KEY=VALUE", 0, "Set a key over the checkpoint's configuration", 0},
-    {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 0},
-    {"quiet", OPTION_QUIET, NULL, 0, "No progress and no notes", 0},
+     "reconstruction: segments of documents held out in training (the default), trained on, or all",
+     1},
+    {"limit", OPTION_LIMIT, "N", 0, "The first N items only (reconstruction: 256)", 1},
+    {"segments", OPTION_SEGMENTS, "N", OPTION_HIDDEN, "The same as --limit", 1},
+    {NULL, 0, NULL, 0, "How:", 2},
+    {"max-new-tokens", OPTION_MAX_NEW_TOKENS, "N", 0,
+     "Generate at most so many (reconstruction: 300 for a segment; qa: 30; icl: 300, of GSM8K; "
+     "efficiency: 32, exactly)",
+     2},
+    {"min-context", OPTION_MIN_CONTEXT, "N", 0,
+     "qa: contexts of at least so many tokens of the decoder (257; Natural Questions 513)", 2},
+    {"max-context", OPTION_MAX_CONTEXT, "N", 0,
+     "qa: of at most so many (any; Natural Questions 8000)", 2},
+    {"demonstration-tokens", OPTION_DEMONSTRATION_TOKENS, "N", 0,
+     "icl: whole demonstrations of at most so many tokens of the decoder together (750)", 2},
+    {"input-tokens", OPTION_INPUT_TOKENS, "N", 0, "efficiency: tokens of a context (1024)", 2},
+    {"batch", OPTION_BATCH, "N", 0, "efficiency: contexts at once on each rank (8)", 2},
+    {"runs", OPTION_RUNS, "N", 0, "efficiency: the median of so many (3)", 2},
+    {"set", OPTION_SET, "KEY=VALUE", 0, "Set a key over the checkpoint's configuration", 2},
+    {NULL, 0, NULL, 0, "What is printed:", 3},
+    {"samples", OPTION_SAMPLES, "N", 0, "Show N items with what was generated (0)", 3},
+    {"output", OPTION_OUTPUT, "FILE", 0, "qa: write every answer as a JSON line", 3},
+    {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 3},
+    {"quiet", OPTION_QUIET, NULL, 0, "No progress and no notes", 3},
     {0},
 };
 
 static void take_argument(evaluate_options *options, char *argument,
                           const struct argp_state *state) {
-    if (options->task == NULL) {
-        if (strcmp(argument, "reconstruction") != 0)
-            argp_error(state, "unknown task '%s'; tasks: reconstruction", argument);
-        options->task = argument;
-    } else if (options->job.tokens == NULL) {
-        options->job.tokens = argument;
-    } else {
-        argp_error(state, "'%s': one token file at a time", argument);
+    if (options->task == N_TASKS)
+        options->task = (evaluate_task)sp_parse_choice("task", argument, task_names, state);
+    else if (options->file == NULL && options->task == RECONSTRUCTION)
+        options->file = argument;
+    else
+        argp_error(state, "'%s': %s", argument,
+                   options->task == RECONSTRUCTION ? "one token file at a time"
+                                                   : "the data are named by --data");
+}
+
+/* Predictions are scored by themselves: nothing is generated. */
+static void check_predictions(const evaluate_options *options, const struct argp_state *state) {
+    if (options->n_checkpoints > 0)
+        argp_error(state, "--predictions are scored without --checkpoint");
+    if (options->task == RECONSTRUCTION && (options->data != NULL || options->file != NULL))
+        argp_error(state, "--predictions of a reconstruction have their references beside them: no "
+                          "data are read");
+    if (options->task != RECONSTRUCTION && options->task != QA)
+        argp_error(state, "--predictions are of qa or reconstruction");
+    if (options->task == QA && options->data == NULL)
+        argp_error(state, "--predictions of qa need --data FILE, which has the answers");
+}
+
+static void check_options(const evaluate_options *options, const struct argp_state *state) {
+    if (options->task == N_TASKS)
+        argp_error(state, "needs a task: reconstruction, qa, icl, roleplay or efficiency");
+    if (options->predictions != NULL) {
+        check_predictions(options, state);
+        return;
     }
+    if (options->n_checkpoints == 0)
+        argp_error(state, "needs a task and --checkpoint DIR, or --predictions FILE");
+    if (options->task == RECONSTRUCTION && options->data != NULL)
+        argp_error(state, "--data: reconstruction takes a token file as its argument");
+    const bool takes_data = options->task != RECONSTRUCTION && options->task != EFFICIENCY;
+    if (options->task == EFFICIENCY && options->data != NULL)
+        argp_error(state, "--data: efficiency makes its contexts itself");
+    if (takes_data && options->data == NULL)
+        argp_error(state, "%s needs --data FILE", task_names[options->task]);
+    if (options->task == ICL && options->icl.demonstrations == NULL)
+        argp_error(state, "icl needs --demonstrations FILE");
 }
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
-    evaluate_options *options = state->input;
     static const char *const splits[] = {[SP_SPLIT_HELD_OUT] = "held-out",
                                          [SP_SPLIT_TRAINED] = "trained",
                                          [SP_SPLIT_ALL] = "all",
                                          NULL};
-    sp_evaluate_job *job = &options->job;
+    evaluate_options *options = state->input;
     switch (key) {
     case OPTION_CHECKPOINT:
-        job->checkpoint = argument;
+        if (options->n_checkpoints == MOST_CHECKPOINTS)
+            argp_error(state, "--checkpoint: more than %d of them", (int)MOST_CHECKPOINTS);
+        options->checkpoints[options->n_checkpoints++] = argument;
+        return 0;
+    case OPTION_DATA:
+        options->data = argument;
+        return 0;
+    case OPTION_PREDICTIONS:
+        options->predictions = argument;
+        return 0;
+    case OPTION_DEMONSTRATIONS:
+        options->icl.demonstrations = argument;
+        return 0;
+    case OPTION_DEMONSTRATION_TOKENS:
+        options->icl.demonstration_tokens =
+            sp_parse_count("--demonstration-tokens", argument, 1, state);
+        return 0;
+    case OPTION_INPUT_TOKENS:
+        options->efficiency.input_tokens = sp_parse_count("--input-tokens", argument, 1, state);
+        return 0;
+    case OPTION_BATCH:
+        options->efficiency.batch = sp_parse_count("--batch", argument, 1, state);
+        return 0;
+    case OPTION_RUNS:
+        options->efficiency.n_runs = sp_parse_count("--runs", argument, 1, state);
         return 0;
     case OPTION_SPLIT:
-        job->split = (sp_split)sp_parse_choice("--split", argument, splits, state);
+        options->reconstruction.split =
+            (sp_split)sp_parse_choice("--split", argument, splits, state);
+        return 0;
+    case OPTION_LIMIT:
+        options->limit = sp_parse_count("--limit", argument, 1, state);
         return 0;
     case OPTION_SEGMENTS:
-        job->most_segments = sp_parse_count("--segments", argument, 1, state);
+        options->limit = sp_parse_count("--segments", argument, 1, state);
         return 0;
     case OPTION_MAX_NEW_TOKENS:
-        job->max_new_tokens = sp_parse_count("--max-new-tokens", argument, 1, state);
+        options->max_new_tokens = sp_parse_count("--max-new-tokens", argument, 1, state);
+        return 0;
+    case OPTION_MIN_CONTEXT:
+        options->qa.min_context = sp_parse_count("--min-context", argument, 0, state);
+        return 0;
+    case OPTION_MAX_CONTEXT:
+        options->qa.max_context = sp_parse_count("--max-context", argument, 0, state);
         return 0;
     case OPTION_SAMPLES:
-        job->n_samples = sp_parse_count("--samples", argument, 0, state);
+        options->n_samples = sp_parse_count("--samples", argument, 0, state);
+        return 0;
+    case OPTION_OUTPUT:
+        options->qa.output = argument;
         return 0;
     case OPTION_SET:
         sp_assignments_add(&options->assignments, argument, state);
@@ -87,8 +219,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         take_argument(options, argument, state);
         return 0;
     case ARGP_KEY_END:
-        if (options->task == NULL || job->checkpoint == NULL)
-            argp_error(state, "needs a task and --checkpoint DIR");
+        check_options(options, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -98,58 +229,136 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
-    .args_doc = "reconstruction [TOKENS.h5]",
-    .doc = "Measures how well a compressor's slots let the decoder write a segment again: greedy "
-           "BLEU, ROUGE-L and exact match of free-running text, token accuracy and perplexity with "
-           "the text given. Without TOKENS.h5 the configuration's file is read.",
+    .args_doc = "reconstruction [TOKENS.h5]\nqa\nicl\nroleplay\nefficiency",
+    .doc =
+        "Measures what a compressor's slots are worth to the decoder, or scores predictions that "
+        "were made elsewhere by the same code.\v"
+        "reconstruction: how well slots let the decoder write a segment again: greedy BLEU, "
+        "ROUGE-L and exact match of free-running text, token accuracy and perplexity with the text "
+        "given; by checkpoint, and by segment length in quarters of a full one. Without TOKENS.h5 "
+        "the configuration's file is read.\n"
+        "qa: F1 and exact match (em), 0-100, of greedy answers to the prompt `Question: "
+        "...\\n\\nAnswer: "
+        "` after the full context, none, and the context compressed by each checkpoint; scored as "
+        "SQuAD's scripts do: lower case, no ASCII punctuation, no a, an and the; the best over the "
+        "accepted answers.\n\n"
+        "  mpirun -n 4 slotpress evaluate qa --checkpoint runs/4x --checkpoint runs/16x --data "
+        "dev-v1.1.json\n\n"
+        "icl: accuracy (0-100) on GSM8K, SST-2 or WSC after demonstrations, in full, none, and "
+        "compressed. Options are chosen by their mean negative log-likelihood a token less that "
+        "which "
+        "they have with N/A for the content; GSM8K is answered greedily, and its number counts.\n\n"
+        "roleplay: perplexity of the reply in a dialogue after its scene and characters; lower is "
+        "better.\n\n"
+        "efficiency: seconds to compress a batch of contexts, to read them (prefill, up to the "
+        "first "
+        "new token) and to write on (decode), compressed and plain; one-shot with the compression, "
+        "amortised without. All ranks work at the same time, the slowest counts.\n\n"
+        "Scoring predictions made elsewhere:\n"
+        "  slotpress evaluate qa --data dev-v1.1.json --predictions answers.jsonl\n"
+        "  slotpress evaluate reconstruction --predictions pairs.jsonl\n"
+        "A question without a prediction scores 0 (SQuAD 2: it is left out), one too many is "
+        "ignored; both are counted. An item that has no id is known by its question or its number "
+        "from 0. BLEU is sacrebleu's (13a, exp smoothing, 0-100), ROUGE-L rouge_score's F without "
+        "stemmer (0-1), exact_match byte for byte (0-1).",
 };
 
-static double real_of(const json_t *result, const char *name) {
-    return json_number_value(json_object_get(result, name));
+/* By one rank: there is little to do. */
+static sp_status score_predictions(const evaluate_options *options) {
+    const sp_predictions_job job = {
+        .data = options->data, .predictions = options->predictions, .limit = options->limit};
+    json_t *result = NULL;
+    if (!sp_is_first_rank()) return SP_OK;
+    const sp_status status = options->task == QA ? sp_score_answers(&result, &job)
+                                                 : sp_score_reconstructions(&result, &job);
+    if (status == SP_OK && options->wants_json)
+        sp_print_json(result);
+    else if (status == SP_OK)
+        sp_print_predictions(result);
+    json_decref(result);
+    return status;
 }
 
-static void print_result(const json_t *result) {
-    static const struct {
-        const char *name, *note;
-    } rows[] = {
-        {"bleu", "corpus BLEU as sacrebleu, 0-100"},
-        {"bleu_sentence", "mean sentence BLEU, 0-100"},
-        {"rouge_l", "ROUGE-L F, 0-1"},
-        {"rouge_l_stem", "with Porter stems, 0-1"},
-        {"exact_match", "segments, 0-1"},
-        {"token_accuracy", "text given, 0-1"},
-        {"perplexity", "text given"},
-    };
-    printf("reconstruction of %lld %s segments at %lldx\n",
-           (long long)json_integer_value(json_object_get(result, "segments")),
-           json_string_value(json_object_get(result, "split")),
-           (long long)json_integer_value(json_object_get(result, "ratio")));
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        printf("  %-15s %10.4f   %s\n", rows[i].name, real_of(result, rows[i].name), rows[i].note);
-    const json_t *samples = json_object_get(result, "samples"), *sample;
-    size_t i;
-    json_array_foreach(samples, i, sample)
-        printf("\nsegment %lld of document '%s'\n  text:           %s\n  reconstruction: %s\n",
-               (long long)json_integer_value(json_object_get(sample, "segment")),
-               json_string_value(json_object_get(sample, "document")),
-               json_string_value(json_object_get(sample, "reference")),
-               json_string_value(json_object_get(sample, "reconstruction")));
+static sp_methods_options methods_of(const evaluate_options *options) {
+    return (sp_methods_options){options->checkpoints, options->n_checkpoints,
+                                options->assignments.items, options->assignments.n};
 }
 
-sp_status sp_cmd_evaluate(int argc, char **argv) {
-    evaluate_options options = {.job = {.most_segments = 256, .max_new_tokens = 300}};
-    sp_parse_options(&argp, argc, argv, &options);
-    options.job.assignments = options.assignments.items;
-    options.job.n_assignments = options.assignments.n;
-    if (options.is_quiet || !sp_is_first_rank()) sp_log_set_level(SP_LOG_QUIET);
+static sp_status evaluate_segments(sp_world *world, json_t **result, evaluate_options *options) {
+    sp_reconstruction_job *job = &options->reconstruction;
+    job->compressors = methods_of(options);
+    job->tokens = options->file;
+    job->most_segments = options->limit > 0 ? options->limit : 256;
+    job->max_new_tokens = options->max_new_tokens > 0 ? options->max_new_tokens : 300;
+    job->n_samples = options->n_samples;
+    return sp_evaluate_reconstruction(world, result, job);
+}
+
+static sp_status evaluate_qa(sp_world *world, json_t **result, evaluate_options *options) {
+    sp_qa_job *job = &options->qa;
+    job->methods = methods_of(options);
+    job->data = options->data;
+    job->limit = options->limit;
+    job->max_new_tokens = options->max_new_tokens > 0 ? options->max_new_tokens : 30;
+    job->n_samples = options->n_samples;
+    return sp_evaluate_qa(world, result, job);
+}
+
+static sp_status evaluate_icl(sp_world *world, json_t **result, evaluate_options *options) {
+    sp_icl_job *job = &options->icl;
+    job->methods = methods_of(options);
+    job->data = options->data;
+    job->limit = options->limit;
+    job->max_new_tokens = options->max_new_tokens > 0 ? options->max_new_tokens : 300;
+    job->n_samples = options->n_samples;
+    return sp_evaluate_icl(world, result, job);
+}
+
+static sp_status evaluate_roleplay(sp_world *world, json_t **result, evaluate_options *options) {
+    const sp_roleplay_job job = {methods_of(options), options->data, options->limit};
+    return sp_evaluate_roleplay(world, result, &job);
+}
+
+static sp_status evaluate_efficiency(sp_world *world, json_t **result, evaluate_options *options) {
+    sp_efficiency_job *job = &options->efficiency;
+    job->methods = methods_of(options);
+    job->new_tokens = options->max_new_tokens > 0 ? options->max_new_tokens : 32;
+    if (job->new_tokens < 2)
+        return sp_fail(SP_USAGE, "--max-new-tokens: efficiency writes at least 2");
+    return sp_evaluate_efficiency(world, result, job);
+}
+
+/* What a task does over all ranks, and how its result is printed by the first. */
+static const struct {
+    sp_status (*evaluate)(sp_world *world, json_t **result, evaluate_options *options);
+    void (*print)(const json_t *result);
+} tasks[] = {
+    [RECONSTRUCTION] = {evaluate_segments, sp_print_reconstruction},
+    [QA] = {evaluate_qa, sp_print_qa},
+    [ICL] = {evaluate_icl, sp_print_icl},
+    [ROLEPLAY] = {evaluate_roleplay, sp_print_roleplay},
+    [EFFICIENCY] = {evaluate_efficiency, sp_print_efficiency},
+};
+
+static sp_status evaluate(evaluate_options *options) {
     sp_world *world = NULL;
     json_t *result = NULL;
     sp_status status = sp_world_begin(&world);
-    if (status == SP_OK) status = sp_evaluate_reconstruction(world, &result, &options.job);
-    if (status == SP_OK && result != NULL && options.wants_json)
+    if (status == SP_OK) status = tasks[options->task].evaluate(world, &result, options);
+    if (status == SP_OK && result != NULL && options->wants_json)
         sp_print_json(result);
     else if (status == SP_OK && result != NULL)
-        print_result(result);
+        tasks[options->task].print(result);
     json_decref(result);
     return sp_world_end(world, status);
+}
+
+sp_status sp_cmd_evaluate(int argc, char **argv) {
+    evaluate_options options = {.task = N_TASKS,
+                                .qa = {.min_context = SIZE_MAX, .max_context = SIZE_MAX},
+                                .icl = {.demonstration_tokens = 750},
+                                .efficiency = {.input_tokens = 1024, .batch = 8, .n_runs = 3}};
+    sp_parse_options(&argp, argc, argv, &options);
+    if (options.is_quiet || !sp_is_first_rank()) sp_log_set_level(SP_LOG_QUIET);
+    return options.predictions != NULL ? score_predictions(&options) : evaluate(&options);
 }

@@ -118,3 +118,59 @@ bool sp_unicode_is_word(uint32_t character) {
         return character == 0x200C || character == 0x200D;
     }
 }
+
+bool sp_unicode_is_alphanumeric(uint32_t character) {
+    switch (utf8proc_category((utf8proc_int32_t)character)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_NO:
+        return true;
+    default:
+        return false;
+    }
+}
+
+uint32_t sp_unicode_lower(uint32_t character) {
+    return (uint32_t)utf8proc_tolower((utf8proc_int32_t)character);
+}
+
+bool sp_unicode_is_cased(uint32_t character) {
+    switch (utf8proc_category((utf8proc_int32_t)character)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+        return true;
+    default: /* ordinal indicators, Roman numerals, letters in circles and squares */
+        return character == 0xAA || character == 0xBA ||
+               (character >= 0x2160 && character <= 0x217F) ||
+               (character >= 0x24B6 && character <= 0x24E9) ||
+               (character >= 0x1F130 && character <= 0x1F149) ||
+               (character >= 0x1F150 && character <= 0x1F169) ||
+               (character >= 0x1F170 && character <= 0x1F189);
+    }
+}
+
+bool sp_unicode_is_case_ignorable(uint32_t character) {
+    switch (utf8proc_category((utf8proc_int32_t)character)) {
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_SK:
+        return true;
+    default:
+        break;
+    }
+    /* Word_Break=MidLetter, MidNumLet and Single_Quote */
+    static const uint16_t others[] = {'\'',   '.',    ':',    0xB7,   0x387,  0x55F,
+                                      0x5F4,  0x2018, 0x2019, 0x2024, 0x2027, 0xFE13,
+                                      0xFE52, 0xFE55, 0xFF07, 0xFF0E, 0xFF1A};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (character == others[i]) return true;
+    return false;
+}

@@ -31,3 +31,14 @@ bool sp_unicode_is_space(uint32_t character);
 /* What \w matches in Rust's regex: Alphabetic, marks, decimal digits, connector punctuation and
    the two joiners. */
 bool sp_unicode_is_word(uint32_t character);
+
+/* What Python's str.isalnum() holds for: letters and numbers of any kind, no marks. */
+bool sp_unicode_is_alphanumeric(uint32_t character);
+
+/* The character in lower case by itself (Simple_Lowercase_Mapping). */
+uint32_t sp_unicode_lower(uint32_t character);
+
+/* Unicode's Cased, apart from letters that are case-ignorable as well, and Case_Ignorable: what
+   tells a final sigma. */
+bool sp_unicode_is_cased(uint32_t character);
+bool sp_unicode_is_case_ignorable(uint32_t character);

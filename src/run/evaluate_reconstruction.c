@@ -1,0 +1,399 @@
+#include "run/evaluate_reconstruction.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "mpi/agree.h"
+#include "run/decoding.h"
+#include "run/evaluate_figures.h"
+#include "run/samples.h"
+#include "run/trained.h"
+#include "text/json_text.h"
+#include "text/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Consecutive segments in one pass: fixed, so that results do not depend on the ranks. */
+enum { SEGMENTS_AT_ONCE = 8 };
+
+typedef struct evaluation {
+    sp_world *world;
+    const sp_reconstruction_job *job;
+    const char *checkpoint;
+    sp_trained trained;
+    sp_tokens *tokens;
+    sp_samples samples;
+    const uint32_t *segments; /* [n_segments], borrowed from samples, or `all` */
+    size_t n_segments;
+    const char *split;
+    uint32_t *all;
+    json_t *tokenizer_json;
+    sp_tokenizer *tokenizer;
+    sp_batch batch, prompts;
+    sp_workspace workspace;
+    float *memory, *slots; /* of one group */
+    size_t slots_capacity;
+    int32_t *ids;
+    size_t ids_capacity;
+    double *figures; /* [n_segments, SP_N_FIGURES], 0 where another rank's; owned */
+    double *nll;     /* of a group's targets */
+    size_t nll_capacity;
+    json_t *shown; /* this rank's samples, with their places */
+    sp_progress progress;
+} evaluation;
+
+static sp_status choose_all(evaluation *e) {
+    const size_t n = sp_tokens_n_segments(e->tokens);
+    void *all = NULL;
+    SP_TRY(sp_alloc_array(&all, n, sizeof *e->all, "segments"));
+    e->all = all;
+    for (size_t i = 0; i < n; i++) e->all[i] = (uint32_t)i;
+    e->segments = e->all;
+    e->n_segments = n;
+    e->split = "all";
+    return SP_OK;
+}
+
+static sp_status choose_segments(evaluation *e) {
+    const sp_samples *samples = &e->samples;
+    if (e->job->split == SP_SPLIT_HELD_OUT && samples->n_held_out > 0) {
+        e->segments = samples->held_out;
+        e->n_segments = samples->n_held_out;
+        e->split = "held-out";
+    } else if (e->job->split == SP_SPLIT_TRAINED) {
+        e->segments = samples->trained;
+        e->n_segments = samples->n_trained;
+        e->split = "trained";
+    } else {
+        if (e->job->split == SP_SPLIT_HELD_OUT)
+            sp_log(SP_LOG_WARNING, "no segment is held out; all are evaluated");
+        SP_TRY(choose_all(e));
+    }
+    if (e->n_segments == 0)
+        return sp_fail(SP_BAD_DATA, "no segment of the split '%s' to evaluate", e->split);
+    if (e->n_segments > e->job->most_segments) e->n_segments = e->job->most_segments;
+    return SP_OK;
+}
+
+/* The token file to evaluate is the configuration's, unless the job names one. */
+static sp_status choose_tokens(sp_run_config *config, const char *path) {
+    if (path == NULL) return SP_OK;
+    char *copy = strdup(path);
+    if (copy == NULL) return sp_fail(SP_FAILURE, "no memory for the path '%s'", path);
+    free(config->data.tokens);
+    config->data.tokens = copy;
+    return SP_OK;
+}
+
+static sp_status open_evaluation(evaluation *e) {
+    const sp_methods_options *o = &e->job->compressors;
+    void *figures = NULL;
+    SP_TRY(sp_trained_open(&e->trained, e->checkpoint, o->assignments, o->n_assignments,
+                           SP_SIDES_BOTH));
+    SP_TRY(choose_tokens(&e->trained.config, e->job->tokens));
+    const sp_run_config *config = &e->trained.config;
+    SP_TRY(sp_tokens_open(&e->tokens, config->data.tokens));
+    SP_TRY(sp_samples_open(&e->samples, e->tokens, config));
+    e->samples.layout = sp_trained_layout(&e->trained);
+    e->samples.completes = false;
+    e->samples.reconstructs = true;
+    SP_TRY(choose_segments(e));
+    SP_TRY(sp_tokenizer_json_load(&e->tokenizer_json, config->decoder.model));
+    SP_TRY(sp_tokenizer_create(&e->tokenizer, e->tokenizer_json, config->decoder.model));
+    SP_TRY(sp_alloc_array(&figures, e->n_segments, SP_N_FIGURES * sizeof *e->figures, "figures"));
+    e->figures = figures;
+    e->shown = json_array();
+    return SP_OK;
+}
+
+static sp_status reserve_slots(evaluation *e, size_t n) {
+    if (n <= e->slots_capacity) return SP_OK;
+    const sp_converter *converter = &e->trained.models.compressor->converter;
+    void *memory = NULL, *slots = NULL;
+    SP_TRY(sp_alloc_array(&memory, n, converter->in.n_in * sizeof(float), "memory"));
+    free(e->memory);
+    e->memory = memory;
+    SP_TRY(sp_alloc_array(&slots, n, converter->out.n_out * sizeof(float), "slots"));
+    free(e->slots);
+    e->slots = slots;
+    e->slots_capacity = n;
+    return SP_OK;
+}
+
+static double *figures_of(const evaluation *e, size_t place) {
+    return e->figures + place * SP_N_FIGURES;
+}
+
+/* Loss and targets of each segment of the batch, whose first is the split's segment `place`. */
+static void note_losses(evaluation *e, size_t place, size_t n) {
+    const double *nll = e->nll;
+    for (size_t i = 0; i < n; i++) {
+        double *figures = figures_of(e, place + i);
+        const size_t n_ids =
+            sp_tokens_length(e->tokens, e->samples.decoder_stream, e->segments[place + i]);
+        const size_t n_targets = sp_layout_n_targets(&e->samples.layout, n_ids);
+        for (size_t k = 0; k < n_targets; k++) figures[SP_FIGURE_NLL] += *nll++;
+        figures[SP_FIGURE_TARGETS] = (double)n_targets;
+        figures[SP_FIGURE_LENGTH] =
+            (double)sp_tokens_length(e->tokens, e->samples.encoder_stream, e->segments[place + i]);
+    }
+    figures_of(e, place)[SP_FIGURE_CORRECT] = (double)e->batch.n_correct[SP_RECONSTRUCTION];
+}
+
+static sp_status reserve_losses(evaluation *e) {
+    const size_t n = e->batch.rows[SP_DECODER].n_rows;
+    if (n <= e->nll_capacity) return SP_OK;
+    double *grown = realloc(e->nll, n * sizeof *grown);
+    if (grown == NULL) return sp_fail(SP_FAILURE, "no memory for %zu losses", n);
+    e->nll = grown;
+    e->nll_capacity = n;
+    return SP_OK;
+}
+
+/* Teacher-forced figures of the group, and its slots. */
+static sp_status force_group(evaluation *e, size_t place, size_t n) {
+    sp_compressor *c = e->trained.models.compressor;
+    SP_TRY(sp_samples_fill_segments(&e->samples, &e->batch, e->segments + place, n));
+    SP_TRY(sp_compressor_reserve(c, &e->batch, 0, c->chain.n_blocks, NULL, &e->workspace));
+    SP_TRY(reserve_losses(e));
+    e->batch.target_nll = e->nll;
+    (void)sp_chain_run(&c->chain, 0, c->chain.n_blocks, &e->batch, NULL, &e->workspace);
+    e->batch.target_nll = NULL;
+    note_losses(e, place, n);
+    SP_TRY(reserve_slots(e, e->batch.n_taken));
+    SP_TRY(sp_compressor_encode(c, &e->batch, e->memory, &e->workspace));
+    return sp_compressor_convert(c, e->slots, e->memory, e->batch.n_taken, &e->workspace);
+}
+
+/* Only the first segment of a document in the stream that cut it does not go on from another. */
+static sp_decode_options decode_options(const evaluation *e, size_t segment) {
+    const bool is_documents_first = segment == 0 || sp_tokens_document(e->tokens, segment - 1) !=
+                                                        sp_tokens_document(e->tokens, segment);
+    return (sp_decode_options){.is_continuation =
+                                   e->samples.decoder_stream > 0 || !is_documents_first};
+}
+
+static sp_status read_reference(evaluation *e, size_t segment, char **text, size_t *n_bytes) {
+    const size_t stream = e->samples.decoder_stream;
+    const size_t n = sp_tokens_length(e->tokens, stream, segment);
+    if (n > e->ids_capacity) {
+        int32_t *grown = realloc(e->ids, n * sizeof *grown);
+        if (grown == NULL) return sp_fail(SP_FAILURE, "no memory for %zu token ids", n);
+        e->ids = grown;
+        e->ids_capacity = n;
+    }
+    SP_TRY(sp_tokens_read(e->tokens, stream, segment, e->ids));
+    return sp_tokenizer_decode(e->tokenizer, text, n_bytes, e->ids, n, decode_options(e, segment));
+}
+
+/* [place, what is shown of it] */
+static sp_status note_sample(evaluation *e, size_t place, const char *made, size_t made_len,
+                             const char *wanted, size_t wanted_len) {
+    const size_t segment = e->segments[place];
+    char *document = NULL;
+    SP_TRY(sp_tokens_document_id(e->tokens, sp_tokens_document(e->tokens, segment), &document));
+    json_t *sample =
+        json_pack("[I, {s:I, s:o, s:o, s:o}]", (json_int_t)place, "segment", (json_int_t)segment,
+                  "document", sp_json_from_bytes(document, strlen(document)), "reference",
+                  sp_json_from_bytes(wanted, wanted_len), "reconstruction",
+                  sp_json_from_bytes(made, made_len));
+    free(document);
+    if (sample != NULL && json_array_append_new(e->shown, sample) == 0) return SP_OK;
+    return sp_fail(SP_FAILURE, "no memory for a sample");
+}
+
+static sp_status compare_segment(evaluation *e, size_t place, const int32_t *ids, size_t n_ids) {
+    const size_t segment = e->segments[place];
+    char *made = NULL, *wanted = NULL;
+    size_t made_len = 0, wanted_len = 0;
+    sp_status status =
+        sp_tokenizer_decode(e->tokenizer, &made, &made_len, ids, n_ids, decode_options(e, segment));
+    if (status == SP_OK) status = read_reference(e, segment, &wanted, &wanted_len);
+    if (status == SP_OK)
+        status = sp_figures_compare(figures_of(e, place), made, made_len, wanted, wanted_len);
+    if (status == SP_OK && place < e->job->n_samples)
+        status = note_sample(e, place, made, made_len, wanted, wanted_len);
+    free(made);
+    free(wanted);
+    return status;
+}
+
+static sp_status run_free(evaluation *e, size_t place, size_t n) {
+    const sp_decoding_limits limits =
+        sp_models_decoding_limits(&e->trained.models, e->job->max_new_tokens);
+    const sp_layout *layout = &e->samples.layout;
+    sp_decoded decoded = {0};
+    size_t slot = 0;
+    sp_batch_clear(&e->prompts);
+    for (size_t i = 0; i < n; i++) {
+        const size_t n_tokens = (size_t)figures_of(e, place + i)[SP_FIGURE_LENGTH];
+        SP_TRY(sp_layout_add_reconstruction_prompt(layout, &e->prompts,
+                                                   sp_layout_n_slots(layout, n_tokens), &slot));
+    }
+    sp_status status = sp_decode_greedily(&decoded, e->trained.models.compressor->decoder,
+                                          &e->prompts.rows[SP_DECODER], e->slots, &limits);
+    for (size_t i = 0; status == SP_OK && i < n; i++)
+        status = compare_segment(e, place + i, decoded.ids[i], decoded.lens[i]);
+    sp_decoded_free(&decoded);
+    return status;
+}
+
+/* Groups are dealt to the ranks in turn. */
+static sp_status evaluate_share(evaluation *e) {
+    const size_t stride = SEGMENTS_AT_ONCE * (size_t)sp_world_size(e->world);
+    size_t begin = SEGMENTS_AT_ONCE * (size_t)sp_world_rank(e->world);
+    for (; begin < e->n_segments; begin += stride) {
+        const size_t left = e->n_segments - begin;
+        const size_t n = left < SEGMENTS_AT_ONCE ? left : SEGMENTS_AT_ONCE;
+        SP_TRY(force_group(e, begin, n));
+        SP_TRY(run_free(e, begin, n));
+        const size_t done = begin + stride;
+        sp_progress_update(&e->progress, done < e->n_segments ? done : e->n_segments, NULL);
+    }
+    return SP_OK;
+}
+
+/* ---- results ---- */
+
+/* In the split's order, which groups of a round of ranks follow. Rank 0 gets them all. */
+static sp_status order_samples(json_t **samples, const json_t *parts) {
+    const json_t *part, *sample;
+    size_t r, i, n = 0;
+    json_array_foreach(parts, r, part) n += json_array_size(part);
+    *samples = json_array();
+    for (size_t place = 0; json_array_size(*samples) < n; place++)
+        json_array_foreach(parts, r, part) json_array_foreach(part, i, sample) {
+            if ((size_t)json_integer_value(json_array_get(sample, 0)) != place) continue;
+            if (json_array_append(*samples, json_array_get(sample, 1)) != 0)
+                return sp_fail(SP_FAILURE, "no memory for samples");
+        }
+    return SP_OK;
+}
+
+static sp_status parse_parts(const evaluation *e, json_t *parts, const char *bytes,
+                             const size_t *sizes) {
+    for (int r = 0; r < sp_world_size(e->world); bytes += sizes[r++]) {
+        json_t *part = json_loadb(bytes, sizes[r], JSON_ALLOW_NUL, NULL);
+        if (part == NULL || json_array_append_new(parts, part) != 0)
+            return sp_fail(SP_FAILURE, "no memory for samples");
+    }
+    return SP_OK;
+}
+
+/* Collective. *samples is rank 0's, owned; elsewhere NULL. */
+static sp_status gather_samples(evaluation *e, json_t **samples) {
+    char *mine = json_dumps(e->shown, JSON_COMPACT), *bytes = NULL;
+    size_t *sizes = NULL;
+    json_t *parts = json_array();
+    sp_status status = mine != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for samples");
+    status = sp_agree(e->world, status);
+    if (status == SP_OK) {
+        status = sp_world_gather(e->world, mine, strlen(mine), &bytes, &sizes);
+        if (status == SP_OK && bytes != NULL) status = parse_parts(e, parts, bytes, sizes);
+        if (status == SP_OK && bytes != NULL) status = order_samples(samples, parts);
+        status = sp_agree(e->world, status);
+    }
+    json_decref(parts);
+    free(mine);
+    free(bytes);
+    free(sizes);
+    return status;
+}
+
+/* In quarters of a full segment. */
+static sp_status report_lengths(const evaluation *e, json_t *lengths) {
+    enum { N_QUARTERS = 4 };
+    const size_t full = e->trained.config.segment.tokens;
+    for (size_t q = 0; q < N_QUARTERS; q++) {
+        const size_t from = full * q / N_QUARTERS, to = full * (q + 1) / N_QUARTERS;
+        size_t n = 0;
+        json_t *bucket = json_pack("{s:I, s:I}", "min_tokens", (json_int_t)from + 1, "max_tokens",
+                                   (json_int_t)to);
+        const sp_status status = sp_figures_report(bucket, &n, e->figures, e->n_segments, from, to);
+        if (status == SP_OK && n > 0) json_array_append(lengths, bucket);
+        json_decref(bucket);
+        SP_TRY(status);
+    }
+    return SP_OK;
+}
+
+/* Of one checkpoint, on rank 0. */
+static sp_status report(const evaluation *e, json_t *result, json_t *samples) {
+    const double n_targets = sp_figures_sum(e->figures, e->n_segments, SP_FIGURE_TARGETS);
+    const double n_correct = sp_figures_sum(e->figures, e->n_segments, SP_FIGURE_CORRECT);
+    size_t n = 0;
+    json_object_set_new(result, "ratio", json_integer((json_int_t)e->trained.config.segment.ratio));
+    json_object_set_new(result, "checkpoint", json_string(e->checkpoint));
+    json_object_set_new(result, "split", json_string(e->split));
+    SP_TRY(sp_figures_report(result, &n, e->figures, e->n_segments, 0, SIZE_MAX));
+    json_object_set_new(result, "token_accuracy", json_real(n_correct / n_targets));
+    json_t *lengths = json_array();
+    json_object_set_new(result, "by_length", lengths);
+    json_object_set(result, "samples", samples);
+    return report_lengths(e, lengths);
+}
+
+/* ---- the whole ---- */
+
+static sp_status evaluate(evaluation *e, json_t *result) {
+    json_t *samples = NULL;
+    SP_TRY(sp_agree(e->world, open_evaluation(e)));
+    sp_progress_begin(&e->progress, "evaluate", e->n_segments, "segments");
+    sp_status status = evaluate_share(e);
+    sp_progress_end(&e->progress);
+    SP_TRY(sp_agree(e->world, status));
+    sp_world_sum_double(e->world, e->figures, e->n_segments * SP_N_FIGURES);
+    SP_TRY(gather_samples(e, &samples));
+    status = sp_world_rank(e->world) == 0 ? report(e, result, samples) : SP_OK;
+    json_decref(samples);
+    return sp_agree(e->world, status);
+}
+
+static sp_status evaluate_checkpoint(sp_world *world, json_t *result,
+                                     const sp_reconstruction_job *job, const char *checkpoint) {
+    evaluation e = {.world = world, .job = job, .checkpoint = checkpoint};
+    const sp_status status = evaluate(&e, result);
+    free(e.figures);
+    free(e.nll);
+    free(e.ids);
+    free(e.memory);
+    free(e.slots);
+    free(e.all);
+    json_decref(e.shown);
+    sp_workspace_release(&e.workspace);
+    sp_batch_free(&e.batch);
+    sp_batch_free(&e.prompts);
+    sp_tokenizer_destroy(e.tokenizer);
+    json_decref(e.tokenizer_json);
+    sp_samples_close(&e.samples);
+    sp_tokens_close(e.tokens);
+    sp_trained_close(&e.trained);
+    return status;
+}
+
+/* The first ratio's members, then all ratios. */
+static json_t *join(json_t *by_ratio, double seconds) {
+    json_t *joined = json_pack("{s:s}", "task", "reconstruction");
+    json_object_update(joined, json_array_get(by_ratio, 0));
+    json_object_set(joined, "by_ratio", by_ratio);
+    json_object_set_new(joined, "seconds", json_real(seconds));
+    return joined;
+}
+
+sp_status sp_evaluate_reconstruction(sp_world *world, json_t **result,
+                                     const sp_reconstruction_job *job) {
+    const double begin_s = sp_clock_seconds();
+    json_t *by_ratio = json_array();
+    sp_status status = SP_OK;
+    for (size_t c = 0; status == SP_OK && c < job->compressors.n_checkpoints; c++) {
+        json_t *made = json_object();
+        status = evaluate_checkpoint(world, made, job, job->compressors.checkpoints[c]);
+        json_array_append_new(by_ratio, made);
+    }
+    if (status == SP_OK && sp_world_rank(world) == 0)
+        *result = join(by_ratio, sp_clock_seconds() - begin_s);
+    json_decref(by_ratio);
+    return status;
+}
