@@ -120,10 +120,3 @@ sp_status sp_layout_add_question(const sp_layout *layout, sp_batch *batch,
     SP_TRY(add_rows(batch, question->prompt, question->n_prompt));
     return add_ids(batch, seq, seq, question->answer, question->n_answer, question->end, SP_ANSWER);
 }
-
-size_t sp_layout_n_question_slots(const sp_layout *layout, const sp_question *question) {
-    size_t n = 0;
-    for (size_t k = 0; k < question->n_segments; k++)
-        n += sp_layout_n_slots(layout, question->segment_lens[k]);
-    return n;
-}

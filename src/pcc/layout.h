@@ -80,9 +80,6 @@ SP_NODISCARD sp_status sp_layout_add_sample(const sp_layout *layout, sp_batch *b
 SP_NODISCARD sp_status sp_layout_add_question(const sp_layout *layout, sp_batch *batch,
                                               const sp_question *question);
 
-/* Slots that the segments of a question come to. */
-size_t sp_layout_n_question_slots(const sp_layout *layout, const sp_question *question);
-
 /* How the batch spells special rows: memory token k of the encoder; a marker, and slot j of the
    memory taken, of the decoder. */
 static inline int32_t sp_id_of_memory_token(size_t k) { return -1 - (int32_t)k; }

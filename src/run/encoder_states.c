@@ -169,7 +169,6 @@ typedef struct making {
     sp_layout layout;
     sp_batch batch;
     sp_workspace workspace;
-    float *memory;     /* of a group, owned */
     size_t *id_begins; /* [n_segments], owned: in the set's ids */
     size_t n_made;
 } making;

@@ -434,7 +434,11 @@ static sp_status fill(sp_batch *batch, const sp_plan_chain *chain, size_t n_samp
 static void add_cost(sp_plan_cost *sum, const sp_plan_chain *chain, size_t block,
                      const sp_batch *batch, double share) {
     const sp_block *b = sp_plan_blocks(chain)->blocks[block];
-    const sp_cost cost = b->kind->cost(b, batch);
+    sp_cost cost = b->kind->cost(b, batch);
+    if (block < chain->outline.compressor->first_trained) {
+        cost.flop_backward = 0;
+        cost.bytes_kept = 0;
+    }
     const double rows = (double)b->kind->n_in_rows(b, batch);
     const double n_trained = (double)sp_plan_block_trained(chain, block);
     const bool is_all = chain->precisions[sp_plan_block_side(chain, block)] == SP_PRECISION_F32;

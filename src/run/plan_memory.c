@@ -69,6 +69,14 @@ static uint64_t gradient_bytes(const sp_rank_share *share, uint64_t n_shard) {
            sp_reducer_bytes(&largest, n_shard, share->data, share->zero);
 }
 
+static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+/* Where what a stage keeps for backward begins. */
+static size_t kept_begin(const sp_rank_share *share, const sp_stage *stage) {
+    if (share->first_trained >= stage->end) return stage->end;
+    return share->first_trained > stage->begin ? share->first_trained : stage->begin;
+}
+
 sp_memory sp_memory_of(const sp_rank_share *share) {
     const uint64_t n_shard = (share->n_trained + share->data - 1) / share->data;
     sp_memory memory = {.items = {[SP_MEMORY_MAPPED] = share->weights_mapped,
@@ -83,11 +91,12 @@ sp_memory sp_memory_of(const sp_rank_share *share) {
                         .file_pages = share->weights_file};
     for (size_t i = 0; i < share->n_stages; i++) {
         const sp_stage *stage = &share->stages[i];
+        const size_t kept = kept_begin(share, stage);
         const uint64_t n_scratch =
-            sp_workspace_bytes(share->chain, stage->begin, stage->end, share->batch, true);
+            larger(sp_workspace_bytes(share->chain, stage->begin, kept, share->batch, false),
+                   sp_workspace_bytes(share->chain, kept, stage->end, share->batch, true));
         memory.items[SP_MEMORY_KEPT] +=
-            share->in_flight[i] *
-            sp_pass_bytes(share->chain, stage->begin, stage->end, share->batch);
+            share->in_flight[i] * sp_pass_bytes(share->chain, kept, stage->end, share->batch);
         if (n_scratch > memory.items[SP_MEMORY_SCRATCH])
             memory.items[SP_MEMORY_SCRATCH] = n_scratch;
     }
@@ -121,6 +130,7 @@ static size_t dearest_block(const sp_chain *chain, const sp_rank_share *share) {
     for (size_t i = 0; i < share->n_stages; i++)
         for (size_t b = share->stages[i].begin; b < share->stages[i].end; b++) {
             const sp_block *block = chain->blocks[b];
+            if (b < share->first_trained) continue;
             if (chain->recomputes[b] || !block->kind->can_recompute) continue;
             const size_t n_kept =
                 share->in_flight[i] * block->kind->cost(block, share->batch).bytes_kept;

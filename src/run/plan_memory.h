@@ -39,8 +39,9 @@ typedef struct sp_memory {
 /* What a rank of a grid holds. */
 typedef struct sp_rank_share {
     const sp_chain *chain;
-    sp_stage stages[2];  /* [n_stages]; two in a folded cut */
-    size_t in_flight[2]; /* micro-batches between forward and backward */
+    sp_stage stages[2];   /* [n_stages]; two in a folded cut */
+    size_t in_flight[2];  /* micro-batches between forward and backward */
+    size_t first_trained; /* blocks before it run forward only, and keep nothing */
     size_t n_stages;
     const sp_batch *batch; /* the largest micro-batch */
     uint64_t weights_mapped, weights_copied, weights_file;

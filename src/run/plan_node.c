@@ -53,6 +53,7 @@ static sp_rank_share share_of_rank(const fitting *f, size_t pipeline_rank) {
                            .weights_mapped = weights.mapped,
                            .weights_copied = weights.copied,
                            .weights_file = weights.file,
+                           .first_trained = f->plan->outline.compressor->first_trained,
                            .data = grid->data,
                            .zero = grid->zero,
                            .wire_bytes = sp_plan_wire_bytes(config),

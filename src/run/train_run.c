@@ -32,6 +32,20 @@ static sp_status open_tasks(sp_train_run *t, sp_on_error on_error) {
     return sp_samples_open_tasks(&t->samples, &t->tasks, t->config);
 }
 
+/* Without validations there is no best checkpoint, and no end before the last step. */
+static sp_status check_held_out(const sp_train_run *t) {
+    if (t->samples.n_held_out > 0) return SP_OK;
+    if (t->config->train.early_stop > 0)
+        return sp_fail(SP_USAGE,
+                       "train.early_stop: nothing is held out to validate on; raise "
+                       "data.validation%s",
+                       t->tokens == NULL ? ", or name data.validation_rows" : "");
+    if (sp_best_is_kept(t->config) && sp_train_run_is_first(t))
+        sp_log(SP_LOG_WARNING, "no rows are held out, so no best checkpoint is kept; raise "
+                               "data.validation, or name data.validation_rows");
+    return SP_OK;
+}
+
 static sp_status open_data(sp_train_run *t, sp_on_error on_error) {
     if (sp_run_config_is_of_tasks(t->config)) {
         SP_TRY(open_tasks(t, on_error));
@@ -39,6 +53,7 @@ static sp_status open_data(sp_train_run *t, sp_on_error on_error) {
         SP_TRY(sp_tokens_open(&t->tokens, t->config->data.tokens));
         SP_TRY(sp_samples_open(&t->samples, t->tokens, t->config));
     }
+    SP_TRY(check_held_out(t));
     size_t n_steps = 0;
     SP_TRY(sp_samples_settle_steps(&t->samples, &n_steps, t->config));
     t->n_steps = n_steps;

@@ -81,6 +81,13 @@ expect 64 "$slotpress" pretrain --config "$folder/run.yaml" --set data.rows="$fo
 says "data.rows: rows are what"
 finetune 64 --on-error maybe
 
+finetune 64 --set data.rows="$folder/good.jsonl" --set data.validation_rows=null --set data.validation=0 --set train.early_stop=2
+says "train.early_stop: nothing is held out"
+finetune 0 --set data.rows="$folder/good.jsonl" --set data.validation_rows=null --set data.validation=0
+says "no rows are held out, so no best checkpoint is kept"
+[ ! -e "$folder/run/best" ] || fail "there is a best one"
+rm -rf "$folder/run"
+
 # Other rows than those of the checkpoint are not gone on with.
 finetune 0 --set data.rows="$folder/good.jsonl"
 finetune 64 --on-error skip --set data.rows="$folder/long.jsonl" --set train.steps=4

@@ -102,6 +102,10 @@ static void what_cannot_be_run_is_refused_by_key(void **state) {
                    "objective.reconstruction", "objective.completion");
     assert_refused(SETS("train.spike_factor=0.5"), "train.spike_factor", "more than 1");
     assert_refused(SETS("run.watchdog_s=1"), "run.watchdog_s", "2 or more");
+    assert_refused(SETS("train.only=converter"), "train.only", "train.init");
+    assert_refused(SETS("train.only=converter", "train.init=r", "decoder.markers=train"),
+                   "decoder.markers", "train.only");
+    assert_refused(SETS("data.rows=a.jsonl"), "data.rows", "finetune");
     assert_refused(SETS("segment.ratio=0"), "segment.ratio", "from 1");
     assert_refused(SETS("data.validation=1"), "data.validation", "from 0");
     assert_refused(SETS("encoder.lora.targets=q,query"), "'query'",

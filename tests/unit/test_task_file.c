@@ -157,6 +157,34 @@ static void long_lines_are_read(void **state) {
     free(text);
 }
 
+/* Whatever stands in it, a file comes to its end, and what is no row is bad data. */
+static void random_damage_is_bad_data_at_worst(void **state) {
+    enum { N_FILES = 2000, N_CHANGES = 4 };
+    const temp_file *file = *state;
+    static const char whole[] = ROW CHAT(USER ", " ASSISTANT) ROW;
+    uint32_t random = 1;
+    for (int i = 0; i < N_FILES; i++) {
+        char text[sizeof whole];
+        size_t n_calls = 0;
+        memcpy(text, whole, sizeof whole);
+        for (int k = 0; k < N_CHANGES; k++) {
+            random = random * 1664525 + 1013904223;
+            text[(random >> 8) % (sizeof whole - 1)] = "\"{}[]:,\\\n\0u\x80"[(random >> 3) % 12];
+        }
+        sp_task_file *rows = NULL;
+        temp_write(file->path, text, sizeof whole - 1);
+        must(sp_task_file_open(&rows, file->path));
+        for (bool end = false; !end; n_calls++) {
+            sp_task_row row = {0};
+            const sp_status status = sp_task_file_next(rows, &row, &end);
+            assert_true(status == SP_OK || status == SP_BAD_DATA);
+            assert_true(n_calls <= sizeof whole);
+            if (status == SP_OK && !end) assert_true(*row.context != '\0');
+        }
+        sp_task_file_close(rows);
+    }
+}
+
 static void packed_files_are_read_and_others_refused(void **state) {
     const temp_file *file = *state;
     char path[TEMP_PATH_SIZE];
@@ -184,6 +212,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(file_cut_anywhere_gives_its_whole_rows_only, set_up,
                                         temp_file_tear_down),
         cmocka_unit_test_setup_teardown(long_lines_are_read, set_up, temp_file_tear_down),
+        cmocka_unit_test_setup_teardown(random_damage_is_bad_data_at_worst, set_up,
+                                        temp_file_tear_down),
         cmocka_unit_test_setup_teardown(packed_files_are_read_and_others_refused, set_up,
                                         temp_file_tear_down),
     };
