@@ -2,8 +2,8 @@
 
 #include "tensor/attention_few.h"
 #include "tensor/cpu.h"
+#include "tensor/f16.h"
 #include "tensor/gemm.h"
-#include "tensor/tensor.h"
 #include "tensor/vexp.h"
 
 #include <math.h>
@@ -190,17 +190,22 @@ typedef struct block {
     size_t ld, n;
 } block;
 
+SP_CLONES static void expand_rows(float *restrict out, const uint16_t *restrict x, size_t ld,
+                                  size_t n, size_t width) {
+    for (size_t r = 0; r < n; r++)
+#pragma omp simd
+        for (size_t i = 0; i < width; i++)
+            out[r * width + i] = sp_float_of_bits((uint32_t)x[r * ld + i] << 16);
+}
+
 /* Span rows [begin, begin + n): in place, or expanded. */
 static block load_block(const sp_attention_shape *shape, const tile *t, const workspace *w,
                         const sp_attention_span *span, size_t begin, size_t n) {
     const size_t head_dim = shape->head_dim, at = begin * span->ld + t->kv_head * head_dim;
     if (!span->is_bf16)
         return (block){(const float *)span->k + at, (const float *)span->v + at, span->ld, n};
-    const uint16_t *k = (const uint16_t *)span->k + at, *v = (const uint16_t *)span->v + at;
-    for (size_t i = 0; i < n; i++) {
-        sp_bf16_to_f32(w->k + i * head_dim, k + i * span->ld, head_dim);
-        sp_bf16_to_f32(w->v + i * head_dim, v + i * span->ld, head_dim);
-    }
+    expand_rows(w->k, (const uint16_t *)span->k + at, span->ld, n, head_dim);
+    expand_rows(w->v, (const uint16_t *)span->v + at, span->ld, n, head_dim);
     return (block){w->k, w->v, head_dim, n};
 }
 

@@ -48,6 +48,17 @@ ids | cmp -s - "$folder/ids" || fail "--chat=qwen2.5: not what is recognised"
 generate 0 d3 --chat --prompt 'the river'
 ids | cmp -s - "$folder/ids" && fail "--chat: memory makes no difference"
 
+# A file of turns over one document: as each by itself.
+printf '{"document": "d3", "prompt": "%s"}\n' 'the river' 'a stone bridge' 'bread' >"$folder/turns.jsonl"
+expect 0 "$slotpress" generate --checkpoint "$folder/run" --memory "$folder/slots.h5" --chat --quiet \
+    --max-new-tokens 32 --input "$folder/turns.jsonl" --output "$folder/answers.jsonl"
+for i in 1 2 3; do
+    generate 0 d3 --chat --prompt "$(sed -n "${i}s/.*prompt\": \"\(.*\)\".*/\1/p" "$folder/turns.jsonl")"
+    alone=$(sed 's/.*"text":\(.*\),"ids":.*/\1/' "$folder/out")
+    [ "$alone" = "$(sed -n "${i}s/.*\"text\":\(.*\),\"tokens\":.*/\1/p" "$folder/answers.jsonl")" ] ||
+        fail "turn $i of a file has another answer"
+done
+
 # The end of the turn is no end of a text for this model. A byte that stands in no prompt becomes it.
 tokens '<|endoftext|>=</s>'
 generate 0 d3 --chat=mistral-v1 --prompt 'the river'
