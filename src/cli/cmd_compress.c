@@ -1,6 +1,7 @@
 #include "cli/command.h"
 
 #include "base/log.h"
+#include "mpi/agree.h"
 #include "mpi/world.h"
 #include "run/compress.h"
 
@@ -15,6 +16,7 @@ typedef struct compress_options {
     sp_assignments assignments;
     const char *where[MOST_CONDITIONS];
     size_t n_where;
+    size_t expected_ranks; /* 0: any */
     bool wants_json, is_quiet;
     const char **paths; /* [job.corpus.n_names], owned */
 } compress_options;
@@ -31,6 +33,7 @@ enum {
     OPTION_CHECKSUMS,
     OPTION_ON_ERROR,
     OPTION_SET,
+    OPTION_EXPECT_RANKS,
     OPTION_JSON,
     OPTION_QUIET
 };
@@ -59,6 +62,7 @@ static const struct argp_option argp_options[] = {
      "so and count it",
      0},
     {"set", OPTION_SET, "KEY=VALUE", 0, "Set a key over the checkpoint's configuration", 0},
+    {"expect-ranks", OPTION_EXPECT_RANKS, "N", 0, "Refuse to run on another number of ranks", 0},
     {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 0},
     {"quiet", OPTION_QUIET, NULL, 0, "No progress and no notes", 0},
     {0},
@@ -109,6 +113,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case OPTION_SET:
         sp_assignments_add(&options->assignments, argument, state);
+        return 0;
+    case OPTION_EXPECT_RANKS:
+        options->expected_ranks = sp_parse_count("--expect-ranks", argument, 1, state);
         return 0;
     case OPTION_JSON:
         options->wants_json = true;
@@ -222,6 +229,7 @@ static sp_status run(compress_options *options) {
     sp_world *world = NULL;
     sp_compress_summary summary = {0};
     sp_status status = sp_world_begin(&world);
+    if (status == SP_OK) status = sp_agree(world, sp_world_expect(world, options->expected_ranks));
     if (status == SP_OK) status = sp_compress(world, &options->job, &summary);
     if (status == SP_OK && sp_is_first_rank()) status = print_summary(&summary, options);
     return sp_world_end(world, status);

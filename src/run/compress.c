@@ -8,6 +8,7 @@
 #include "run/compress_source.h"
 #include "run/compress_work.h"
 #include "run/outline.h"
+#include "run/stop_signal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -139,6 +140,7 @@ static sp_status begin(sp_compress_work *work) {
 static sp_status compress(sp_compress_work *work) {
     sp_world *world = work->world;
     const bool is_first = sp_world_rank(world) == 0;
+    sp_stop_signal_watch();
     SP_TRY(sp_agree(world, open_job(work)));
     SP_TRY(sp_compress_identify(work));
     SP_TRY(sp_agree(world, is_first ? begin(work) : SP_OK));

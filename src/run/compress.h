@@ -57,6 +57,7 @@ typedef struct sp_compress_summary {
 /* Collective over `world`. Fills *summary on every rank. SP_USAGE: a ratio that the checkpoint was
    not trained for, options that do not go with a token file; SP_BAD_DATA: a shard is not what its
    name says, a token file of another tokenizer or segment length, a document that cannot be
-   compressed (unless it is to be skipped); SP_FAILURE: another process works on this output. */
+   compressed (unless it is to be skipped); SP_FAILURE: another process works on this output;
+   SP_STOPPED: SIGTERM or SIGUSR1 came, and the blocks at hand were finished. */
 SP_NODISCARD sp_status sp_compress(sp_world *world, const sp_compress_job *job,
                                    sp_compress_summary *summary);

@@ -6,6 +6,7 @@
 #include "base/progress.h"
 #include "mpi/agree.h"
 #include "mpi/work_queue.h"
+#include "run/stop_signal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -255,6 +256,8 @@ static sp_status take_blocks(encoding *e, sp_work_queue *queue) {
     uint64_t item = 0, n_tokens = 0;
     size_t n_passed = 0; /* of those left */
     while (sp_work_queue_take(queue, &item)) {
+        if (sp_stop_signal_seen())
+            return sp_fail(SP_STOPPED, "stopped by a signal; the same command goes on");
         for (; n_passed < item; n_passed++)
             n_tokens += n_block_tokens(e->work, e->blocks[n_passed]);
         sp_progress_update(&e->progress, n_tokens, NULL);

@@ -6,7 +6,7 @@
 
 /* Collective. Every block is in the work folder when this returns. Progress goes to stderr on rank
    0. SP_BAD_DATA, SP_NUMERIC: a document that cannot be compressed, named, unless it is to be
-   skipped. */
+   skipped; SP_STOPPED: a signal asked for it. */
 SP_NODISCARD sp_status sp_compress_encode(sp_compress_work *work);
 
 /* Local. Opens a finished block into *block. */

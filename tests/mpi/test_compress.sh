@@ -2,7 +2,7 @@
 # `compress`: the same slot file for any number of ranks, every document once and in order, from text
 # and from tokens; what reads the file back is HDF5 through h5py where that is there.
 . tests/lib.sh
-make_tokens
+make_tokens 30
 pretrain 0 1 run train.steps=4
 # Documents with nothing in them keep their rows.
 {
