@@ -27,6 +27,7 @@ enum {
     OPTION_OUTPUT,
     OPTION_SPACE,
     OPTION_DTYPE,
+    OPTION_REFINE,
     OPTION_WITH_TEXT,
     OPTION_COLUMN,
     OPTION_WHERE,
@@ -48,6 +49,8 @@ static const struct argp_option argp_options[] = {
      0},
     {"dtype", OPTION_DTYPE, "f16|bf16|int8", 0,
      "How slots are stored (f16); int8 has a scale for each slot", 0},
+    {"refine", OPTION_REFINE, "N", 0,
+     "With --space slots: improve each segment's slots by N gradient steps through the decoder", 0},
     {"with-text", OPTION_WITH_TEXT, NULL, 0, "Keep the segments' text beside their slots", 0},
     {"column", OPTION_COLUMN, "NAME", 0,
      "Column or field of the text (text); a dotted name reaches into a Parquet struct", 0},
@@ -91,6 +94,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_DTYPE:
         job->dtype =
             (sp_slots_dtype)sp_parse_choice("--dtype", argument, sp_slots_dtype_names, state);
+        return 0;
+    case OPTION_REFINE:
+        job->n_refinements = sp_parse_count("--refine", argument, 1, state);
         return 0;
     case OPTION_WITH_TEXT:
         job->keeps_text = true;
@@ -175,6 +181,9 @@ static void print_as_text(const sp_compress_summary *s, sp_slots_dtype dtype) {
         printf("%s %s %.2g", t == 0 ? "; relative error as" : ",", sp_slots_dtype_names[t],
                s->relative_errors[t]);
     printf("\n");
+    if (s->n_targets > 0)
+        printf("refined: reconstruction costs %.4g nats a token, with the encoder's slots %.4g\n",
+               per(s->nll_after, s->n_targets), per(s->nll_before, s->n_targets));
     if (s->saved_flop > 0)
         printf("a use of all saves %.3g FLOP of prefill; compressing took %.3g: it pays from %.0f "
                "uses\n",
@@ -199,7 +208,7 @@ static sp_status print_as_json(const sp_compress_summary *s, sp_slots_dtype dtyp
                   (json_int_t)s->losses.n_groups, "files", (json_int_t)s->losses.n_files);
     json_t *object = json_pack(
         "{s:b, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, "
-        "s:o, s:o, s:f}",
+        "s:o, s:o, s:o, s:o, s:f}",
         "finished_before", s->was_done, "documents", (json_int_t)s->n_documents,
         "poisoned_documents", (json_int_t)s->n_poisoned, "lost_documents", (json_int_t)s->n_lost,
         "filtered_documents", (json_int_t)s->n_unwanted, "skipped", skipped, "segments",
@@ -208,7 +217,9 @@ static sp_status print_as_json(const sp_compress_summary *s, sp_slots_dtype dtyp
         (json_int_t)s->n_stored_bytes, "dtype", sp_slots_dtype_names[dtype], "relative_error",
         real_or_null(s->relative_errors[dtype], has_run), "relative_errors", errors,
         "bytes_per_token", real_or_null(per((double)s->n_stored_bytes, s->n_tokens), has_run),
-        "tokens_per_second_per_rank", real_or_null(rate(s), has_run), "prefill_flop_saved",
+        "tokens_per_second_per_rank", real_or_null(rate(s), has_run), "loss_before_refining",
+        real_or_null(per(s->nll_before, s->n_targets), s->n_targets > 0), "loss_refined",
+        real_or_null(per(s->nll_after, s->n_targets), s->n_targets > 0), "prefill_flop_saved",
         real_or_null(s->saved_flop, has_flop), "compression_flop",
         real_or_null(s->compression_flop, has_flop), "break_even_uses",
         real_or_null(s->compression_flop / s->saved_flop, s->saved_flop > 0), "seconds",

@@ -30,6 +30,8 @@ static sp_status open_job(sp_compress_work *work) {
         return sp_fail(SP_FAILURE, "no memory for a path beside '%s'", job->output);
     }
     SP_TRY(open_checkpoint(work, SP_SIDES_NEITHER));
+    if (job->n_refinements > 0 && job->space != SP_SLOTS_DECODER)
+        return sp_fail(SP_USAGE, "--refine: the decoder's slots are refined; with --space slots");
     const size_t ratio = work->trained.config.segment.ratio;
     if (job->ratio != 0 && job->ratio != ratio)
         return sp_fail(SP_USAGE, "--ratio %zu: '%s' was trained for ratio %zu", job->ratio,
@@ -39,7 +41,7 @@ static sp_status open_job(sp_compress_work *work) {
 
 static sp_status open_encoder(sp_compress_work *work) {
     const sp_compress_job *job = work->job;
-    SP_TRY(open_checkpoint(work, SP_SIDES_ENCODER));
+    SP_TRY(open_checkpoint(work, job->n_refinements > 0 ? SP_SIDES_BOTH : SP_SIDES_ENCODER));
     const sp_converter *converter = &work->trained.models.compressor->converter;
     work->layout = sp_trained_layout(&work->trained);
     work->d = job->space == SP_SLOTS_MEMORY ? converter->in.n_in : converter->out.n_out;
@@ -49,6 +51,7 @@ static sp_status open_encoder(sp_compress_work *work) {
                                  .ratio = (double)work->layout.ratio,
                                  .compressor_digest = work->trained.digest,
                                  .has_text = job->keeps_text,
+                                 .n_refinements = job->n_refinements,
                                  .job_digest = work->digest};
     return SP_OK;
 }
@@ -80,6 +83,32 @@ static sp_status fill(const sp_compress_work *work, sp_batch *batch, bool as_tex
     return status;
 }
 
+/* FLOP of refining a full segment: all steps, forward and backward, and the last look. */
+static sp_status refinement_flop(const sp_compress_work *work, const sp_chain *chain, size_t begin,
+                                 sp_batch *batch, double *flop) {
+    const size_t n = work->layout.segment_tokens, n_steps = work->job->n_refinements;
+    void *ids = NULL;
+    double forward = 0, backward = 0;
+    sp_batch_clear(batch);
+    SP_TRY(sp_alloc_array(&ids, n, sizeof(int32_t), "a segment"));
+    const sp_sample sample = {.encoder_ids = ids,
+                              .n_encoder_ids = n,
+                              .decoder_ids = ids,
+                              .n_decoder_ids = n,
+                              .reconstructs = true};
+    const sp_status status = sp_layout_add_sample(&work->layout, batch, &sample);
+    free(ids);
+    batch->is_training = true;
+    for (size_t i = begin; i < chain->n_blocks && status == SP_OK; i++) {
+        const sp_cost cost = chain->blocks[i]->kind->cost(chain->blocks[i], batch);
+        forward += cost.flop_forward;
+        backward += cost.flop_backward;
+    }
+    batch->is_training = false;
+    *flop = n_steps == 0 ? 0 : (double)(n_steps + 1) * forward + (double)n_steps * backward;
+    return status;
+}
+
 static sp_status estimate_with(sp_compress_work *work, const sp_outline *outline, sp_batch *batch) {
     const sp_compressor *c = outline->compressor;
     const sp_chain *chain = &c->chain;
@@ -92,7 +121,9 @@ static sp_status estimate_with(sp_compress_work *work, const sp_outline *outline
     const double of_text = forward_flop(chain, decoder, chain->n_blocks - 1, batch);
     SP_TRY(fill(work, batch, false));
     const double of_slots = forward_flop(chain, decoder, chain->n_blocks - 1, batch);
-    summary->compression_flop = n_segments * of_encoder;
+    double of_refining = 0;
+    SP_TRY(refinement_flop(work, chain, decoder, batch, &of_refining));
+    summary->compression_flop = n_segments * (of_encoder + of_refining);
     summary->saved_flop = n_segments * (of_text - of_slots);
     return SP_OK;
 }

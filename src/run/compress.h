@@ -3,9 +3,10 @@
    Text is first tokenized (run/tokenize.h), by the encoder's tokenizer and without leaving out
    duplicates, so that every document is there exactly once and in order. Blocks of consecutive
    segments, which depend on the corpus alone, then go to the ranks from a queue of work; in a block,
-   groups of consecutive segments are encoded in one pass. At last the blocks become the slot file:
+   groups of consecutive segments are encoded in one pass, each by one thread. At last the blocks become the slot file:
    a plain one, or with several ranks a part a rank and an index over them (io/slots_parts.h). Each
-   value in it is the same for any number of ranks.
+   value in it is the same for any number of ranks and threads (but for oneDNN's bf16 products, which
+   all threads share).
 
    What is done lies in the folder OUTPUT.work, which all ranks must see: the same command, with any
    number of ranks, goes on from it after a failure or a kill. Over a finished output it does
@@ -31,6 +32,8 @@ typedef struct sp_compress_job {
     sp_corpus_options corpus;
     sp_slots_space space;
     sp_slots_dtype dtype;
+    size_t n_refinements;           /* steps that slots are improved by (run/refine.h); only in the
+                                       decoder's space; 0: none */
     bool keeps_text;                /* the segments' text goes into the slot file */
     const char *const *assignments; /* [n_assignments] over the configuration */
     size_t n_assignments;
@@ -47,6 +50,10 @@ typedef struct sp_compress_summary {
     uint64_t n_stored_bytes; /* of the slots, scales included */
     /* What each type loses of these slots: the norm of the difference over the norm. */
     double relative_errors[SP_N_SLOTS_DTYPES];
+    /* Nats that the decoder's targets of reconstruction cost, all together, with the encoder's slots
+       and with the refined ones; and how many these are, 0: nothing was refined. */
+    double nll_before, nll_after;
+    uint64_t n_targets;
     /* What a use of all slots saves the decoder's prefill, and what compressing took; 0: the
        decoder's configuration is not there to be read. Of full segments, each by itself. */
     double saved_flop, compression_flop;

@@ -10,7 +10,8 @@ typedef struct head {
     char magic[8];
     char digest[40];
     uint64_t n_segments, n_slots, d, dtype;
-    double squares, lost[SP_N_SLOTS_DTYPES], seconds;
+    double squares, lost[SP_N_SLOTS_DTYPES], seconds, nll_before, nll_after;
+    uint64_t n_targets;
     uint64_t checksum; /* XXH3-64 of all that follows */
 } head;
 
@@ -55,7 +56,10 @@ sp_status sp_compress_block_write(const char *path, const char digest[SP_DIGEST_
               .d = b->d,
               .dtype = (uint64_t)b->dtype,
               .squares = b->squares,
-              .seconds = b->seconds};
+              .seconds = b->seconds,
+              .nll_before = b->nll_before,
+              .nll_after = b->nll_after,
+              .n_targets = b->n_targets};
     sp_atomic_file file = {0};
     memcpy(h.magic, magic, sizeof magic);
     memcpy(h.digest, digest, SP_DIGEST_HEX_SIZE);
@@ -83,6 +87,9 @@ static sp_status read_head(sp_compress_block *b, const char *path, const char *d
     b->squares = h->squares;
     memcpy(b->lost, h->lost, sizeof b->lost);
     b->seconds = h->seconds;
+    b->nll_before = h->nll_before;
+    b->nll_after = h->nll_after;
+    b->n_targets = h->n_targets;
     b->is_poisoned = b->mapping.data + sizeof *h;
     const unsigned char *scales = b->is_poisoned + flag_bytes(b);
     b->scales = sp_slots_has_scales(b->dtype) ? (const float *)(const void *)scales : NULL;

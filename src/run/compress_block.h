@@ -28,6 +28,8 @@ typedef struct sp_compress_block {
     sp_slots_dtype dtype;
     double squares;                   /* sum over all values, before they are rounded */
     double lost[SP_N_SLOTS_DTYPES];   /* sum of squares of what rounding to each type takes */
+    double nll_before, nll_after;     /* of refinement, in nats; 0 where there is none */
+    uint64_t n_targets;               /* of these */
     double seconds;                   /* that it took */
     const unsigned char *is_poisoned; /* [n_segments], an sp_poison */
     const float *scales;              /* [n_slots], or NULL */

@@ -6,19 +6,16 @@
 #include "base/progress.h"
 #include "mpi/agree.h"
 #include "mpi/work_queue.h"
+#include "run/compress_group.h"
 #include "run/stop_signal.h"
+#include "tensor/linear.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A segment of the group at hand that is to be encoded. */
-typedef struct member {
-    size_t segment, n_slots, slot; /* the first one in the block */
-} member;
 
 typedef struct encoding {
     sp_compress_work *work;
@@ -26,16 +23,11 @@ typedef struct encoding {
     size_t *blocks;         /* [n_left], to be done */
     size_t n_left;
     uint64_t n_left_tokens;
-    sp_batch batch;
-    sp_workspace workspace;
-    int32_t *ids;          /* [segment_tokens or the longest segment] */
-    float *memory, *slots; /* of a group: the encoder's rows, the converter's */
-    float *rounded;
-    char *packed; /* of a group, as any type */
-    float *packed_scales;
-    unsigned char *is_poisoned; /* of the block at hand */
-    float *scales;
-    char *values;
+    sp_compress_group *groups; /* [n_threads], owned: one a thread */
+    size_t n_threads;
+    sp_compress_sums *sums;    /* [groups of a block], owned */
+    size_t *slots;             /* likewise: each one's first slot in the block */
+    sp_compress_target target; /* the block's buffers, owned */
     sp_progress progress;
 } encoding;
 
@@ -130,121 +122,61 @@ static sp_status find_done(encoding *e) {
     return SP_OK;
 }
 
-/* ---- a group of segments ---- */
+/* ---- blocks ---- */
 
-/* The segment's document cannot be compressed, as the present message says. */
-static sp_status poison(encoding *e, size_t first, size_t segment, sp_status status) {
-    const sp_compress_work *work = e->work;
-    char *id = NULL;
-    if (work->job->corpus.on_error == SP_ON_ERROR_SKIP) {
-        e->is_poisoned[segment - first] =
-            status == SP_NUMERIC ? SP_POISON_VALUES : SP_POISON_TOKENS;
-        return SP_OK;
-    }
-    SP_TRY(sp_tokens_document_id(work->tokens, sp_tokens_document(work->tokens, segment), &id));
-    status = sp_fail(status, "document '%s' cannot be compressed: %s", id, sp_message());
-    free(id);
-    return status;
-}
-
-static sp_status add_segment(encoding *e, size_t segment) {
-    const sp_compress_work *work = e->work;
-    const size_t n = sp_tokens_length(work->tokens, work->stream, segment);
-    const size_t vocab_size = work->trained.models.encoder_weights->config.vocab_size;
-    SP_TRY(sp_tokens_read(work->tokens, work->stream, segment, e->ids));
-    for (size_t i = 0; i < n; i++)
-        if ((size_t)e->ids[i] >= vocab_size)
-            return sp_fail(SP_BAD_DATA, "token id %d is beyond the encoder's %zu", e->ids[i],
-                           vocab_size);
-    return sp_layout_add_encoder(&work->layout, &e->batch, e->ids, n, 0);
-}
-
-/* Adds what rounding n slots to each type would take. */
-static void measure(encoding *e, sp_compress_block *block, const float *slots, size_t n) {
-    const size_t d = e->work->d;
-    for (size_t i = 0; i < n * d; i++) block->squares += (double)slots[i] * (double)slots[i];
-    for (int type = 0; type < SP_N_SLOTS_DTYPES; type++) {
-        const sp_slots_dtype dtype = (sp_slots_dtype)type;
-        if (sp_slots_pack(dtype, e->packed, e->packed_scales, slots, n, d) != SP_OK) {
-            block->lost[type] = (double)INFINITY;
-            continue;
-        }
-        sp_slots_unpack(dtype, e->rounded, e->packed, e->packed_scales, n, d);
-        for (size_t i = 0; i < n * d; i++) {
-            const double lost = (double)slots[i] - (double)e->rounded[i];
-            block->lost[type] += lost * lost;
+/* Each group by one thread, and their sums in the groups' order. */
+static sp_status run_groups(encoding *e, size_t first, size_t end, size_t n_groups) {
+    bool has_failed = false;
+#pragma omp parallel for schedule(dynamic) num_threads((int)e->n_threads)
+    for (size_t g = 0; g < n_groups; g++) {
+        const size_t begin = first + g * SP_COMPRESS_GROUP;
+        const size_t group_end = end - begin < SP_COMPRESS_GROUP ? end : begin + SP_COMPRESS_GROUP;
+        bool stops = false;
+#pragma omp atomic read
+        stops = has_failed;
+        if (stops) continue;
+        if (sp_compress_group_run(&e->groups[omp_get_thread_num()], &e->target, begin, group_end,
+                                  e->slots[g], &e->sums[g]) != SP_OK) {
+#pragma omp atomic write
+            has_failed = true;
         }
     }
-}
-
-/* Encodes the batch to e->slots, in the space that is asked for. */
-static sp_status run_batch(encoding *e) {
-    const sp_compress_work *work = e->work;
-    sp_compressor *compressor = work->trained.models.compressor;
-    if (work->job->space == SP_SLOTS_MEMORY)
-        return sp_compressor_encode(compressor, &e->batch, e->slots, &e->workspace);
-    SP_TRY(sp_compressor_encode(compressor, &e->batch, e->memory, &e->workspace));
-    return sp_compressor_convert(compressor, e->slots, e->memory, e->batch.n_taken, &e->workspace);
-}
-
-/* Encodes members [n] of the group and stores each one's slots in the block's buffers. */
-static sp_status store_members(encoding *e, sp_compress_block *block, size_t first,
-                               const member *members, size_t n) {
-    const sp_compress_work *work = e->work;
-    const float *slots = e->slots;
-    if (e->batch.n_taken == 0) return SP_OK;
-    SP_TRY(run_batch(e));
-    for (size_t i = 0; i < n; i++) {
-        const member *m = &members[i];
-        const sp_status status = sp_slots_pack(
-            work->job->dtype, e->values + sp_slots_value_bytes(work->job->dtype, m->slot * work->d),
-            e->scales + m->slot, slots, m->n_slots, work->d);
-        if (status == SP_NUMERIC)
-            SP_TRY(poison(e, first, m->segment, status));
-        else
-            measure(e, block, slots, m->n_slots);
-        slots += m->n_slots * work->d;
-    }
+    for (size_t t = 0; t < e->n_threads; t++)
+        if (e->groups[t].status != SP_OK)
+            return sp_fail(e->groups[t].status, "%s", e->groups[t].message);
     return SP_OK;
 }
 
-static sp_status encode_group(encoding *e, sp_compress_block *block, size_t first, size_t begin,
-                              size_t end, size_t *slot) {
-    member members[SP_COMPRESS_GROUP];
-    size_t n = 0;
-    sp_batch_clear(&e->batch);
-    for (size_t i = begin; i < end; i++) {
-        const size_t n_slots = sp_compress_n_slots(e->work, i);
-        const sp_status status = n_slots > 0 ? add_segment(e, i) : SP_OK;
-        if (status == SP_BAD_DATA)
-            SP_TRY(poison(e, first, i, status));
-        else if (status != SP_OK)
-            return status;
-        else
-            members[n++] = (member){i, n_slots, *slot};
-        *slot += n_slots;
-    }
-    return store_members(e, block, first, members, n);
+static void add_sums(sp_compress_block *block, const sp_compress_sums *sums) {
+    block->squares += sums->squares;
+    for (int t = 0; t < SP_N_SLOTS_DTYPES; t++) block->lost[t] += sums->lost[t];
+    block->nll_before += sums->loss.before;
+    block->nll_after += sums->loss.after;
+    block->n_targets += sums->loss.n_targets;
 }
-
-/* ---- blocks ---- */
 
 static sp_status encode_block(encoding *e, size_t index) {
     const sp_compress_work *work = e->work;
     const double begin_s = sp_clock_seconds();
     sp_compress_block block = outline_of(work, index);
     const size_t first = sp_compress_block_begin(work, index), end = first + block.n_segments;
-    size_t slot = 0;
+    const size_t n_groups = (block.n_segments + SP_COMPRESS_GROUP - 1) / SP_COMPRESS_GROUP;
     char *path = NULL;
-    memset(e->is_poisoned, 0, block.n_segments);
-    memset(e->scales, 0, block.n_slots * sizeof *e->scales);
-    memset(e->values, 0, sp_slots_value_bytes(block.dtype, block.n_slots * block.d));
-    for (size_t i = first; i < end; i += SP_COMPRESS_GROUP)
-        SP_TRY(encode_group(e, &block, first, i,
-                            end - i < SP_COMPRESS_GROUP ? end : i + SP_COMPRESS_GROUP, &slot));
-    block.is_poisoned = e->is_poisoned;
-    block.scales = e->scales;
-    block.values = e->values;
+    e->target.first = first;
+    memset(e->target.is_poisoned, 0, block.n_segments);
+    memset(e->target.scales, 0, block.n_slots * sizeof *e->target.scales);
+    memset(e->target.values, 0, sp_slots_value_bytes(block.dtype, block.n_slots * block.d));
+    memset(e->sums, 0, n_groups * sizeof *e->sums);
+    size_t slot = 0;
+    for (size_t i = first; i < end; i++) {
+        if ((i - first) % SP_COMPRESS_GROUP == 0) e->slots[(i - first) / SP_COMPRESS_GROUP] = slot;
+        slot += sp_compress_n_slots(work, i);
+    }
+    SP_TRY(run_groups(e, first, end, n_groups));
+    for (size_t g = 0; g < n_groups; g++) add_sums(&block, &e->sums[g]);
+    block.is_poisoned = e->target.is_poisoned;
+    block.scales = e->target.scales;
+    block.values = e->target.values;
     block.seconds = sp_clock_seconds() - begin_s;
     SP_TRY(block_path(work, index, &path));
     const sp_status status = sp_compress_block_write(path, work->state, &block);
@@ -277,48 +209,53 @@ static sp_status share_blocks(encoding *e) {
     return sp_agree(world, status);
 }
 
-/* Room for the largest group and the largest block. */
+/* oneDNN's bf16 products share a scratch pad that belongs to one thread: there all threads share each
+   product instead. */
+static size_t n_threads_of(const sp_compress_work *work) {
+    sp_precision of_encoder = SP_PRECISION_F32, of_decoder = SP_PRECISION_F32;
+    const bool is_known =
+        sp_models_precisions(&work->trained.config, &of_encoder, &of_decoder) == SP_OK;
+    const bool has_bf16 = of_encoder == SP_PRECISION_BF16 ||
+                          (work->job->n_refinements > 0 && of_decoder == SP_PRECISION_BF16);
+    if (!is_known || (has_bf16 && sp_linear_computes_bf16())) return 1;
+    const size_t n_groups = work->block_segments / SP_COMPRESS_GROUP;
+    const size_t n_threads = (size_t)omp_get_max_threads();
+    return n_threads < n_groups ? n_threads : n_groups;
+}
+
+/* Room for the largest block, and for each thread a group. */
 static sp_status reserve(encoding *e) {
     const sp_compress_work *work = e->work;
     const size_t most = work->trained.config.encoder.memory_tokens;
-    const size_t n_group = SP_COMPRESS_GROUP * most, n_block = work->block_segments * most;
-    const size_t d_memory = work->trained.models.compressor->converter.in.n_in, d = work->d;
-    size_t longest = 0;
-    for (size_t i = 0; i < sp_tokens_n_segments(work->tokens); i++) {
-        const size_t n = sp_tokens_length(work->tokens, work->stream, i);
-        if (n > longest) longest = n;
-    }
+    const size_t n_slots = work->block_segments * most;
+    const size_t n_groups = work->block_segments / SP_COMPRESS_GROUP;
+    const size_t n_threads = n_threads_of(work);
     const struct {
         void **place;
         size_t n, item_bytes;
     } blocks[] = {
-        {(void **)&e->ids, longest, sizeof *e->ids},
-        {(void **)&e->memory, n_group, d_memory * sizeof *e->memory},
-        {(void **)&e->slots, n_group, d * sizeof *e->slots},
-        {(void **)&e->rounded, n_group, d * sizeof *e->rounded},
-        {(void **)&e->packed, n_group, d * sizeof(uint16_t)},
-        {(void **)&e->packed_scales, n_group, sizeof *e->packed_scales},
-        {(void **)&e->is_poisoned, work->block_segments, 1},
-        {(void **)&e->scales, n_block, sizeof *e->scales},
-        {(void **)&e->values, n_block, sp_slots_value_bytes(work->job->dtype, d)},
+        {(void **)&e->target.is_poisoned, work->block_segments, 1},
+        {(void **)&e->target.scales, n_slots, sizeof *e->target.scales},
+        {(void **)&e->target.values, n_slots, sp_slots_value_bytes(work->job->dtype, work->d)},
+        {(void **)&e->sums, n_groups, sizeof *e->sums},
+        {(void **)&e->slots, n_groups, sizeof *e->slots},
+        {(void **)&e->groups, n_threads, sizeof *e->groups},
     };
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++)
         SP_TRY(sp_alloc_array(blocks[i].place, blocks[i].n, blocks[i].item_bytes, "a block"));
+    e->n_threads = n_threads;
+    for (size_t t = 0; t < n_threads; t++) SP_TRY(sp_compress_group_reserve(&e->groups[t], work));
     return SP_OK;
 }
 
 static void release(encoding *e) {
-    sp_workspace_release(&e->workspace);
-    sp_batch_free(&e->batch);
-    free(e->values);
-    free(e->scales);
-    free(e->is_poisoned);
-    free(e->packed_scales);
-    free(e->packed);
-    free(e->rounded);
+    for (size_t t = 0; t < e->n_threads; t++) sp_compress_group_release(&e->groups[t]);
+    free(e->groups);
     free(e->slots);
-    free(e->memory);
-    free(e->ids);
+    free(e->sums);
+    free(e->target.values);
+    free(e->target.scales);
+    free(e->target.is_poisoned);
     free(e->blocks);
     free(e->is_done);
 }

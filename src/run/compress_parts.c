@@ -53,6 +53,9 @@ static sp_status read_block(assembling *a, size_t index, double *squares, double
     *squares += block.squares;
     for (int t = 0; t < SP_N_SLOTS_DTYPES; t++) lost[t] += block.lost[t];
     work->summary.rank_seconds += block.seconds;
+    work->summary.nll_before += block.nll_before;
+    work->summary.nll_after += block.nll_after;
+    work->summary.n_targets += block.n_targets;
     sp_compress_block_close(&block);
     return SP_OK;
 }

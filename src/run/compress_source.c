@@ -12,36 +12,39 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Segments in one pass, and in a block: 1/1024 of the corpus, so that ranks can share it and little
-   is lost to a kill, but no more than some 64 MB of slots. */
-enum { MOST_BLOCKS = 1024, MOST_BLOCK_SEGMENTS = 512 };
+/* A block is 1/1024 of the corpus, so that ranks can share it and little is lost to a kill, but no less
+   than threads can share, and no more than some 64 MB of slots. */
+enum { MOST_BLOCKS = 1024, LEAST_BLOCK_SEGMENTS = 32, MOST_BLOCK_SEGMENTS = 512 };
 
-typedef struct encoder_tokenizer {
+typedef struct model_tokenizer {
     json_t *json;
     sp_tokenizer *tokenizer;
-} encoder_tokenizer; /* all zero: none */
+} model_tokenizer; /* all zero: none */
 
-static sp_status open_tokenizer(encoder_tokenizer *t, const sp_compress_work *work) {
-    const char *encoder = work->trained.config.encoder.model;
-    SP_TRY(sp_tokenizer_json_load(&t->json, encoder));
-    return sp_tokenizer_create(&t->tokenizer, t->json, encoder);
+static sp_status open_tokenizer(model_tokenizer *t, const char *model) {
+    SP_TRY(sp_tokenizer_json_load(&t->json, model));
+    return sp_tokenizer_create(&t->tokenizer, t->json, model);
 }
 
-static void close_tokenizer(encoder_tokenizer *t) {
+static void close_tokenizer(model_tokenizer *t) {
     sp_tokenizer_destroy(t->tokenizer);
     json_decref(t->json);
-    *t = (encoder_tokenizer){0};
+    *t = (model_tokenizer){0};
+}
+
+static const char *encoder_of(const sp_compress_work *work) {
+    return work->trained.config.encoder.model;
 }
 
 /* ---- text to tokens ---- */
 
 /* Goes on where it stopped, and does nothing over tokens that are there. */
-static sp_status tokenize(sp_compress_work *work, const encoder_tokenizer *t, const char *output) {
+static sp_status tokenize(sp_compress_work *work, const sp_tokenize_stream *streams,
+                          const char *output) {
     sp_tokenize_summary made = {0};
-    const sp_tokenize_stream stream = {.name = "encoder", .tokenizer = t->tokenizer};
     const sp_tokenize_job job = {.corpus = work->job->corpus,
-                                 .segmenting = {.streams = &stream,
-                                                .n_streams = 1,
+                                 .segmenting = {.streams = streams,
+                                                .n_streams = work->job->n_refinements > 0 ? 2 : 1,
                                                 .segment_tokens = work->layout.segment_tokens},
                                  .keeps_duplicates = true,
                                  .output = output};
@@ -53,31 +56,35 @@ static sp_status tokenize(sp_compress_work *work, const encoder_tokenizer *t, co
     return SP_OK;
 }
 
-/* *tokens: the path, owned. */
+/* *tokens: the path, owned. The decoder reads text only where slots are refined. */
 static sp_status make_tokens(sp_compress_work *work, char **tokens) {
-    encoder_tokenizer t = {0};
+    model_tokenizer encoder = {0}, decoder = {0};
     sp_status status = sp_compress_path(work, "tokens.h5", tokens);
-    if (status == SP_OK) status = open_tokenizer(&t, work);
+    if (status == SP_OK) status = open_tokenizer(&encoder, encoder_of(work));
+    if (status == SP_OK && work->job->n_refinements > 0)
+        status = open_tokenizer(&decoder, work->trained.config.decoder.model);
     status = sp_agree(work->world, status);
-    if (status == SP_OK) status = tokenize(work, &t, *tokens);
-    close_tokenizer(&t);
+    const sp_tokenize_stream streams[] = {{.name = "encoder", .tokenizer = encoder.tokenizer},
+                                          {.name = "decoder", .tokenizer = decoder.tokenizer}};
+    if (status == SP_OK) status = tokenize(work, streams, *tokens);
+    close_tokenizer(&decoder);
+    close_tokenizer(&encoder);
     return status;
 }
 
 /* ---- tokens ---- */
 
-/* The stream that the encoder's tokenizer made. */
-static sp_status find_stream(sp_compress_work *work) {
-    const char *path = sp_tokens_path(work->tokens), *digest = NULL;
-    encoder_tokenizer t = {0};
-    const size_t n_streams = sp_tokens_n_streams(work->tokens);
-    sp_status status = open_tokenizer(&t, work);
-    if (status == SP_OK) digest = sp_tokenizer_digest(t.tokenizer);
-    for (work->stream = 0; status == SP_OK && work->stream < n_streams; work->stream++)
-        if (strcmp(sp_tokens_tokenizer_digest(work->tokens, work->stream), digest) == 0) break;
-    if (status == SP_OK && work->stream == n_streams)
+/* The stream that a model's tokenizer made. */
+static sp_status find_stream(const sp_tokens *tokens, const char *model, size_t *stream) {
+    model_tokenizer t = {0};
+    const size_t n_streams = sp_tokens_n_streams(tokens);
+    sp_status status = open_tokenizer(&t, model);
+    const char *digest = status == SP_OK ? sp_tokenizer_digest(t.tokenizer) : "";
+    for (*stream = 0; *stream < n_streams; ++*stream)
+        if (strcmp(sp_tokens_tokenizer_digest(tokens, *stream), digest) == 0) break;
+    if (status == SP_OK && *stream == n_streams)
         status = sp_fail(SP_BAD_DATA, "'%s': no stream of the tokenizer of '%s'; compress the text",
-                         path, work->trained.config.encoder.model);
+                         sp_tokens_path(tokens), model);
     close_tokenizer(&t);
     return status;
 }
@@ -104,13 +111,16 @@ static sp_status check_lengths(const sp_compress_work *work) {
 
 static sp_status open_tokens(sp_compress_work *work, const char *path) {
     SP_TRY(sp_tokens_open(&work->tokens, path));
-    SP_TRY(find_stream(work));
+    SP_TRY(find_stream(work->tokens, encoder_of(work), &work->stream));
+    if (work->job->n_refinements > 0)
+        SP_TRY(
+            find_stream(work->tokens, work->trained.config.decoder.model, &work->decoder_stream));
     SP_TRY(check_lengths(work));
     const size_t n = sp_tokens_n_segments(work->tokens);
-    size_t n_groups = n / ((size_t)MOST_BLOCKS * SP_COMPRESS_GROUP) + 1;
-    if (n_groups > MOST_BLOCK_SEGMENTS / SP_COMPRESS_GROUP)
-        n_groups = MOST_BLOCK_SEGMENTS / SP_COMPRESS_GROUP;
-    work->block_segments = n_groups * SP_COMPRESS_GROUP;
+    size_t n_in_block = n / MOST_BLOCKS;
+    if (n_in_block < LEAST_BLOCK_SEGMENTS) n_in_block = LEAST_BLOCK_SEGMENTS;
+    if (n_in_block > MOST_BLOCK_SEGMENTS) n_in_block = MOST_BLOCK_SEGMENTS;
+    work->block_segments = n_in_block - n_in_block % SP_COMPRESS_GROUP;
     work->n_blocks = (n + work->block_segments - 1) / work->block_segments;
     work->summary.n_documents = sp_tokens_n_documents(work->tokens);
     if (n == 0)
@@ -137,16 +147,17 @@ struct sp_compress_texts {
     sp_blocks blocks;
     size_t unit; /* at hand */
     sp_unit_reader *reader;
-    uint64_t next_document;      /* that will be read next */
-    sp_input input;              /* the one before it */
-    encoder_tokenizer tokenizer; /* of a token file */
-    char *decoded;               /* owned: of document next_document - 1 */
+    uint64_t next_document;    /* that will be read next */
+    sp_input input;            /* the one before it */
+    model_tokenizer tokenizer; /* the encoder's, of a token file */
+    char *decoded;             /* owned: of document next_document - 1 */
     size_t n_decoded;
 };
 
 static sp_status open_texts(sp_compress_texts *t) {
     const sp_compress_work *work = t->work;
-    if (!work->is_text) return sp_agree(work->world, open_tokenizer(&t->tokenizer, work));
+    if (!work->is_text)
+        return sp_agree(work->world, open_tokenizer(&t->tokenizer, encoder_of(work)));
     SP_TRY(sp_corpus_open(&t->corpus, work->world, &work->job->corpus));
     return sp_blocks_create(&t->blocks, work->world, t->corpus, 0);
 }

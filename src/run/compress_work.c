@@ -44,9 +44,13 @@ static void add_options(const sp_compress_work *work, FILE *command) {
     const sp_compress_job *job = work->job;
     const sp_corpus_options *corpus = &job->corpus;
     const sp_conditions *where = corpus->text.where;
-    fprintf(command, "compress 1\ncompressor %s\nspace %d dtype %d text %d ratio %zu on error %d\n",
-            work->trained.digest, job->space, job->dtype, job->keeps_text,
-            work->trained.config.segment.ratio, corpus->on_error);
+    fprintf(
+        command,
+        "compress 1\ncompressor %s\nspace %d dtype %d text %d refine %zu ratio %zu on error %d\n",
+        work->trained.digest, job->space, job->dtype, job->keeps_text, job->n_refinements,
+        work->trained.config.segment.ratio, corpus->on_error);
+    if (job->n_refinements > 0)
+        fprintf(command, "decoder %s\n", work->trained.config.decoder.model);
     for (size_t i = 0; i < job->n_assignments; i++)
         fprintf(command, "set %s\n", job->assignments[i]);
     if (corpus->text.column != NULL) fprintf(command, "column %s\n", corpus->text.column);

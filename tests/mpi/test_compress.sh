@@ -57,6 +57,10 @@ expect 0 "$slotpress" verify --json "$folder/a.h5"
 is documents 32
 [ "$(ls -d "$folder"/*.work 2>/dev/null)" = "" ] || fail "a work folder is left"
 
+# Nor do threads change a bit.
+OMP_NUM_THREADS=3 && rm "$folder/a.h5" && compress 0 1 a.h5 --dtype int8 --with-text && OMP_NUM_THREADS=1
+cmp -s "$folder/a.h5" "$folder/b.h5.merged" || fail "three threads write other slots"
+
 # A part that is gone is missed, and one that is another's.
 expect 74 "$slotpress" verify "$folder/c.h5"
 says part-00000
