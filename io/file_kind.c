@@ -64,10 +64,10 @@ static sp_status kind_of_hdf5(sp_file_kind *kind, const char *path) {
     sp_hdf5_close(&file);
     sp_hdf5_unlock();
     if (status != SP_OK) return status;
-    /* Of a part the reader of token files says what it is. */
+    /* Of a part the reader of such files says what it is. */
     if (strcmp(format, "slotpress-tokens") == 0 || strcmp(format, "slotpress-tokens-part") == 0)
         *kind = SP_FILE_TOKENS;
-    else if (strcmp(format, "slotpress-slots") == 0)
+    else if (strcmp(format, "slotpress-slots") == 0 || strcmp(format, "slotpress-slots-part") == 0)
         *kind = SP_FILE_SLOTS;
     else
         return fail_unknown(path);

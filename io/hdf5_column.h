@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-/* Numbers: u16, u32, u64 [n] or f16 [n, row_items]. */
+/* Numbers of any kind: [n] or [n, row_items]. */
 typedef struct sp_hdf5_column {
     hid_t id, type;           /* owned */
     const sp_hdf5_file *file; /* borrowed */

@@ -15,20 +15,26 @@ enum { MOST_CHUNK_BYTES = 64 << 20 };
 
 /* The type that values are read as; invalid if the dataset's own does not fit `kind`. */
 static hid_t memory_type(hid_t file_type, sp_hdf5_kind kind) {
-    static const size_t int_bytes[] = {[SP_HDF5_U16] = 2, [SP_HDF5_U32] = 4, [SP_HDF5_U64] = 8};
+    static const size_t int_bytes[] = {
+        [SP_HDF5_U8] = 1, [SP_HDF5_U16] = 2, [SP_HDF5_U32] = 4, [SP_HDF5_U64] = 8};
     const H5T_class_t class = H5Tget_class(file_type);
     const size_t n_bytes = H5Tget_size(file_type);
     hid_t type = H5I_INVALID_HID;
     switch (kind) {
+    case SP_HDF5_U8:
     case SP_HDF5_U16:
     case SP_HDF5_U32:
     case SP_HDF5_U64:
         if (class != H5T_INTEGER || H5Tget_sign(file_type) != H5T_SGN_NONE ||
             n_bytes > int_bytes[kind])
             break;
-        type = H5Tcopy(kind == SP_HDF5_U16   ? H5T_NATIVE_UINT16
+        type = H5Tcopy(kind == SP_HDF5_U8    ? H5T_NATIVE_UINT8
+                       : kind == SP_HDF5_U16 ? H5T_NATIVE_UINT16
                        : kind == SP_HDF5_U32 ? H5T_NATIVE_UINT32
                                              : H5T_NATIVE_UINT64);
+        break;
+    case SP_HDF5_I8:
+        if (H5Tequal(file_type, H5T_STD_I8LE) > 0) type = H5Tcopy(H5T_NATIVE_INT8);
         break;
     case SP_HDF5_F16:
         type = sp_hdf5_f16_type();

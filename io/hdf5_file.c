@@ -181,6 +181,10 @@ hid_t sp_hdf5_f16_type(void) {
 
 hid_t sp_hdf5_number_type(sp_hdf5_kind kind) {
     switch (kind) {
+    case SP_HDF5_U8:
+        return H5Tcopy(H5T_STD_U8LE);
+    case SP_HDF5_I8:
+        return H5Tcopy(H5T_STD_I8LE);
     case SP_HDF5_U16:
         return H5Tcopy(H5T_STD_U16LE);
     case SP_HDF5_U32:

@@ -88,9 +88,11 @@ hid_t sp_hdf5_string_type(size_t n_bytes);
 
 /* What a dataset's values must be to be read as what we want without loss. */
 typedef enum sp_hdf5_kind {
+    SP_HDF5_U8,
     SP_HDF5_U16,
     SP_HDF5_U32,
     SP_HDF5_U64, /* unsigned integers of at most that size */
+    SP_HDF5_I8,
     SP_HDF5_F16,
     SP_HDF5_F32,
     SP_HDF5_STRING

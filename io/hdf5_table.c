@@ -282,6 +282,7 @@ static sp_status read_piece(sp_hdf5_table *table, size_t column, const sp_hdf5_p
 
 /* As they are read, whatever their size in the file. */
 static size_t number_bytes(sp_hdf5_kind kind) {
+    if (kind == SP_HDF5_U8 || kind == SP_HDF5_I8) return 1;
     return kind == SP_HDF5_U64 ? 8 : kind == SP_HDF5_U16 || kind == SP_HDF5_F16 ? 2 : 4;
 }
 

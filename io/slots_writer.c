@@ -1,87 +1,96 @@
 #include "base/memory.h"
 #include "io/atomic_file.h"
 #include "io/hdf5_column.h"
-#include "io/slots_file.h"
+#include "io/slots_digest.h"
+#include "io/slots_header.h"
+#include "io/slots_parts.h"
 #include "io/slots_schema.h"
-#include "tensor/tensor.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct sp_slots_writer {
     sp_atomic_file target;
     sp_hdf5_file file;
-    sp_hdf5_column values, doc, byte_begin, byte_len, tokens, slot_begin, document_hash;
+    sp_hdf5_column values, scales, doc, byte_begin, byte_len, tokens, slot_begin, text_begin,
+        text_bytes, document_hash;
     sp_hdf5_strings document_ids;
-    sp_slots_dtype dtype;
-    size_t d;
-    uint64_t n_documents, n_slots;
-    uint16_t *row; /* [d], owned: one slot as it is stored */
+    sp_slots_info info; /* its strings are owned */
+    bool is_part;
+    sp_slots_counts next; /* numbers in the whole file of what is appended next */
+    sp_slots_digest digest;
 };
 
-static sp_status check_info(const sp_slots_info *info) {
+static sp_status copy_info(sp_slots_writer *writer, const sp_slots_info *info) {
     if (info->d == 0 || info->d > SP_SLOTS_MAX_D)
         return sp_fail(SP_FAILURE, "slots of %zu values", info->d);
     if (strlen(info->compressor_digest) >= SP_SLOTS_DIGEST_SIZE)
         return sp_fail(SP_FAILURE, "a compressor's digest of more than %d bytes",
                        SP_SLOTS_DIGEST_SIZE - 1);
+    writer->info = *info;
+    writer->info.compressor_digest = strdup(info->compressor_digest);
+    writer->info.job_digest = info->job_digest == NULL ? NULL : strdup(info->job_digest);
+    if (writer->info.compressor_digest == NULL ||
+        (info->job_digest != NULL && writer->info.job_digest == NULL))
+        return sp_fail(SP_FAILURE, "no memory for a digest");
     return SP_OK;
 }
 
-static sp_status write_attributes(const sp_hdf5_file *file, const sp_slots_info *info) {
-    SP_TRY(sp_hdf5_write_string(file, "/", "format", SP_SLOTS_FORMAT));
-    SP_TRY(sp_hdf5_write_u64(file, "/", "format_version", SP_SLOTS_FORMAT_VERSION));
-    SP_TRY(sp_hdf5_write_string(file, "/", SP_SLOTS_SPACE, sp_slots_spaces[info->space]));
-    SP_TRY(sp_hdf5_write_string(file, "/", SP_SLOTS_DTYPE, sp_slots_dtypes[info->dtype]));
-    SP_TRY(sp_hdf5_write_u64(file, "/", SP_SLOTS_D, info->d));
-    SP_TRY(sp_hdf5_write_double(file, "/", SP_SLOTS_RATIO, info->ratio));
-    return sp_hdf5_write_string(file, "/", SP_SLOTS_COMPRESSOR_DIGEST, info->compressor_digest);
-}
-
-static sp_status begin_file(sp_slots_writer *writer, const sp_slots_info *info) {
+static sp_status create_columns(sp_slots_writer *writer) {
+    const sp_slots_info *info = &writer->info;
     const struct {
         sp_hdf5_column *column;
         const char *name;
         sp_hdf5_kind kind;
+        bool is_there;
     } columns[] = {
-        {&writer->doc, SP_SLOTS_DOC, SP_HDF5_U64},
-        {&writer->byte_begin, SP_SLOTS_BYTE_BEGIN, SP_HDF5_U64},
-        {&writer->byte_len, SP_SLOTS_BYTE_LEN, SP_HDF5_U32},
-        {&writer->tokens, SP_SLOTS_TOKENS, SP_HDF5_U32},
-        {&writer->slot_begin, SP_SLOTS_SLOT_BEGIN, SP_HDF5_U64},
-        {&writer->document_hash, SP_SLOTS_DOCUMENT_HASH, SP_HDF5_U64},
+        {&writer->doc, SP_SLOTS_DOC, SP_HDF5_U64, true},
+        {&writer->byte_begin, SP_SLOTS_BYTE_BEGIN, SP_HDF5_U64, true},
+        {&writer->byte_len, SP_SLOTS_BYTE_LEN, SP_HDF5_U32, true},
+        {&writer->tokens, SP_SLOTS_TOKENS, SP_HDF5_U32, true},
+        {&writer->slot_begin, SP_SLOTS_SLOT_BEGIN, SP_HDF5_U64, true},
+        {&writer->document_hash, SP_SLOTS_DOCUMENT_HASH, SP_HDF5_U64, true},
+        {&writer->scales, SP_SLOTS_SCALES, SP_HDF5_F32, sp_slots_has_scales(info->dtype)},
+        {&writer->text_begin, SP_SLOTS_TEXT_BEGIN, SP_HDF5_U64, info->has_text},
+        {&writer->text_bytes, SP_SLOTS_TEXT_BYTES, SP_HDF5_U8, info->has_text},
     };
-    SP_TRY(sp_hdf5_create(&writer->file, writer->target.temp_path, writer->target.path));
-    SP_TRY(sp_hdf5_create_group(&writer->file, SP_SLOTS_GROUP));
-    SP_TRY(sp_hdf5_create_group(&writer->file, SP_SLOTS_SEGMENTS));
-    SP_TRY(sp_hdf5_create_group(&writer->file, SP_SLOTS_DOCUMENTS));
     for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++)
-        SP_TRY(sp_hdf5_column_create(columns[i].column, &writer->file, columns[i].name,
-                                     columns[i].kind, 0, true));
-    /* 16-bit floats hardly pack: they are checksummed, not deflated. */
-    const sp_hdf5_kind kind = info->dtype == SP_SLOTS_F16 ? SP_HDF5_F16 : SP_HDF5_U16;
-    SP_TRY(sp_hdf5_column_create(&writer->values, &writer->file, SP_SLOTS_VALUES, kind, info->d,
-                                 false));
-    return write_attributes(&writer->file, info);
+        if (columns[i].is_there)
+            SP_TRY(sp_hdf5_column_create(columns[i].column, &writer->file, columns[i].name,
+                                         columns[i].kind, 0, true));
+    /* Slots hardly pack: they are checksummed, not deflated. */
+    return sp_hdf5_column_create(&writer->values, &writer->file, SP_SLOTS_VALUES,
+                                 sp_slots_value_kind(info->dtype), info->d, false);
 }
 
-sp_status sp_slots_writer_open(sp_slots_writer **writer, const char *path,
-                               const sp_slots_info *info) {
-    SP_TRY(check_info(info));
-    void *block = NULL, *row = NULL;
+static sp_status begin_file(sp_slots_writer *writer) {
+    SP_TRY(sp_hdf5_create(&writer->file, writer->target.temp_path, writer->target.path));
+    SP_TRY(sp_slots_header_write(&writer->file, &writer->info, writer->is_part));
+    return create_columns(writer);
+}
+
+sp_status sp_slots_writer_open_part(sp_slots_writer **writer, const char *path,
+                                    const sp_slots_info *info, const sp_slots_counts *before,
+                                    size_t longest_id) {
+    void *block = NULL;
     SP_TRY(sp_alloc(&block, sizeof **writer, "a slot file"));
     sp_slots_writer *made = block;
-    made->dtype = info->dtype;
-    made->d = info->d;
-    sp_status status = sp_alloc_array(&row, info->d, sizeof *made->row, "a slot");
-    made->row = row;
+    made->is_part = before != NULL;
+    if (before != NULL) made->next = *before;
+    made->file.id = H5I_INVALID_HID;
+    sp_hdf5_column *const columns[] = {&made->values,       &made->scales,     &made->doc,
+                                       &made->byte_begin,   &made->byte_len,   &made->tokens,
+                                       &made->slot_begin,   &made->text_begin, &made->text_bytes,
+                                       &made->document_hash};
+    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) *columns[i] = SP_HDF5_NO_COLUMN;
+    sp_status status = copy_info(made, info);
     if (status == SP_OK) status = sp_atomic_begin(&made->target, path);
     if (status == SP_OK) status = sp_hdf5_strings_begin(&made->document_ids, made->target.path);
+    made->document_ids.longest = longest_id;
     if (status == SP_OK) {
         sp_hdf5_lock();
-        status = begin_file(made, info);
+        status = begin_file(made);
         sp_hdf5_unlock();
     }
     if (status == SP_OK)
@@ -91,65 +100,68 @@ sp_status sp_slots_writer_open(sp_slots_writer **writer, const char *path,
     return status;
 }
 
+sp_status sp_slots_writer_open(sp_slots_writer **writer, const char *path,
+                               const sp_slots_info *info) {
+    return sp_slots_writer_open_part(writer, path, info, NULL, 0);
+}
+
 sp_status sp_slots_writer_document(sp_slots_writer *writer, const char *id, uint64_t hash) {
     SP_TRY(sp_hdf5_strings_append(&writer->document_ids, id));
-    writer->n_documents++;
+    sp_slots_digest_document(&writer->digest, writer->next.n_documents++, id, hash);
     sp_hdf5_lock();
     const sp_status status = sp_hdf5_column_append(&writer->document_hash, &hash, 1);
     sp_hdf5_unlock();
     return status;
 }
 
-/* 2^16 (1 - 2^-12): from here on f16 rounds to infinity. */
-static const float f16_end = 65520;
-
-static sp_status check_slots(const sp_slots_writer *writer, const float *slots, size_t n_values) {
-    const float end = writer->dtype == SP_SLOTS_F16 ? f16_end : INFINITY;
-    for (size_t i = 0; i < n_values; i++)
-        if (!(fabsf(slots[i]) < end)) /* so written, NaN is refused */
-            return sp_fail(SP_NUMERIC, "'%s', slot %ju: %g cannot be stored as %s",
-                           writer->target.path, (uintmax_t)(writer->n_slots + i / writer->d),
-                           (double)slots[i], sp_slots_dtypes[writer->dtype]);
-    return SP_OK;
+static sp_status append_segment(sp_slots_writer *writer, const sp_slots_segment *place,
+                                const sp_slots_written *segment) {
+    const uint64_t slot_begin = place->slot_begin;
+    SP_TRY(sp_hdf5_column_append(&writer->doc, &place->doc, 1));
+    SP_TRY(sp_hdf5_column_append(&writer->byte_begin, &place->byte_begin, 1));
+    SP_TRY(sp_hdf5_column_append(&writer->byte_len, &place->byte_len, 1));
+    SP_TRY(sp_hdf5_column_append(&writer->tokens, &place->n_tokens, 1));
+    SP_TRY(sp_hdf5_column_append(&writer->slot_begin, &slot_begin, 1));
+    SP_TRY(sp_hdf5_column_append(&writer->values, segment->values, segment->n_slots));
+    if (sp_slots_has_scales(writer->info.dtype))
+        SP_TRY(sp_hdf5_column_append(&writer->scales, segment->scales, segment->n_slots));
+    if (!writer->info.has_text) return SP_OK;
+    SP_TRY(sp_hdf5_column_append(&writer->text_begin, &writer->next.n_text_bytes, 1));
+    return sp_hdf5_column_append(&writer->text_bytes, segment->text, segment->byte_len);
 }
 
-static sp_status append_segment(sp_slots_writer *writer, uint64_t byte_begin, uint32_t byte_len,
-                                uint32_t n_tokens, const float *slots, size_t n_slots) {
-    const uint64_t document = writer->n_documents - 1;
-    SP_TRY(sp_hdf5_column_append(&writer->doc, &document, 1));
-    SP_TRY(sp_hdf5_column_append(&writer->byte_begin, &byte_begin, 1));
-    SP_TRY(sp_hdf5_column_append(&writer->byte_len, &byte_len, 1));
-    SP_TRY(sp_hdf5_column_append(&writer->tokens, &n_tokens, 1));
-    SP_TRY(sp_hdf5_column_append(&writer->slot_begin, &writer->n_slots, 1));
-    for (size_t i = 0; i < n_slots; i++) {
-        const float *slot = slots + i * writer->d;
-        if (writer->dtype == SP_SLOTS_F16)
-            sp_f32_to_f16(writer->row, slot, writer->d);
-        else
-            sp_f32_to_bf16(writer->row, slot, writer->d);
-        SP_TRY(sp_hdf5_column_append(&writer->values, writer->row, 1));
-    }
-    return SP_OK;
-}
-
-sp_status sp_slots_writer_segment(sp_slots_writer *writer, uint64_t byte_begin, uint32_t byte_len,
-                                  uint32_t n_tokens, const float *slots, size_t n_slots) {
-    assert(writer->n_documents > 0);
-    SP_TRY(check_slots(writer, slots, n_slots * writer->d));
+sp_status sp_slots_writer_segment(sp_slots_writer *writer, const sp_slots_written *segment) {
+    sp_slots_counts *next = &writer->next;
+    assert(next->n_documents > 0);
+    const sp_slots_segment place = {.doc = next->n_documents - 1,
+                                    .byte_begin = segment->byte_begin,
+                                    .byte_len = segment->byte_len,
+                                    .n_tokens = segment->n_tokens,
+                                    .slot_begin = (size_t)next->n_slots,
+                                    .n_slots = segment->n_slots};
+    sp_slots_digest_segment(&writer->digest, next->n_segments, &place, &writer->info, segment);
     sp_hdf5_lock();
-    const sp_status status = append_segment(writer, byte_begin, byte_len, n_tokens, slots, n_slots);
+    const sp_status status = append_segment(writer, &place, segment);
     sp_hdf5_unlock();
-    writer->n_slots += n_slots;
+    next->n_segments++;
+    next->n_slots += segment->n_slots;
+    if (writer->info.has_text) next->n_text_bytes += segment->byte_len;
     return status;
 }
 
 static sp_status finish_file(sp_slots_writer *writer) {
-    sp_hdf5_column *const columns[] = {&writer->values,       &writer->doc,    &writer->byte_begin,
-                                       &writer->byte_len,     &writer->tokens, &writer->slot_begin,
-                                       &writer->document_hash};
+    sp_hdf5_column *const columns[] = {
+        &writer->values,     &writer->doc,          &writer->byte_begin, &writer->byte_len,
+        &writer->tokens,     &writer->slot_begin,   &writer->scales,     &writer->text_begin,
+        &writer->text_bytes, &writer->document_hash};
+    char hex[SP_DIGEST_HEX_SIZE];
     for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++)
-        SP_TRY(sp_hdf5_column_finish(columns[i]));
+        if (columns[i]->name != NULL) SP_TRY(sp_hdf5_column_finish(columns[i]));
     SP_TRY(sp_hdf5_strings_finish(&writer->document_ids, &writer->file, SP_SLOTS_DOCUMENT_ID));
+    SP_TRY(sp_slots_digest_finish(&writer->digest, &writer->info, hex));
+    SP_TRY(sp_hdf5_write_string(&writer->file, "/", SP_SLOTS_DIGEST, hex));
+    if (writer->is_part)
+        SP_TRY(sp_hdf5_write_u64s(&writer->file, "/", SP_SLOTS_DIGEST_SUM, writer->digest.sum, 2));
     return sp_hdf5_finish(&writer->file);
 }
 
@@ -166,16 +178,20 @@ void sp_slots_writer_abort(sp_slots_writer *writer) {
     if (writer == NULL) return;
     sp_hdf5_lock();
     sp_hdf5_column_release(&writer->document_hash);
+    sp_hdf5_column_release(&writer->text_bytes);
+    sp_hdf5_column_release(&writer->text_begin);
     sp_hdf5_column_release(&writer->slot_begin);
     sp_hdf5_column_release(&writer->tokens);
     sp_hdf5_column_release(&writer->byte_len);
     sp_hdf5_column_release(&writer->byte_begin);
     sp_hdf5_column_release(&writer->doc);
+    sp_hdf5_column_release(&writer->scales);
     sp_hdf5_column_release(&writer->values);
     sp_hdf5_close(&writer->file);
     sp_hdf5_unlock();
     sp_hdf5_strings_release(&writer->document_ids);
     sp_atomic_abort(&writer->target);
-    free(writer->row);
+    free((char *)(uintptr_t)writer->info.job_digest);
+    free((char *)(uintptr_t)writer->info.compressor_digest);
     free(writer);
 }

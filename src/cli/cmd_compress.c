@@ -1,24 +1,40 @@
 #include "cli/command.h"
 
 #include "base/log.h"
+#include "mpi/agree.h"
 #include "mpi/world.h"
 #include "run/compress.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+enum { MOST_CONDITIONS = 64 };
 
 typedef struct compress_options {
     sp_compress_job job;
     sp_assignments assignments;
+    const char *where[MOST_CONDITIONS];
+    size_t n_where;
+    size_t expected_ranks; /* 0: any */
     bool wants_json, is_quiet;
-    const char **paths; /* [job.n_paths], owned */
+    const char **paths; /* [job.corpus.n_names], owned */
 } compress_options;
 
 enum {
     OPTION_CHECKPOINT = 256,
     OPTION_RATIO,
     OPTION_OUTPUT,
+    OPTION_SPACE,
+    OPTION_DTYPE,
+    OPTION_REFINE,
+    OPTION_WITH_TEXT,
+    OPTION_COLUMN,
+    OPTION_WHERE,
+    OPTION_CHECKSUMS,
+    OPTION_ON_ERROR,
     OPTION_SET,
+    OPTION_EXPECT_RANKS,
     OPTION_JSON,
     OPTION_QUIET
 };
@@ -26,12 +42,38 @@ enum {
 static const struct argp_option argp_options[] = {
     {"checkpoint", OPTION_CHECKPOINT, "DIR", 0, "Run or step folder of the compressor", 0},
     {"ratio", OPTION_RATIO, "N", 0, "Encoder tokens for one slot; the checkpoint's by default", 0},
-    {"output", OPTION_OUTPUT, "FILE", 0, "Slot file to write", 0},
+    {"output", OPTION_OUTPUT, "FILE", 0, "Slot file to write; FILE.work holds what is done", 0},
+    {"space", OPTION_SPACE, "memory|slots", 0,
+     "Keep the encoder's memory, which the converter turns into slots when it is read (memory), or "
+     "the decoder's slots",
+     0},
+    {"dtype", OPTION_DTYPE, "f16|bf16|int8", 0,
+     "How slots are stored (f16); int8 has a scale for each slot", 0},
+    {"refine", OPTION_REFINE, "N", 0,
+     "With --space slots: improve each segment's slots by N gradient steps through the decoder", 0},
+    {"with-text", OPTION_WITH_TEXT, NULL, 0, "Keep the segments' text beside their slots", 0},
+    {"column", OPTION_COLUMN, "NAME", 0,
+     "Column or field of the text (text); a dotted name reaches into a Parquet struct", 0},
+    {"where", OPTION_WHERE, "CONDITION", 0,
+     "Only documents for which NAME OP VALUE holds, as of `slotpress tokenize`; may be repeated",
+     0},
+    {"checksums", OPTION_CHECKSUMS, "FILE", 0,
+     "Check the files against a list of SHA-256 sums, as sha256sum writes it, before any is read",
+     0},
+    {"on-error", OPTION_ON_ERROR, "stop|skip", 0,
+     "At damaged input, or a document that cannot be compressed, stop (stop), or leave it out, say "
+     "so and count it",
+     0},
     {"set", OPTION_SET, "KEY=VALUE", 0, "Set a key over the checkpoint's configuration", 0},
+    {"expect-ranks", OPTION_EXPECT_RANKS, "N", 0, "Refuse to run on another number of ranks", 0},
     {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 0},
     {"quiet", OPTION_QUIET, NULL, 0, "No progress and no notes", 0},
     {0},
 };
+
+/* In the order of their enums. */
+static const char *const space_words[] = {"memory", "slots", NULL};
+static const char *const on_error_words[] = {"stop", "skip", NULL};
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     compress_options *options = state->input;
@@ -46,8 +88,40 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_OUTPUT:
         job->output = argument;
         return 0;
+    case OPTION_SPACE:
+        job->space = (sp_slots_space)sp_parse_choice("--space", argument, space_words, state);
+        return 0;
+    case OPTION_DTYPE:
+        job->dtype =
+            (sp_slots_dtype)sp_parse_choice("--dtype", argument, sp_slots_dtype_names, state);
+        return 0;
+    case OPTION_REFINE:
+        job->n_refinements = sp_parse_count("--refine", argument, 1, state);
+        return 0;
+    case OPTION_WITH_TEXT:
+        job->keeps_text = true;
+        return 0;
+    case OPTION_COLUMN:
+        if (*argument == '\0') argp_error(state, "--column: an empty name");
+        job->corpus.text.column = argument;
+        return 0;
+    case OPTION_WHERE:
+        if (options->n_where == MOST_CONDITIONS)
+            argp_error(state, "--where: more than %d of them", (int)MOST_CONDITIONS);
+        options->where[options->n_where++] = argument;
+        return 0;
+    case OPTION_CHECKSUMS:
+        job->corpus.checksums = argument;
+        return 0;
+    case OPTION_ON_ERROR:
+        job->corpus.on_error =
+            (sp_on_error)sp_parse_choice("--on-error", argument, on_error_words, state);
+        return 0;
     case OPTION_SET:
         sp_assignments_add(&options->assignments, argument, state);
+        return 0;
+    case OPTION_EXPECT_RANKS:
+        options->expected_ranks = sp_parse_count("--expect-ranks", argument, 1, state);
         return 0;
     case OPTION_JSON:
         options->wants_json = true;
@@ -56,11 +130,11 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         options->is_quiet = true;
         return 0;
     case ARGP_KEY_ARG:
-        options->paths[job->n_paths++] = argument; /* there are fewer than argc */
+        options->paths[job->corpus.n_names++] = argument; /* there are fewer than argc */
         return 0;
     case ARGP_KEY_END:
-        if (job->checkpoint == NULL || job->output == NULL || job->n_paths == 0)
-            argp_error(state, "needs --checkpoint DIR, --output FILE and text files");
+        if (job->checkpoint == NULL || job->output == NULL || job->corpus.n_names == 0)
+            argp_error(state, "needs --checkpoint DIR, --output FILE and input files");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -70,44 +144,122 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
-    .args_doc = "FILE...",
-    .doc = "Compresses documents: .txt (one each) or .jsonl (field text), also .gz or .zst, into a "
-           "slot file that `slotpress generate` reads. Runs alone or on several ranks.",
+    .args_doc = "INPUT...",
+    .doc =
+        "Compresses a corpus, documents as `slotpress tokenize` reads them or one token file of "
+        "the "
+        "encoder's tokenizer, into a slot file that `slotpress generate` reads. Runs alone or on "
+        "several ranks, with the same result. The same command goes on after a failure or a kill, "
+        "and does nothing over a finished output.",
 };
 
-static void print_summary(const sp_compress_summary *s, bool wants_json) {
-    if (!wants_json) {
-        printf("%ju documents, %ju segments: %ju tokens in %ju slots, %.1f s\n",
-               (uintmax_t)s->n_documents, (uintmax_t)s->n_segments, (uintmax_t)s->n_tokens,
-               (uintmax_t)s->n_slots, s->seconds);
+static double per(double value, uint64_t n) { return n > 0 ? value / (double)n : 0; }
+
+/* Tokens that a rank encodes a second. */
+static double rate(const sp_compress_summary *s) {
+    return s->rank_seconds > 0 ? (double)s->n_tokens / s->rank_seconds : 0;
+}
+
+static void print_as_text(const sp_compress_summary *s, sp_slots_dtype dtype) {
+    printf("%ju documents, %ju segments: %ju tokens in %ju slots", (uintmax_t)s->n_documents,
+           (uintmax_t)s->n_segments, (uintmax_t)s->n_tokens, (uintmax_t)s->n_slots);
+    if (s->was_done) {
+        printf("; finished before\n");
         return;
     }
-    json_t *object =
-        json_pack("{s:I, s:I, s:I, s:I, s:f}", "documents", (json_int_t)s->n_documents, "segments",
-                  (json_int_t)s->n_segments, "tokens", (json_int_t)s->n_tokens, "slots",
-                  (json_int_t)s->n_slots, "seconds", s->seconds);
+    printf(", %.1f s, %.0f tokens/s a rank\n", s->seconds, rate(s));
+    if (s->n_poisoned > 0)
+        printf("%ju documents skipped that cannot be compressed\n", (uintmax_t)s->n_poisoned);
+    if (s->n_unwanted > 0) printf("%ju documents left out by --where\n", (uintmax_t)s->n_unwanted);
+    if (s->losses.n_rows + s->losses.n_groups + s->losses.n_files > 0)
+        printf("damaged and skipped: %ju rows, %ju row groups, %ju files (%ju documents)\n",
+               (uintmax_t)s->losses.n_rows, (uintmax_t)s->losses.n_groups,
+               (uintmax_t)s->losses.n_files, (uintmax_t)s->n_lost);
+    printf("%.1f bytes of slots a token, as %s", per((double)s->n_stored_bytes, s->n_tokens),
+           sp_slots_dtype_names[dtype]);
+    for (int t = 0; t < SP_N_SLOTS_DTYPES; t++)
+        printf("%s %s %.2g", t == 0 ? "; relative error as" : ",", sp_slots_dtype_names[t],
+               s->relative_errors[t]);
+    printf("\n");
+    if (s->n_targets > 0)
+        printf("refined: reconstruction costs %.4g nats a token, with the encoder's slots %.4g\n",
+               per(s->nll_after, s->n_targets), per(s->nll_before, s->n_targets));
+    if (s->saved_flop > 0)
+        printf("a use of all saves %.3g FLOP of prefill; compressing took %.3g: it pays from %.0f "
+               "uses\n",
+               s->saved_flop, s->compression_flop, ceil(s->compression_flop / s->saved_flop));
+    else if (s->compression_flop > 0)
+        printf("compressing took %.3g FLOP; the decoder's prefill saves none\n",
+               s->compression_flop);
+}
+
+static json_t *real_or_null(double value, bool is_known) {
+    return is_known && isfinite(value) ? json_real(value) : json_null();
+}
+
+static sp_status print_as_json(const sp_compress_summary *s, sp_slots_dtype dtype) {
+    const bool has_run = !s->was_done, has_flop = s->compression_flop > 0;
+    json_t *errors = json_object();
+    for (int t = 0; t < SP_N_SLOTS_DTYPES; t++)
+        json_object_set_new(errors, sp_slots_dtype_names[t],
+                            real_or_null(s->relative_errors[t], has_run));
+    json_t *skipped =
+        json_pack("{s:I, s:I, s:I}", "rows", (json_int_t)s->losses.n_rows, "row_groups",
+                  (json_int_t)s->losses.n_groups, "files", (json_int_t)s->losses.n_files);
+    json_t *object = json_pack(
+        "{s:b, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, "
+        "s:o, s:o, s:o, s:o, s:f}",
+        "finished_before", s->was_done, "documents", (json_int_t)s->n_documents,
+        "poisoned_documents", (json_int_t)s->n_poisoned, "lost_documents", (json_int_t)s->n_lost,
+        "filtered_documents", (json_int_t)s->n_unwanted, "skipped", skipped, "segments",
+        (json_int_t)s->n_segments, "tokens", (json_int_t)s->n_tokens, "slots",
+        (json_int_t)s->n_slots, "text_bytes", (json_int_t)s->n_text_bytes, "stored_bytes",
+        (json_int_t)s->n_stored_bytes, "dtype", sp_slots_dtype_names[dtype], "relative_error",
+        real_or_null(s->relative_errors[dtype], has_run), "relative_errors", errors,
+        "bytes_per_token", real_or_null(per((double)s->n_stored_bytes, s->n_tokens), has_run),
+        "tokens_per_second_per_rank", real_or_null(rate(s), has_run), "loss_before_refining",
+        real_or_null(per(s->nll_before, s->n_targets), s->n_targets > 0), "loss_refined",
+        real_or_null(per(s->nll_after, s->n_targets), s->n_targets > 0), "prefill_flop_saved",
+        real_or_null(s->saved_flop, has_flop), "compression_flop",
+        real_or_null(s->compression_flop, has_flop), "break_even_uses",
+        real_or_null(s->compression_flop / s->saved_flop, s->saved_flop > 0), "seconds",
+        s->seconds);
+    if (object == NULL) return sp_fail(SP_FAILURE, "no memory for a summary");
     sp_print_json(object);
     json_decref(object);
+    return SP_OK;
+}
+
+static sp_status print_summary(const sp_compress_summary *s, const compress_options *options) {
+    if (options->wants_json) return print_as_json(s, options->job.dtype);
+    print_as_text(s, options->job.dtype);
+    return SP_OK;
 }
 
 static sp_status run(compress_options *options) {
     sp_world *world = NULL;
     sp_compress_summary summary = {0};
     sp_status status = sp_world_begin(&world);
+    if (status == SP_OK) status = sp_agree(world, sp_world_expect(world, options->expected_ranks));
     if (status == SP_OK) status = sp_compress(world, &options->job, &summary);
-    if (status == SP_OK && sp_is_first_rank()) print_summary(&summary, options->wants_json);
+    if (status == SP_OK && sp_is_first_rank()) status = print_summary(&summary, options);
     return sp_world_end(world, status);
 }
 
 sp_status sp_cmd_compress(int argc, char **argv) {
     compress_options options = {.paths = calloc((size_t)argc, sizeof *options.paths)};
+    sp_condition conditions[MOST_CONDITIONS];
+    sp_conditions where = {.items = conditions};
     if (options.paths == NULL) return sp_fail(SP_FAILURE, "no memory for options");
     sp_parse_options(&argp, argc, argv, &options);
-    options.job.paths = options.paths;
+    options.job.corpus.names = options.paths;
+    options.job.corpus.text.where = &where;
     options.job.assignments = options.assignments.items;
     options.job.n_assignments = options.assignments.n;
     if (options.is_quiet || !sp_is_first_rank()) sp_log_set_level(SP_LOG_QUIET);
-    const sp_status status = run(&options);
+    sp_status status = sp_parse_conditions(&where, options.where, options.n_where);
+    if (status == SP_OK) status = run(&options);
+    for (size_t i = 0; i < where.n; i++) sp_condition_free(&conditions[i]);
     free(options.paths);
     return status;
 }

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "io/file_kind.h"
+#include "io/slots_file.h"
 #include "mpi/agree.h"
 #include "mpi/world.h"
 #include "run/verify.h"
@@ -56,7 +57,7 @@ static const struct argp_option argp_options[] = {
 };
 
 static void check_options(const verify_options *options, const struct argp_state *state) {
-    if (options->path == NULL) argp_error(state, "needs a token FILE");
+    if (options->path == NULL) argp_error(state, "needs a token or slot FILE");
     for (size_t i = 0; i < options->n_tokenizers; i++)
         if (!sp_named_tokenizer_is_spelled(options->tokenizers[i]))
             argp_error(state, "--tokenizer: '%s' is not NAME=DIR", options->tokenizers[i]);
@@ -119,8 +120,8 @@ static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
     .args_doc = "FILE",
-    .doc = "Reads all of a token file, in parts or not: checksums, offsets, ids, digests; with "
-           "--source, that its documents and their text are those of the source.",
+    .doc = "Reads all of a token or slot file, in parts or not: checksums, offsets, ids, digests; "
+           "with --source, that a token file's documents and their text are those of the source.",
 };
 
 static sp_status print_summary(const sp_verify_summary *s, const char *path, bool wants_json) {
@@ -145,11 +146,37 @@ static sp_status print_summary(const sp_verify_summary *s, const char *path, boo
     return SP_OK;
 }
 
-static sp_status check_kind(const char *path) {
-    sp_file_kind kind;
-    SP_TRY(sp_file_kind_of(&kind, path));
-    if (kind == SP_FILE_TOKENS) return SP_OK;
-    return sp_fail(SP_USAGE, "'%s': not a token file; verify reads those", path);
+static sp_status check_kind(sp_file_kind *kind, const verify_options *options) {
+    SP_TRY(sp_file_kind_of(kind, options->path));
+    if (*kind == SP_FILE_TOKENS || (*kind == SP_FILE_SLOTS && options->n_sources == 0))
+        return SP_OK;
+    if (*kind == SP_FILE_SLOTS)
+        return sp_fail(SP_USAGE, "'%s': a slot file; --source is for token files", options->path);
+    return sp_fail(SP_USAGE, "'%s': neither a token file nor a slot file; verify reads those",
+                   options->path);
+}
+
+static sp_status verify_slots(const verify_options *options) {
+    sp_slots *slots = NULL;
+    SP_TRY(sp_slots_open(&slots, options->path));
+    sp_status status = sp_slots_verify(slots);
+    if (status == SP_BAD_DATA) status = sp_fail(status, "'%s': %s", options->path, sp_message());
+    const size_t n_documents = sp_slots_n_documents(slots);
+    const size_t n_segments = sp_slots_n_segments(slots), n_slots = sp_slots_n_slots(slots);
+    sp_slots_close(slots);
+    SP_TRY(status);
+    if (options->wants_json) {
+        json_t *object =
+            json_pack("{s:I, s:I, s:I}", "documents", (json_int_t)n_documents, "segments",
+                      (json_int_t)n_segments, "slots", (json_int_t)n_slots);
+        if (object == NULL) return sp_fail(SP_FAILURE, "no memory for a summary");
+        sp_print_json(object);
+        json_decref(object);
+    } else {
+        printf("'%s' is whole: %zu documents, %zu segments, %zu slots\n", options->path,
+               n_documents, n_segments, n_slots);
+    }
+    return SP_OK;
 }
 
 static sp_status run(sp_world *world, const verify_options *options, const sp_conditions *where,
@@ -164,10 +191,13 @@ static sp_status run(sp_world *world, const verify_options *options, const sp_co
                                .n_tokenizers = options->n_tokenizers,
                                .source = options->n_sources > 0 ? &source : NULL};
     sp_verify_summary summary = {0};
-    sp_status status = check_kind(options->path);
+    sp_file_kind kind = SP_FILE_TOKENS;
+    sp_status status = check_kind(&kind, options);
     for (size_t i = 0; i < options->n_tokenizers && status == SP_OK; i++)
         status = sp_named_tokenizer_open(&tokenizers[i], options->tokenizers[i]);
     SP_TRY(sp_agree(world, status));
+    if (kind == SP_FILE_SLOTS)
+        return sp_agree(world, sp_is_first_rank() ? verify_slots(options) : SP_OK);
     SP_TRY(sp_verify(world, &job, &summary));
     return sp_is_first_rank() ? print_summary(&summary, options->path, options->wants_json) : SP_OK;
 }

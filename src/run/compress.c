@@ -1,297 +1,204 @@
 #include "run/compress.h"
 
 #include "base/clock.h"
-#include "base/memory.h"
-#include "base/progress.h"
-#include "io/slots_file.h"
-#include "io/text_reader.h"
+#include "base/log.h"
 #include "mpi/agree.h"
-#include "run/trained.h"
-#include "text/segmenter.h"
-#include "text/tokenizer.h"
+#include "run/compress_blocks.h"
+#include "run/compress_parts.h"
+#include "run/compress_source.h"
+#include "run/compress_work.h"
+#include "run/outline.h"
+#include "run/stop_signal.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
-/* Consecutive segments in one pass: fixed, so that the bits do not depend on the ranks. */
-enum { SEGMENTS_AT_ONCE = 8 };
+/* ---- the checkpoint ---- */
 
-/* A segment of the present round. */
-typedef struct segment {
-    uint64_t byte_begin;
-    uint32_t byte_len;
-    size_t id_begin, n_ids; /* in the round's ids */
-} segment;
-
-/* A document that began in this round, before segment `at`. */
-typedef struct begun {
-    char *id; /* owned */
-    uint64_t hash;
-    size_t at;
-} begun;
-
-/* One group of segments for each rank, and what rank 0 needs to write them. Growable arrays. */
-typedef struct round_of_groups {
-    segment *segments;
-    size_t n_segments, segment_capacity;
-    begun *documents;
-    size_t n_documents, document_capacity;
-    int32_t *ids;
-    size_t n_ids, id_capacity;
-} round_of_groups;
-
-typedef struct compression {
-    sp_world *world;
-    const sp_compress_job *job;
-    sp_trained trained;
-    sp_layout layout;
-    json_t *tokenizer_json;
-    sp_tokenizer *tokenizer;
-    sp_encoding encoding; /* of the document at hand */
-    sp_text_reader *reader;
-    size_t n_paths_done;
-    sp_document document;
-    size_t next_token; /* of the document at hand, still to be cut; encoding.n: it is done */
-    size_t next_byte;
-    round_of_groups round;
-    sp_slots_writer *writer; /* rank 0's */
-    sp_batch batch;
-    sp_workspace workspace;
-    float *memory;
-    size_t memory_capacity; /* slots */
-    sp_progress progress;
-    sp_compress_summary summary;
-} compression;
-
-static bool is_first(const compression *c) { return sp_world_rank(c->world) == 0; }
-
-/* ---- reading: every rank sees the whole stream of segments ---- */
-
-static sp_status grow(void *array, size_t n, size_t *capacity, size_t item_bytes) {
-    if (n <= *capacity) return SP_OK;
-    void **place = array;
-    const size_t wanted = 2 * n;
-    void *grown = realloc(*place, wanted * item_bytes);
-    if (grown == NULL) return sp_fail(SP_FAILURE, "no memory for %zu segments", wanted);
-    *place = grown;
-    *capacity = wanted;
-    return SP_OK;
+static sp_status open_checkpoint(sp_compress_work *work, sp_sides sides) {
+    const sp_compress_job *job = work->job;
+    sp_trained_close(&work->trained);
+    return sp_trained_open(&work->trained, job->checkpoint, job->assignments, job->n_assignments,
+                           sides);
 }
 
-static sp_status note_document(compression *c) {
-    round_of_groups *r = &c->round;
-    c->summary.n_documents++;
-    if (!is_first(c)) return SP_OK;
-    SP_TRY(grow(&r->documents, r->n_documents + 1, &r->document_capacity, sizeof *r->documents));
-    char *id = strdup(c->document.id);
-    if (id == NULL) return sp_fail(SP_FAILURE, "no memory for a document's id");
-    r->documents[r->n_documents++] = (begun){
-        .id = id, .hash = XXH3_64bits(c->document.text, c->document.n_bytes), .at = r->n_segments};
-    return SP_OK;
-}
-
-/* Moves to the next document of any file; *is_end after the last. */
-static sp_status next_document(compression *c, bool *is_end) {
-    for (;;) {
-        bool is_file_end = true;
-        if (c->reader != NULL) SP_TRY(sp_text_reader_next(c->reader, &c->document, &is_file_end));
-        if (!is_file_end) break;
-        sp_text_reader_close(c->reader);
-        c->reader = NULL;
-        *is_end = c->n_paths_done == c->job->n_paths;
-        if (*is_end) return SP_OK;
-        SP_TRY(sp_text_reader_open(&c->reader, c->job->paths[c->n_paths_done++], NULL, NULL));
+/* What can be told without the encoder. */
+static sp_status open_job(sp_compress_work *work) {
+    const sp_compress_job *job = work->job;
+    if (asprintf(&work->dir, "%s.work", job->output) < 0) {
+        work->dir = NULL;
+        return sp_fail(SP_FAILURE, "no memory for a path beside '%s'", job->output);
     }
-    SP_TRY(sp_tokenizer_encode(c->tokenizer, &c->encoding, c->document.text, c->document.n_bytes,
-                               (sp_encode_options){.specials_are_plain = true}));
-    c->next_token = c->next_byte = 0;
-    return note_document(c);
-}
-
-static sp_status take_segment(compression *c) {
-    round_of_groups *r = &c->round;
-    const size_t end = sp_segment_end(&c->encoding, c->document.text, c->document.n_bytes,
-                                      c->next_token, c->layout.segment_tokens);
-    const size_t n_ids = end - c->next_token, end_byte = c->encoding.ends[end - 1];
-    const size_t vocab_size = c->trained.models.encoder_weights->config.vocab_size;
-    SP_TRY(grow(&r->segments, r->n_segments + 1, &r->segment_capacity, sizeof *r->segments));
-    SP_TRY(grow(&r->ids, r->n_ids + n_ids, &r->id_capacity, sizeof *r->ids));
-    for (size_t i = 0; i < n_ids; i++) {
-        const int32_t id = c->encoding.ids[c->next_token + i];
-        if ((size_t)id >= vocab_size)
-            return sp_fail(SP_BAD_DATA, "document '%s': token id %d is beyond the encoder's %zu",
-                           c->document.id, id, vocab_size);
-        r->ids[r->n_ids + i] = id;
-    }
-    r->segments[r->n_segments++] = (segment){.byte_begin = c->next_byte,
-                                             .byte_len = (uint32_t)(end_byte - c->next_byte),
-                                             .id_begin = r->n_ids,
-                                             .n_ids = n_ids};
-    r->n_ids += n_ids;
-    c->next_token = end;
-    c->next_byte = end_byte;
-    return SP_OK;
-}
-
-static void empty_round(round_of_groups *r) {
-    for (size_t i = 0; i < r->n_documents; i++) free(r->documents[i].id);
-    r->n_documents = r->n_segments = r->n_ids = 0;
-}
-
-static sp_status fill_round(compression *c, bool *is_end) {
-    const size_t most = SEGMENTS_AT_ONCE * (size_t)sp_world_size(c->world);
-    empty_round(&c->round);
-    while (c->round.n_segments < most) {
-        while (c->next_token == c->encoding.n) {
-            SP_TRY(next_document(c, is_end));
-            if (*is_end) return SP_OK;
-        }
-        SP_TRY(take_segment(c));
-    }
-    return SP_OK;
-}
-
-/* ---- encoding: each rank its group ---- */
-
-static sp_status encode_group(compression *c, size_t *n_slots) {
-    const round_of_groups *r = &c->round;
-    const size_t begin = SEGMENTS_AT_ONCE * (size_t)sp_world_rank(c->world);
-    *n_slots = 0;
-    sp_batch_clear(&c->batch);
-    for (size_t i = begin; i < r->n_segments && i < begin + SEGMENTS_AT_ONCE; i++)
-        SP_TRY(sp_layout_add_encoder(&c->layout, &c->batch, r->ids + r->segments[i].id_begin,
-                                     r->segments[i].n_ids, 0));
-    if (c->batch.n_taken == 0) return SP_OK;
-    if (c->batch.n_taken > c->memory_capacity) {
-        void *memory = NULL;
-        const size_t d = c->trained.models.compressor->converter.in.n_in;
-        SP_TRY(sp_alloc_array(&memory, c->batch.n_taken, d * sizeof(float), "memory"));
-        free(c->memory);
-        c->memory = memory;
-        c->memory_capacity = c->batch.n_taken;
-    }
-    *n_slots = c->batch.n_taken;
-    return sp_compressor_encode(c->trained.models.compressor, &c->batch, c->memory, &c->workspace);
-}
-
-/* ---- writing: rank 0, in order ---- */
-
-static sp_status write_round(compression *c, const float *memory) {
-    const round_of_groups *r = &c->round;
-    const size_t d = c->trained.models.compressor->converter.in.n_in;
-    size_t next = 0;
-    for (size_t i = 0; i <= r->n_segments; i++) {
-        for (; next < r->n_documents && r->documents[next].at == i; next++)
-            SP_TRY(sp_slots_writer_document(c->writer, r->documents[next].id,
-                                            r->documents[next].hash));
-        if (i == r->n_segments) break;
-        const segment *s = &r->segments[i];
-        const size_t n_slots = sp_layout_n_slots(&c->layout, s->n_ids);
-        SP_TRY(sp_slots_writer_segment(c->writer, s->byte_begin, s->byte_len, (uint32_t)s->n_ids,
-                                       memory, n_slots));
-        memory += n_slots * d;
-    }
-    return SP_OK;
-}
-
-static sp_status gather_and_write(compression *c, size_t n_slots) {
-    const size_t d = c->trained.models.compressor->converter.in.n_in;
-    char *all = NULL;
-    size_t *sizes = NULL;
-    SP_TRY(sp_agree(
-        c->world, sp_world_gather(c->world, c->memory, n_slots * d * sizeof(float), &all, &sizes)));
-    const sp_status status = is_first(c) ? write_round(c, (const float *)(const void *)all) : SP_OK;
-    free(all);
-    free(sizes);
-    return sp_agree(c->world, status);
-}
-
-static void count_round(compression *c) {
-    for (size_t i = 0; i < c->round.n_segments; i++)
-        c->summary.n_slots += sp_layout_n_slots(&c->layout, c->round.segments[i].n_ids);
-    c->summary.n_segments += c->round.n_segments;
-    c->summary.n_tokens += c->round.n_ids;
-    sp_progress_update(&c->progress, c->summary.n_tokens, NULL);
-}
-
-static sp_status compress_all(compression *c) {
-    bool is_end = false;
-    while (!is_end) {
-        size_t n_slots = 0;
-        SP_TRY(sp_agree(c->world, fill_round(c, &is_end)));
-        SP_TRY(sp_agree(c->world, encode_group(c, &n_slots)));
-        SP_TRY(gather_and_write(c, n_slots));
-        count_round(c);
-    }
-    return SP_OK;
-}
-
-/* ---- opening ---- */
-
-static sp_status open_compression(compression *c) {
-    const sp_compress_job *job = c->job;
-    for (size_t i = 0; i < job->n_paths; i++) {
-        uint64_t unused;
-        SP_TRY(sp_text_file_size(job->paths[i], &unused));
-    }
-    SP_TRY(sp_trained_open(&c->trained, job->checkpoint, job->assignments, job->n_assignments,
-                           SP_SIDES_ENCODER));
-    c->layout = sp_trained_layout(&c->trained);
-    if (job->ratio != 0 && job->ratio != c->layout.ratio)
+    SP_TRY(open_checkpoint(work, SP_SIDES_NEITHER));
+    if (job->n_refinements > 0 && job->space != SP_SLOTS_DECODER)
+        return sp_fail(SP_USAGE, "--refine: the decoder's slots are refined; with --space slots");
+    const size_t ratio = work->trained.config.segment.ratio;
+    if (job->ratio != 0 && job->ratio != ratio)
         return sp_fail(SP_USAGE, "--ratio %zu: '%s' was trained for ratio %zu", job->ratio,
-                       sp_checkpoint_path(c->trained.checkpoint), c->layout.ratio);
-    const char *encoder = c->trained.config.encoder.model;
-    SP_TRY(sp_tokenizer_json_load(&c->tokenizer_json, encoder));
-    SP_TRY(sp_tokenizer_create(&c->tokenizer, c->tokenizer_json, encoder));
-    if (!is_first(c)) return SP_OK;
-    return sp_slots_writer_open(
-        &c->writer, job->output,
-        &(sp_slots_info){.space = SP_SLOTS_MEMORY,
-                         .dtype = SP_SLOTS_F16,
-                         .d = c->trained.models.compressor->converter.in.n_in,
-                         .ratio = (double)c->layout.ratio,
-                         .compressor_digest = c->trained.digest});
+                       sp_checkpoint_path(work->trained.checkpoint), ratio);
+    return SP_OK;
 }
 
-static sp_status commit(compression *c) {
-    const sp_compress_job *job = c->job;
-    if (c->summary.n_segments == 0)
-        return sp_fail(SP_BAD_DATA, "no text in '%s'%s: %ju documents, all empty", job->paths[0],
-                       job->n_paths > 1 ? " and the other files" : "",
-                       (uintmax_t)c->summary.n_documents);
-    sp_slots_writer *writer = c->writer;
-    c->writer = NULL; /* the commit releases it */
-    return is_first(c) ? sp_slots_writer_commit(writer) : SP_OK;
+static sp_status open_encoder(sp_compress_work *work) {
+    const sp_compress_job *job = work->job;
+    SP_TRY(open_checkpoint(work, job->n_refinements > 0 ? SP_SIDES_BOTH : SP_SIDES_ENCODER));
+    const sp_converter *converter = &work->trained.models.compressor->converter;
+    work->layout = sp_trained_layout(&work->trained);
+    work->d = job->space == SP_SLOTS_MEMORY ? converter->in.n_in : converter->out.n_out;
+    work->info = (sp_slots_info){.space = job->space,
+                                 .dtype = job->dtype,
+                                 .d = work->d,
+                                 .ratio = (double)work->layout.ratio,
+                                 .compressor_digest = work->trained.digest,
+                                 .has_text = job->keeps_text,
+                                 .n_refinements = job->n_refinements,
+                                 .job_digest = work->digest};
+    return SP_OK;
 }
 
-static sp_status compress(compression *c) {
-    SP_TRY(sp_agree(c->world, open_compression(c)));
-    sp_progress_begin(&c->progress, "compress", 0, "tokens");
-    const sp_status status = compress_all(c);
-    sp_progress_end(&c->progress);
-    SP_TRY(status);
-    return sp_agree(c->world, commit(c));
+/* ---- what it is worth ---- */
+
+/* FLOP of the forward pass of blocks [begin, end) for a batch. */
+static double forward_flop(const sp_chain *chain, size_t begin, size_t end, const sp_batch *batch) {
+    double flop = 0;
+    for (size_t i = begin; i < end; i++)
+        flop += chain->blocks[i]->kind->cost(chain->blocks[i], batch).flop_forward;
+    return flop;
+}
+
+/* A full segment as the encoder reads it, and as the decoder does: its text, or its memory. */
+static sp_status fill(const sp_compress_work *work, sp_batch *batch, bool as_text) {
+    const size_t n = work->layout.segment_tokens;
+    int32_t seq = 0;
+    size_t slot = 0, n_slots = sp_layout_n_slots(&work->layout, n);
+    void *ids = NULL;
+    sp_batch_clear(batch);
+    SP_TRY(sp_alloc_array(&ids, n, sizeof(int32_t), "a segment"));
+    sp_status status = sp_layout_add_encoder(&work->layout, batch, ids, n, 0);
+    free(ids);
+    if (status == SP_OK) status = sp_batch_add_seq(batch, SP_DECODER, SP_NO_PARENT, 0, &seq);
+    for (size_t i = 0; as_text && i < n && status == SP_OK; i++)
+        status = sp_batch_add_row(batch, SP_DECODER, 0);
+    if (!as_text && status == SP_OK) status = sp_layout_add_memory(batch, &n_slots, 1, &slot);
+    return status;
+}
+
+/* FLOP of refining a full segment: all steps, forward and backward, and the last look. */
+static sp_status refinement_flop(const sp_compress_work *work, const sp_chain *chain, size_t begin,
+                                 sp_batch *batch, double *flop) {
+    const size_t n = work->layout.segment_tokens, n_steps = work->job->n_refinements;
+    void *ids = NULL;
+    double forward = 0, backward = 0;
+    sp_batch_clear(batch);
+    SP_TRY(sp_alloc_array(&ids, n, sizeof(int32_t), "a segment"));
+    const sp_sample sample = {.encoder_ids = ids,
+                              .n_encoder_ids = n,
+                              .decoder_ids = ids,
+                              .n_decoder_ids = n,
+                              .reconstructs = true};
+    const sp_status status = sp_layout_add_sample(&work->layout, batch, &sample);
+    free(ids);
+    batch->is_training = true;
+    for (size_t i = begin; i < chain->n_blocks && status == SP_OK; i++) {
+        const sp_cost cost = chain->blocks[i]->kind->cost(chain->blocks[i], batch);
+        forward += cost.flop_forward;
+        backward += cost.flop_backward;
+    }
+    batch->is_training = false;
+    *flop = n_steps == 0 ? 0 : (double)(n_steps + 1) * forward + (double)n_steps * backward;
+    return status;
+}
+
+static sp_status estimate_with(sp_compress_work *work, const sp_outline *outline, sp_batch *batch) {
+    const sp_compressor *c = outline->compressor;
+    const sp_chain *chain = &c->chain;
+    const size_t decoder = c->encoder_end + 1;
+    sp_compress_summary *summary = &work->summary;
+    const double n_segments = (double)summary->n_tokens / (double)work->layout.segment_tokens;
+    SP_TRY(fill(work, batch, true));
+    const double of_encoder = forward_flop(chain, 0, decoder, batch);
+    /* A prefill needs no logits. */
+    const double of_text = forward_flop(chain, decoder, chain->n_blocks - 1, batch);
+    SP_TRY(fill(work, batch, false));
+    const double of_slots = forward_flop(chain, decoder, chain->n_blocks - 1, batch);
+    double of_refining = 0;
+    SP_TRY(refinement_flop(work, chain, decoder, batch, &of_refining));
+    summary->compression_flop = n_segments * (of_encoder + of_refining);
+    summary->saved_flop = n_segments * (of_text - of_slots);
+    return SP_OK;
+}
+
+/* A decoder that is not there is no reason to fail. */
+static void estimate(sp_compress_work *work) {
+    sp_outline outline = {0};
+    sp_batch batch = {0};
+    if (sp_outline_create(&outline, &work->trained.config) == SP_OK &&
+        estimate_with(work, &outline, &batch) != SP_OK)
+        sp_log(SP_LOG_DEBUG, "%s", sp_message());
+    sp_batch_free(&batch);
+    sp_outline_release(&outline);
+}
+
+/* ---- all of it ---- */
+
+/* What can be told from a finished output. */
+static sp_status describe_done(sp_compress_work *work) {
+    sp_compress_summary *summary = &work->summary;
+    sp_slots *slots = NULL;
+    SP_TRY(sp_slots_open(&slots, work->job->output));
+    *summary = (sp_compress_summary){.was_done = true,
+                                     .n_documents = sp_slots_n_documents(slots),
+                                     .n_segments = sp_slots_n_segments(slots),
+                                     .n_slots = sp_slots_n_slots(slots)};
+    for (size_t i = 0; i < summary->n_segments; i++) {
+        const sp_slots_segment segment = sp_slots_get_segment(slots, i);
+        summary->n_tokens += segment.n_tokens;
+        summary->n_text_bytes += segment.byte_len;
+    }
+    sp_slots_close(slots);
+    sp_log(SP_LOG_INFO, "'%s' is finished: nothing to do", work->job->output);
+    return SP_OK;
+}
+
+static sp_status begin(sp_compress_work *work) {
+    if (sp_compress_is_done(work)) {
+        SP_TRY(describe_done(work));
+        return sp_remove_tree(work->dir); /* a kill may have come before this */
+    }
+    return sp_compress_open_folder(work);
+}
+
+static sp_status compress(sp_compress_work *work) {
+    sp_world *world = work->world;
+    const bool is_first = sp_world_rank(world) == 0;
+    sp_stop_signal_watch();
+    SP_TRY(sp_agree(world, open_job(work)));
+    SP_TRY(sp_compress_identify(work));
+    SP_TRY(sp_agree(world, is_first ? begin(work) : SP_OK));
+    sp_world_broadcast(world, &work->summary, sizeof work->summary, 0);
+    if (work->summary.was_done) return SP_OK;
+    SP_TRY(sp_agree(world, open_encoder(work)));
+    SP_TRY(sp_compress_open_tokens(work));
+    SP_TRY(sp_compress_encode(work));
+    SP_TRY(sp_compress_assemble(work));
+    if (is_first) estimate(work);
+    return SP_OK;
 }
 
 sp_status sp_compress(sp_world *world, const sp_compress_job *job, sp_compress_summary *summary) {
-    compression c = {.world = world, .job = job};
+    sp_compress_work work = {.world = world, .job = job};
     const double begin_s = sp_clock_seconds();
-    const sp_status status = compress(&c);
-    sp_slots_writer_abort(c.writer);
-    sp_text_reader_close(c.reader);
-    sp_encoding_free(&c.encoding);
-    sp_tokenizer_destroy(c.tokenizer);
-    json_decref(c.tokenizer_json);
-    empty_round(&c.round);
-    free(c.round.segments);
-    free(c.round.documents);
-    free(c.round.ids);
-    free(c.memory);
-    sp_workspace_release(&c.workspace);
-    sp_batch_free(&c.batch);
-    sp_trained_close(&c.trained);
-    c.summary.seconds = sp_clock_seconds() - begin_s;
-    if (status == SP_OK) *summary = c.summary;
+    sp_status status = compress(&work);
+    sp_tokens_close(work.tokens);
+    if (status == SP_OK && !work.summary.was_done)
+        status = sp_agree(world, work.lock.is_held ? sp_compress_remove_folder(&work) : SP_OK);
+    else
+        sp_compress_leave_folder(&work);
+    sp_corpus_close(work.corpus);
+    sp_trained_close(&work.trained);
+    free(work.dir);
+    if (status == SP_OK) sp_world_broadcast(world, &work.summary, sizeof work.summary, 0);
+    work.summary.seconds = sp_clock_seconds() - begin_s;
+    if (status == SP_OK) *summary = work.summary;
     return status;
 }

@@ -99,6 +99,8 @@ for command in "$tokenize" "$compress"; do
     ) >"$folder/out" 2>"$folder/err" </dev/null
     [ $? = 74 ] || fail "a full disk is not 74"
     says new.h5
+    [ ! -e "$folder/new.h5" ] || fail "a full disk leaves an output"
+    rm -rf "$folder/new.h5.work" # what was done, for the next try
     nothing new.h5
 done
 
