@@ -86,6 +86,13 @@ echo "killed at $n_killed of $n moments"
 [ $n_killed -ge $((n / 2)) ] || fail "only $n_killed kills"
 [ $n_resumed -ge 2 ] || fail "only $n_resumed runs took blocks from journals"
 
+# The file has its name, and what it was made of is being removed: the next run does the rest.
+for at in $(awk '/ unlink .*(journal|lock)$/ { print $1 }' "$folder/all"); do
+    faulty 1 "$at"
+    [ "$code" != 0 ] && [ -e "$folder/out.d/tokens.h5" ] || fail "no kill at call $at, behind the file's name"
+    complete 2 "a kill at call $at of one rank, behind the file's name"
+done
+
 # A full disk is told of, and what was done stays.
 faulty 1 "$(grep -m 1 'block-000002' "$folder/all" | cut -d ' ' -f 1)" full
 [ "$code" = 74 ] || fail "full disk: exit code $code"
