@@ -5,7 +5,6 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "io/atomic_file.h"
-#include "io/file_kind.h"
 #include "io/run_lock.h"
 #include "io/tokens_part.h"
 #include "mpi/agree.h"
@@ -106,21 +105,22 @@ static sp_status tidy_up(const tokenizing *t) {
     return status;
 }
 
-/* Rank 0's. A file that is none of ours, such as an input, is not replaced; an empty one is. */
-static sp_status check_output(const char *output) {
-    struct stat info;
-    sp_file_kind kind = SP_FILE_TEXT;
-    if (stat(output, &info) != 0 || (S_ISREG(info.st_mode) && info.st_size == 0)) return SP_OK;
-    if (S_ISREG(info.st_mode) && sp_file_kind_of(&kind, output) == SP_OK && kind == SP_FILE_TOKENS)
-        return SP_OK;
-    return sp_fail(SP_USAGE,
-                   "'%s' is there and is no token file: name another --output, or remove it",
-                   output);
+/* Rank 0's. An input is not to be replaced by what is made of it, nor is a folder. */
+static sp_status check_output(const tokenizing *t) {
+    const char *output = t->job->output;
+    struct stat info, input;
+    if (stat(output, &info) != 0) return SP_OK;
+    if (S_ISDIR(info.st_mode)) return sp_fail(SP_USAGE, "--output: '%s' is a folder", output);
+    for (size_t i = 0; i < sp_corpus_n_files(t->corpus); i++)
+        if (stat(sp_corpus_path(t->corpus, i), &input) == 0 && input.st_dev == info.st_dev &&
+            input.st_ino == info.st_ino)
+            return sp_fail(SP_USAGE, "--output: '%s' is an input", output);
+    return SP_OK;
 }
 
 /* Rank 0's: *summary, owned, if it is there. */
 static sp_status find_done(const tokenizing *t, char **summary) {
-    SP_TRY(check_output(t->job->output));
+    SP_TRY(check_output(t));
     SP_TRY(sp_tokens_find_done(summary, t->job->output, &t->tokens_job));
     return *summary != NULL ? tidy_up(t) : SP_OK;
 }

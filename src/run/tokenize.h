@@ -34,8 +34,8 @@ typedef struct sp_tokenize_job {
 /* Collective over `world`. Tokenizes the job's shards into its output file and fills *summary on
    every rank, to be freed by sp_tokenize_summary_free(). If the output is there and made of this very
    job, nothing is read or changed. Progress goes to stderr on rank 0. All ranks must see the
-   output's folder. SP_USAGE: under the output's
-   name is something else; SP_BAD_DATA: a shard is not what its name says (unless damage is skipped), or no
+   output's folder. SP_USAGE: the output
+   is an input or a folder; SP_BAD_DATA: a shard is not what its name says (unless damage is skipped), or no
    shard holds any text that is wanted; nothing then changes under the output's name. SP_FAILURE:
    another process makes the same output; SP_STOPPED: SIGTERM or SIGUSR1 came, and the blocks at hand
    were finished. */

@@ -187,12 +187,12 @@ says "'$fixtures/zstd.parquet': cannot load Arrow"
 says "tools/bootstrap parquet"
 expect 0 "$folder/bin/slotpress" tokenize --quiet --tokenizer e=$encoder --output "$folder/lines.h5" $fixtures/snappy.jsonl
 
-# What is no token file is not replaced: an input, a folder.
-for other in "$folder/corpus.jsonl" "$folder"; do
-    corpus 5 >"$folder/corpus.jsonl"
-    expect 64 "$slotpress" tokenize --quiet --tokenizer e="$encoder" --output "$other" "$folder/corpus.jsonl"
-    says "no token file"
-done
+# An input is not replaced, nor a folder.
+corpus 5 >"$folder/corpus.jsonl"
+expect 64 "$slotpress" tokenize --quiet --tokenizer e="$encoder" --output "$folder/corpus.jsonl" "$folder/corpus.jsonl"
+says "is an input"
 corpus 5 | cmp -s - "$folder/corpus.jsonl" || fail "an input was replaced"
+expect 64 "$slotpress" tokenize --quiet --tokenizer e="$encoder" --output "$folder" "$folder/corpus.jsonl"
+says "is a folder"
 
 finish
