@@ -20,14 +20,14 @@ static const struct argp_option argp_options[] = {
     {"model", OPTION_MODEL, "DIR", 0, "Hugging Face folder or .gguf file", 0},
     {"bos", OPTION_BOS, "auto|always|never", 0,
      "Put BOS before the text: as the tokenizer does by itself (the default), always, never", 0},
-    {"precision", OPTION_PRECISION, "f32|bf16", 0, "Of the weights (f32)", 0},
+    {"precision", OPTION_PRECISION, "f32|bf16|int8", 0, "Of the weights (f32)", 0},
     {"json", OPTION_JSON, NULL, 0, "Print one JSON object: ids, logprobs, tokens, perplexity", 0},
     {0},
 };
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     static const char *const bos_words[] = {"auto", "always", "never", NULL};
-    static const char *const precision_words[] = {"f32", "bf16", NULL};
+    static const char *const precision_words[] = {"f32", "bf16", "int8", NULL};
     score_options *options = state->input;
     switch (key) {
     case OPTION_MODEL:

@@ -93,6 +93,10 @@ static sp_status load_layers(sp_weights *weights, const bool *which, const loadi
     return SP_OK;
 }
 
+sp_precision sp_head_precision(sp_precision precision) {
+    return precision == SP_PRECISION_INT8 ? SP_PRECISION_BF16 : precision;
+}
+
 static sp_status load_head(sp_weights *weights, const loading *from) {
     sp_model_config *config = &weights->config;
     const sp_tensor *head = &weights->embedding;
@@ -102,7 +106,7 @@ static sp_status load_head(sp_weights *weights, const loading *from) {
     if (!config->tie_word_embeddings)
         SP_TRY(sp_weights_find(&head, from->tensors, "lm_head.weight", config->vocab_size,
                                config->d_model, from->where));
-    return sp_linear_create(&weights->head, head, NULL, from->precision);
+    return sp_linear_create(&weights->head, head, NULL, sp_head_precision(from->precision));
 }
 
 static sp_status load_part(sp_weights *weights, const sp_weights_part *part, const loading *from) {
@@ -185,7 +189,8 @@ static sp_status outline(sp_weights *weights, sp_precision precision) {
                 SP_TRY(sp_linear_outline(&weights->layers[l].linears[role],
                                          sp_matrix_n_out(config, role),
                                          sp_matrix_n_in(config, role), precision));
-    return sp_linear_outline(&weights->head, config->vocab_size, config->d_model, precision);
+    return sp_linear_outline(&weights->head, config->vocab_size, config->d_model,
+                             sp_head_precision(precision));
 }
 
 sp_status sp_weights_outline(sp_weights *weights, const sp_model_config *config,

@@ -52,6 +52,10 @@ SP_NODISCARD sp_status sp_weights_load(sp_weights *weights, const sp_tensor_tabl
 SP_NODISCARD sp_status sp_weights_outline(sp_weights *weights, const sp_model_config *config,
                                           sp_precision precision);
 
+/* That of the output head beside layers of a precision: bf16 where they are int8. Its errors reach the
+   loss at full size, half of all that int8 costs on SmolLM2-135M, and it is a small part of a model. */
+sp_precision sp_head_precision(sp_precision precision);
+
 /* Finds a tensor and holds it against its shape, [n_rows, n_cols], or [n_cols] if n_rows is 0. */
 SP_NODISCARD sp_status sp_weights_find(const sp_tensor **tensor, const sp_tensor_table *tensors,
                                        const char *name, size_t n_rows, size_t n_cols,

@@ -209,15 +209,15 @@ static sp_status share_blocks(encoding *e) {
     return sp_agree(world, status);
 }
 
-/* oneDNN's bf16 products share a scratch pad that belongs to one thread: there all threads share each
-   product instead. */
+/* oneDNN's products of bf16 and of bytes share a scratch pad that belongs to one thread: there all
+   threads share each product instead. */
 static size_t n_threads_of(const sp_compress_work *work) {
     sp_precision of_encoder = SP_PRECISION_F32, of_decoder = SP_PRECISION_F32;
-    const bool is_known =
-        sp_models_precisions(&work->trained.config, &of_encoder, &of_decoder) == SP_OK;
-    const bool has_bf16 = of_encoder == SP_PRECISION_BF16 ||
-                          (work->job->n_refinements > 0 && of_decoder == SP_PRECISION_BF16);
-    if (!is_known || (has_bf16 && sp_linear_computes_bf16())) return 1;
+    sp_models_precisions(&work->trained.config, &of_encoder, &of_decoder);
+    if (work->job->n_refinements == 0) of_decoder = SP_PRECISION_F32; /* it has nothing to do */
+    const bool has_int8 = of_encoder == SP_PRECISION_INT8 || of_decoder == SP_PRECISION_INT8;
+    const bool has_bf16 = of_encoder == SP_PRECISION_BF16 || of_decoder == SP_PRECISION_BF16;
+    if (has_int8 || (has_bf16 && sp_linear_computes_bf16())) return 1;
     const size_t n_groups = work->block_segments / SP_COMPRESS_GROUP;
     const size_t n_threads = (size_t)omp_get_max_threads();
     return n_threads < n_groups ? n_threads : n_groups;

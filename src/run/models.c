@@ -1,23 +1,15 @@
 #include "run/models.h"
 
-#include "tensor/cpu.h"
+#include "run/precision_choice.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static sp_status resolve_precision(sp_precision *precision, sp_asked_precision asked,
-                                   const char *key) {
-    switch (asked) {
-    case SP_ASKED_AUTO:
-    case SP_ASKED_F32:
-        *precision = SP_PRECISION_F32;
-        return SP_OK;
-    case SP_ASKED_BF16:
-        *precision = SP_PRECISION_BF16;
-        return SP_OK;
-    default:
-        return sp_fail(SP_USAGE, "%s: int8 is not supported yet; use f32, bf16 or auto", key);
-    }
+static sp_precision resolve(sp_asked_precision asked, sp_precision chosen) {
+    static const sp_precision precisions[] = {[SP_ASKED_F32] = SP_PRECISION_F32,
+                                              [SP_ASKED_BF16] = SP_PRECISION_BF16,
+                                              [SP_ASKED_INT8] = SP_PRECISION_INT8};
+    return asked == SP_ASKED_AUTO ? chosen : precisions[asked];
 }
 
 static bool is_same_file(const char *a, const char *b) {
@@ -43,17 +35,17 @@ static sp_status load_weights(sp_weights *weights, const sp_model_source *source
                            source->path);
 }
 
-sp_status sp_models_precisions(const sp_run_config *config, sp_precision *of_encoder,
-                               sp_precision *of_decoder) {
-    SP_TRY(resolve_precision(of_encoder, config->train.precision, "train.precision"));
-    return resolve_precision(of_decoder, config->decoder.precision, "decoder.precision");
+void sp_models_precisions(const sp_run_config *config, sp_precision *of_encoder,
+                          sp_precision *of_decoder) {
+    *of_encoder = resolve(config->train.precision, config->chosen.encoder);
+    *of_decoder = resolve(config->decoder.precision, config->chosen.decoder);
 }
 
 bool sp_models_share_weights(const sp_run_config *config) {
-    sp_precision of_encoder = SP_PRECISION_F32, of_decoder = SP_PRECISION_F32;
-    return config->encoder.train != SP_ENCODER_FULL &&
-           sp_models_precisions(config, &of_encoder, &of_decoder) == SP_OK &&
-           of_encoder == of_decoder && is_same_file(config->encoder.model, config->decoder.model);
+    sp_precision of_encoder, of_decoder;
+    sp_models_precisions(config, &of_encoder, &of_decoder);
+    return config->encoder.train != SP_ENCODER_FULL && of_encoder == of_decoder &&
+           is_same_file(config->encoder.model, config->decoder.model);
 }
 
 /* Narrows a part of a model's weights to the blocks that are here: has_block [n_layers + 2] of the
@@ -104,8 +96,8 @@ static sp_status load_both(sp_models *models, const opening *o, bool is_shared,
 
 static sp_status open_both(sp_models *models, const opening *o) {
     if (o->sides == SP_SIDES_NEITHER) return SP_OK;
-    sp_precision of_encoder = SP_PRECISION_F32, of_decoder = SP_PRECISION_F32;
-    SP_TRY(sp_models_precisions(o->config, &of_encoder, &of_decoder));
+    sp_precision of_encoder, of_decoder;
+    sp_models_precisions(o->config, &of_encoder, &of_decoder);
     const bool is_shared = o->sides == SP_SIDES_BOTH && sp_models_share_weights(o->config);
     if (o->sides != SP_SIDES_DECODER) {
         SP_TRY(sp_model_source_open(&models->encoder_source, o->config->encoder.model));
@@ -231,6 +223,8 @@ sp_status sp_models_read_config(sp_run_config *config, const sp_checkpoint *chec
         return sp_fail(SP_BAD_DATA, "'%s': its manifest has no config",
                        sp_checkpoint_path(checkpoint));
     SP_TRY(sp_config_init(config, &sp_run_config_table));
+    sp_precision_from_json(config,
+                           json_object_get(sp_checkpoint_manifest(checkpoint), "precisions"));
     return sp_config_load_json(config, &sp_run_config_table, saved, sp_checkpoint_path(checkpoint));
 }
 

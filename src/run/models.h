@@ -26,8 +26,7 @@ typedef struct sp_models {
 } sp_models; /* all zero: empty */
 
 /* Opens the models of `config` and makes the compressor, without gradients; parameters are as the
-   checkpoint has them, or, if it is NULL, start as pcc.md §4 says. SP_USAGE: a precision that this
-   machine or version does not have. */
+   checkpoint has them, or, if it is NULL, start as pcc.md §4 says. */
 SP_NODISCARD sp_status sp_models_open(sp_models *models, const sp_run_config *config,
                                       sp_sides sides, const sp_checkpoint *checkpoint);
 
@@ -37,11 +36,10 @@ SP_NODISCARD sp_status sp_models_open_part(sp_models *models, const sp_run_confi
                                            const bool *has_block, bool has_gradients,
                                            const sp_checkpoint *checkpoint);
 
-/* What a configuration comes to, apart from its models: precisions of their frozen weights (SP_USAGE:
-   one that this version does not have), whether one copy of these serves both sides, and the
-   compressor's options. */
-SP_NODISCARD sp_status sp_models_precisions(const sp_run_config *config, sp_precision *of_encoder,
-                                            sp_precision *of_decoder);
+/* What a configuration comes to, apart from its models: precisions of their frozen weights, whether one
+   copy of these serves both sides, and the compressor's options. */
+void sp_models_precisions(const sp_run_config *config, sp_precision *of_encoder,
+                          sp_precision *of_decoder);
 bool sp_models_share_weights(const sp_run_config *config);
 SP_NODISCARD sp_status sp_models_options(sp_compressor_options *options,
                                          const sp_run_config *config);
@@ -54,7 +52,7 @@ SP_NODISCARD sp_status sp_models_load(sp_models *models, const sp_checkpoint *ch
    its training end a text with. Borrows from the models. */
 sp_decoding_limits sp_models_decoding_limits(const sp_models *models, size_t max_new_tokens);
 
-/* Reads the configuration that a checkpoint was made with. Release with sp_run_config_free(). */
+/* Reads the configuration that a checkpoint was made with, and what `auto` came to in it. Release with sp_run_config_free(). */
 SP_NODISCARD sp_status sp_models_read_config(sp_run_config *config,
                                              const sp_checkpoint *checkpoint);
 

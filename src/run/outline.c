@@ -28,7 +28,7 @@ static sp_status outline_model(sp_weights *weights, const char *path, sp_precisi
 static sp_status create(sp_outline *outline, const sp_run_config *config) {
     sp_precision of_encoder = SP_PRECISION_F32, of_decoder = SP_PRECISION_F32;
     sp_compressor_options options = {.is_outline = true};
-    SP_TRY(sp_models_precisions(config, &of_encoder, &of_decoder));
+    sp_models_precisions(config, &of_encoder, &of_decoder);
     SP_TRY(outline_model(&outline->encoder, config->encoder.model, of_encoder));
     SP_TRY(outline_model(&outline->decoder, config->decoder.model, of_decoder));
     outline->shares_weights = sp_models_share_weights(config);

@@ -164,6 +164,7 @@ static sp_status weigh_side(sp_plan_chain *chain, sp_side side) {
     for (size_t l = 0; l < c->n_layers; l++) weights[1 + l] = weights_of_layer(&from, l);
     add_norm(&weights[1 + c->n_layers], &from, c->family->final_norm);
     if (side == SP_ENCODER) return SP_OK;
+    from.precision = sp_head_precision(from.precision);
     const sp_plan_weights head = weights_of_head(&chain->head_is_table, &from);
     add_weights(&weights[1 + c->n_layers], &head);
     return SP_OK;
@@ -305,8 +306,7 @@ static sp_status read_data(sp_plan_data *data, const sp_run_config *config) {
 
 static sp_status open_chain(sp_plan_chain *chain, const sp_samples *samples) {
     const sp_run_config *config = chain->config;
-    SP_TRY(sp_models_precisions(config, &chain->precisions[SP_ENCODER],
-                                &chain->precisions[SP_DECODER]));
+    sp_models_precisions(config, &chain->precisions[SP_ENCODER], &chain->precisions[SP_DECODER]);
     SP_TRY(sp_outline_create(&chain->outline, config));
     SP_TRY(sp_model_source_open_outline(&chain->sources[SP_ENCODER], config->encoder.model));
     SP_TRY(sp_model_source_open_outline(&chain->sources[SP_DECODER], config->decoder.model));

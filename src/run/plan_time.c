@@ -39,8 +39,16 @@ static double bandwidth_of(const sp_plan *plan) {
     return plan->machine.cpu.memory_bandwidth / (double)plan->machine.ranks_per_node;
 }
 
+/* In int8 a product is forward alone; back to the input it is f32. */
+static double rate_of_int8(const sp_plan *plan) {
+    const double f32 = rate_of(plan, true), int8 = plan->machine.cpu.int8 / plan->machine.cpu.f32;
+    return int8 > 1 ? f32 * 2 / (1 + 1 / int8) : f32 * PANEL_SHARE;
+}
+
 double sp_plan_rate(const sp_plan *plan, sp_side side) {
-    return rate_of(plan, plan->chain.precisions[side] == SP_PRECISION_F32);
+    const sp_precision precision = plan->chain.precisions[side];
+    return precision == SP_PRECISION_INT8 ? rate_of_int8(plan)
+                                          : rate_of(plan, precision == SP_PRECISION_F32);
 }
 
 void sp_plan_block_seconds(double *forward_s, double *backward_s, const sp_plan *plan,

@@ -6,8 +6,8 @@
 
 /* The order of each list is that of the enum which it fills. */
 static const char *const encoder_train_words[] = {"full", "lora", "none", NULL};
-static const char *const precision_words[] = {"f32", "bf16", "auto", NULL};
-static const char *const decoder_precision_words[] = {"f32", "bf16", "auto", "int8", NULL};
+static const char *const wire_words[] = {"f32", "bf16", "auto", NULL};
+static const char *const precision_words[] = {"f32", "bf16", "auto", "int8", NULL};
 static const char *const marker_words[] = {"train", "frozen", "auto", NULL};
 static const char *const slot_words[] = {"proportional", "fixed", NULL};
 static const char *const only_words[] = {"all", "converter", NULL};
@@ -52,7 +52,7 @@ static const sp_config_key keys[] = {
     {"decoder.model", SP_KEY_STRING, MEMBER(decoder.model), "null", 0, 0, NULL,
      "Hugging Face folder or .gguf file"},
     {"decoder.precision", SP_KEY_CHOICE, MEMBER(decoder.precision), "auto", 0, 0,
-     decoder_precision_words, "of its frozen weights"},
+     precision_words, "of its frozen weights"},
     {"decoder.markers", SP_KEY_CHOICE, MEMBER(decoder.markers), "auto", 0, 0, marker_words,
      "auto trains them unless train.init brings them"},
 
@@ -121,7 +121,7 @@ static const sp_config_key keys[] = {
     {"train.max_skipped", SP_KEY_COUNT, MEMBER(train.max_skipped), "10", ANY, NULL,
      "steps in a row that may be skipped: spikes, and what is not finite"},
     {"train.precision", SP_KEY_CHOICE, MEMBER(train.precision), "auto", 0, 0, precision_words,
-     "of the arithmetic in training"},
+     "of the encoder's frozen weights; what is trained is f32"},
     {"train.recompute", SP_KEY_CHOICE, MEMBER(train.recompute), "auto", 0, 0, recompute_words,
      "layers whose activations are made again in the backward pass; auto: as many as memory needs"},
     {"train.validate_every", SP_KEY_COUNT, MEMBER(train.validate_every), "500", ANY, NULL,
@@ -140,7 +140,7 @@ static const sp_config_key keys[] = {
 
     {"parallel.pipeline", SP_KEY_COUNT, MEMBER(parallel.pipeline), "1", ONE_AND_MORE, NULL,
      "ranks that share one copy of the models"},
-    {"parallel.wire", SP_KEY_CHOICE, MEMBER(parallel.wire), "auto", 0, 0, precision_words,
+    {"parallel.wire", SP_KEY_CHOICE, MEMBER(parallel.wire), "auto", 0, 0, wire_words,
      "of activations and their gradients between stages; auto: f32 unless train.precision is bf16"},
     {"parallel.cut", SP_KEY_CHOICE, MEMBER(parallel.cut), "auto", 0, 0, cut_words,
      "blocks of a rank: a contiguous range, or folded, one of each model (auto: where they share "
@@ -204,6 +204,10 @@ sp_status sp_run_config_check(const sp_run_config *config) {
     if (config->objective.reconstruction == 0 && config->objective.completion == 0)
         return sp_fail(SP_USAGE, "objective.reconstruction, objective.completion: both are 0, so "
                                  "there is nothing to learn");
+    if (config->train.precision == SP_ASKED_INT8 && config->encoder.train == SP_ENCODER_FULL)
+        return sp_fail(SP_USAGE,
+                       "train.precision: int8 is for frozen weights, and encoder.train full "
+                       "leaves none; use f32 or auto, or encoder.train lora or none");
     if (config->train.spike_factor > 0 && config->train.spike_factor <= 1)
         return sp_fail(SP_USAGE,
                        "train.spike_factor: %g would skip ordinary steps; use more than 1, or 0 "

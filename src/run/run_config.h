@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/config.h"
+#include "tensor/linear.h"
 
 #include <stdbool.h>
 
@@ -13,7 +14,7 @@ typedef enum sp_encoder_train {
 } sp_encoder_train;
 
 /* encoder.train, decoder.precision and the like say what is asked for; `auto` is resolved by the
-   run. train.precision and parallel.wire know no int8. */
+   run. train.precision is int8 only where the encoder has frozen weights; parallel.wire never. */
 typedef enum sp_asked_precision {
     SP_ASKED_F32,
     SP_ASKED_BF16,
@@ -99,6 +100,11 @@ typedef struct sp_run_config {
         size_t zero;         /* 1: optimiser state is sharded, 2: gradients too */
         size_t verify_every; /* 0: never */
     } parallel;
+    /* Not keys: what `auto` comes to for frozen weights (run/precision_choice.h); f32 until a run has
+       chosen, or been told by its checkpoint. */
+    struct {
+        sp_precision encoder, decoder;
+    } chosen;
 } sp_run_config;
 
 /* The keys, for the functions of base/config.h. Static. */

@@ -69,7 +69,7 @@ static sp_status measure_rate(double *rate, sp_precision precision) {
 
 sp_status sp_stages_measure_rates(double *rates, const sp_run_config *config) {
     sp_precision precisions[2];
-    SP_TRY(sp_models_precisions(config, &precisions[0], &precisions[1]));
+    sp_models_precisions(config, &precisions[0], &precisions[1]);
     SP_TRY(measure_rate(&rates[0], precisions[0]));
     if (precisions[1] != precisions[0]) return measure_rate(&rates[1], precisions[1]);
     rates[1] = rates[0];

@@ -4,6 +4,7 @@
 #include "io/atomic_file.h"
 #include "mpi/agree.h"
 #include "run/models.h"
+#include "run/precision_choice.h"
 #include "run/resume_notes.h"
 #include "run/run_folder.h"
 #include "run/samples.h"
@@ -93,6 +94,25 @@ static sp_status open_checkpoint(sp_train_run *t, const char *resume) {
     t->step = sp_checkpoint_step(t->checkpoint);
     return sp_agree(t->world,
                     sp_train_state_check(t->config, t->checkpoint, sp_train_run_digest(t)));
+}
+
+/* Collective: what `auto` comes to is measured by one rank for all, once for a run: one that goes on
+   keeps its choice. */
+static sp_status choose_precisions(sp_train_run *t) {
+    sp_run_config saved = {0};
+    t->effective = *t->config;
+    t->config = &t->effective;
+    if (!sp_precision_is_open(t->config)) return SP_OK;
+    if (t->checkpoint == NULL) {
+        SP_TRY(sp_agree(t->world,
+                        sp_train_run_is_first(t) ? sp_precision_choose(&t->effective) : SP_OK));
+        sp_world_broadcast(t->world, &t->effective.chosen, sizeof t->effective.chosen, 0);
+        return SP_OK;
+    }
+    const sp_status status = sp_agree(t->world, sp_models_read_config(&saved, t->checkpoint));
+    t->effective.chosen = saved.chosen;
+    sp_run_config_free(&saved);
+    return status;
 }
 
 /* A stream whose ids a model does not have was made for another model. */
@@ -286,6 +306,7 @@ sp_status sp_train_run_open(sp_train_run *t, const char *resume, sp_on_error on_
                (uintmax_t)t->step, (uintmax_t)t->n_steps);
         return SP_OK;
     }
+    SP_TRY(choose_precisions(t));
     SP_TRY(sp_agree(t->world, sp_grid_create(&t->grid, t->world, t->config->parallel.pipeline)));
     if (sp_encoder_states_are_used(t->config))
         SP_TRY(sp_encoder_states_open(&t->states, t->world, t->config, &t->tasks,

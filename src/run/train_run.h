@@ -15,7 +15,8 @@
 
 typedef struct sp_train_run {
     sp_world *world;             /* borrowed */
-    const sp_run_config *config; /* borrowed */
+    const sp_run_config *config; /* borrowed; once open, ours: */
+    sp_run_config effective;     /* the same with what `auto` comes to; borrows its strings */
     sp_run_lock lock;            /* rank 0's */
     sp_grid *grid;
     sp_watchdog *watchdog;

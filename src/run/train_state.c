@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "run/models.h"
+#include "run/precision_choice.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,7 +124,8 @@ static sp_status take_apart(gathered *all, const void *parts, size_t n_bytes) {
 static sp_status make_extra(json_t **extra, const sp_train_state *about, const char *digest) {
     json_t *dump = NULL;
     SP_TRY(sp_config_dump(&dump, about->config, &sp_run_config_table));
-    *extra = json_pack("{s:o, s:I, s:s?, s:s, s:O*, s:O*}", "config", dump, "sample_cursor",
+    *extra = json_pack("{s:o, s:o, s:I, s:s?, s:s, s:O*, s:O*}", "config", dump, "precisions",
+                       sp_precision_to_json(about->config), "sample_cursor",
                        (json_int_t)(about->step * about->config->train.global_batch),
                        "tokens_digest", about->tokens_digest, "digest", digest, "grid", about->grid,
                        "state", about->state);

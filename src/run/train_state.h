@@ -4,8 +4,9 @@
    Each rank writes the rows of its shard as a file of its own; then one rank, which has gathered what
    they wrote, publishes. run/checkpointer.h does so beside the training.
 
-   The manifest adds config (the effective one), sample_cursor (where in the
-   stream the next step begins), tokens_digest,
+   The manifest adds config (the effective one), precisions (those of the frozen weights, which
+   `auto` keeps when the run goes on), sample_cursor (where in the stream the next step begins),
+   tokens_digest,
    digest (of the parameters alone, by run/params_digest.h: the compressor's identity), and of a run
    on ranks grid, which is for the reader only, and state. */
 #pragma once

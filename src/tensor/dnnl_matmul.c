@@ -55,10 +55,25 @@ void sp_dnnl_gemm(const sp_gemm *size, bool a_transposed, bool b_transposed, flo
     (void)status;
 }
 
-bool sp_dnnl_computes_bf16(void) {
-    const unsigned wanted = dnnl_cpu_isa_avx512_core_bf16; /* a set of bits, AMX's contains it */
+static bool may_use(dnnl_cpu_isa_t isa) {
+    const unsigned wanted = isa; /* a set of bits, which those of later ones contain */
     return ((unsigned)dnnl_get_effective_cpu_isa() & wanted) == wanted;
 }
+
+bool sp_dnnl_computes_int8(void) { return may_use(dnnl_cpu_isa_avx512_core_vnni); }
+
+void sp_dnnl_gemm_u8s8(int32_t *y, size_t ld_y, const uint8_t *x, const int8_t *weight, size_t m,
+                       size_t n, size_t k) {
+    const int32_t no_offset = 0;
+    const dnnl_dim_t length = (dnnl_dim_t)k;
+    const dnnl_status_t status =
+        dnnl_gemm_u8s8s32('N', 'T', 'F', (dnnl_dim_t)m, (dnnl_dim_t)n, length, 1, x, length, 0,
+                          weight, length, 0, 0, y, (dnnl_dim_t)ld_y, &no_offset);
+    assert(status == dnnl_success); /* it refuses wrong shapes only */
+    (void)status;
+}
+
+bool sp_dnnl_computes_bf16(void) { return may_use(dnnl_cpu_isa_avx512_core_bf16); }
 
 /* One product, of any number of rows. That number is left open until execution: the kernel for it
    (gemm:jit) is as fast as those for a fixed one and is made once. */

@@ -1,4 +1,4 @@
-/* Matrix products by oneDNN: f32 as a BLAS call, and bf16 products with f32 sums as an object.
+/* Matrix products by oneDNN: f32 and int8 as BLAS calls, and bf16 products with f32 sums as an object.
 
    Runs on all OpenMP threads, or on the calling one alone inside a parallel region. */
 #pragma once
@@ -12,6 +12,15 @@
 
 /* The version of gemm.h's products by oneDNN. */
 sp_gemm_fn sp_dnnl_gemm;
+
+/* Whether products of u8 with s8 run in the CPU's VNNI instructions, as far as the library may use
+   them. Where not, pairs of products may saturate in s16, and nothing is to be multiplied so. */
+bool sp_dnnl_computes_int8(void);
+
+/* Writes y [m, n] = x weight^T in s32, y's rows being ld_y apart, of x [m, k] in u8 and weight [n, k]
+   in s8. All three are at least 1. */
+void sp_dnnl_gemm_u8s8(int32_t *y, size_t ld_y, const uint8_t *x, const int8_t *weight, size_t m,
+                       size_t n, size_t k);
 
 /* Whether bf16 products run in the CPU's own bf16 instructions (AVX512-BF16, AMX), as far as the
    library may use them (ONEDNN_MAX_CPU_ISA). */

@@ -4,15 +4,20 @@
 #include "tensor/cpu.h"
 #include "tensor/gemm.h"
 #include "tensor/linear_kernel.h"
+#include "tensor/quantize.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+const char *const sp_precision_names[SP_N_PRECISIONS] = {
+    [SP_PRECISION_F32] = "f32", [SP_PRECISION_BF16] = "bf16", [SP_PRECISION_INT8] = "int8"};
+
 static const sp_linear_kernel *choose_kernel(sp_precision precision) {
     if (precision == SP_PRECISION_F32) return &sp_linear_kernel_f32;
-    const sp_linear_kernel *kernel = sp_linear_kernels_bf16;
-    while (!kernel->supported()) kernel++; /* ends at the panels */
+    const sp_linear_kernel *kernel =
+        precision == SP_PRECISION_INT8 ? sp_linear_kernels_int8 : sp_linear_kernels_bf16;
+    while (!kernel->supported()) kernel++; /* the last runs anywhere */
     return kernel;
 }
 
@@ -40,44 +45,85 @@ static sp_status copy_as_f32(sp_linear *linear, const sp_tensor *weight) {
     return SP_OK;
 }
 
-static sp_status copy_as_bf16(sp_linear *linear, const sp_tensor *weight) {
+/* Writes `rows` [n, n_in], f32 of the weight's rows from `begin` on, to the copy; may overwrite them. */
+typedef void store_rows(sp_linear *linear, float *rows, size_t begin, size_t n);
+
+static void store_bf16(sp_linear *linear, float *rows, size_t begin, size_t n) {
+    const size_t n_in = linear->n_in;
+    sp_linear_round_to_bf16((uint16_t *)linear->owned_weight + begin * n_in, rows, n * n_in);
+}
+
+static void store_int8(sp_linear *linear, float *rows, size_t begin, size_t n) {
+    sp_int8_weight *int8 = &linear->int8;
+    sp_quantize_weight(int8->values + begin * linear->n_in, int8->scales + begin,
+                       int8->sums + begin, rows, n, linear->n_in);
+}
+
+static sp_status convert_in_panels(sp_linear *linear, const sp_tensor *weight, store_rows *store) {
     enum { ROWS = 256 };
-    const size_t n_out = linear->n_out, n_in = linear->n_in;
-    SP_TRY(
-        sp_alloc_array(&linear->owned_weight, n_out * n_in, sizeof(uint16_t), "a weight in bf16"));
+    const size_t n_out = linear->n_out;
     void *rows = NULL;
-    SP_TRY(sp_alloc_array(&rows, ROWS * n_in, sizeof(float), "a weight's conversion"));
+    SP_TRY(sp_alloc_array(&rows, ROWS * linear->n_in, sizeof(float), "a weight's conversion"));
     for (size_t begin = 0; begin < n_out; begin += ROWS) {
         const size_t n = n_out - begin < ROWS ? n_out - begin : ROWS;
         sp_tensor_read_rows(weight, rows, begin, n);
-        sp_linear_round_to_bf16((uint16_t *)linear->owned_weight + begin * n_in, rows, n * n_in);
+        store(linear, rows, begin, n);
     }
     free(rows);
-    linear->weight_bf16 = linear->owned_weight;
-    linear->owned_bytes += n_out * n_in * sizeof(uint16_t);
     return SP_OK;
+}
+
+static sp_status copy_as_bf16(sp_linear *linear, const sp_tensor *weight) {
+    const size_t n_values = linear->n_out * linear->n_in;
+    SP_TRY(sp_alloc_array(&linear->owned_weight, n_values, sizeof(uint16_t), "a weight in bf16"));
+    linear->weight_bf16 = linear->owned_weight;
+    linear->owned_bytes += n_values * sizeof(uint16_t);
+    return convert_in_panels(linear, weight, store_bf16);
+}
+
+static sp_status copy_as_int8(sp_linear *linear, const sp_tensor *weight) {
+    const size_t n_out = linear->n_out, n_in = linear->n_in;
+    void *scales = NULL, *sums = NULL;
+    if (n_in > SP_MOST_INT8_IN)
+        return sp_fail(SP_BAD_DATA, "int8 sums rows of %d values at most, not of %zu; use bf16",
+                       SP_MOST_INT8_IN, n_in);
+    SP_TRY(sp_alloc_array(&linear->owned_weight, n_out * n_in, 1, "a weight in int8"));
+    SP_TRY(sp_alloc_array(&scales, n_out, sizeof(float), "scales of a weight"));
+    linear->int8.scales = scales;
+    SP_TRY(sp_alloc_array(&sums, n_out, sizeof(int32_t), "sums of a weight"));
+    linear->int8.sums = sums;
+    linear->int8.values = linear->owned_weight;
+    linear->owned_bytes += n_out * (n_in + sizeof(float) + sizeof(int32_t));
+    return convert_in_panels(linear, weight, store_int8);
 }
 
 static bool is_used_in_place(const sp_tensor *weight, sp_precision precision) {
-    return precision == SP_PRECISION_F32 ? is_plain(weight, SP_F32, sizeof(float))
-                                         : is_plain(weight, SP_BF16, sizeof(uint16_t));
+    if (precision == SP_PRECISION_F32) return is_plain(weight, SP_F32, sizeof(float));
+    return precision == SP_PRECISION_BF16 && is_plain(weight, SP_BF16, sizeof(uint16_t));
 }
 
 size_t sp_linear_copied_bytes(const sp_tensor *weight, sp_precision precision) {
+    const size_t n_values = sp_tensor_n_values(weight);
     if (is_used_in_place(weight, precision)) return 0;
-    return sp_tensor_n_values(weight) *
-           (precision == SP_PRECISION_F32 ? sizeof(float) : sizeof(uint16_t));
+    if (precision == SP_PRECISION_F32) return n_values * sizeof(float);
+    if (precision == SP_PRECISION_BF16) return n_values * sizeof(uint16_t);
+    return n_values + weight->shape[0] * (sizeof(float) + sizeof(int32_t));
 }
 
 static sp_status take_weight(sp_linear *linear, const sp_tensor *weight, sp_precision precision) {
-    const bool is_f32 = precision == SP_PRECISION_F32;
-    if (!is_used_in_place(weight, precision))
-        return is_f32 ? copy_as_f32(linear, weight) : copy_as_bf16(linear, weight);
-    if (is_f32)
+    const bool is_in_place = is_used_in_place(weight, precision);
+    switch (precision) {
+    case SP_PRECISION_F32:
+        if (!is_in_place) return copy_as_f32(linear, weight);
         linear->weight_f32 = weight->data;
-    else
+        return SP_OK;
+    case SP_PRECISION_BF16:
+        if (!is_in_place) return copy_as_bf16(linear, weight);
         linear->weight_bf16 = weight->data;
-    return SP_OK;
+        return SP_OK;
+    default:
+        return copy_as_int8(linear, weight);
+    }
 }
 
 static sp_status take_bias(sp_linear *linear, const sp_tensor *bias) {
@@ -135,6 +181,8 @@ sp_status sp_linear_outline(sp_linear **linear, size_t n_out, size_t n_in, sp_pr
 void sp_linear_destroy(sp_linear *linear) {
     if (linear == NULL) return;
     sp_dnnl_matmul_destroy(linear->matmul);
+    free(linear->int8.sums);
+    free(linear->int8.scales);
     free(linear->owned_bias);
     free(linear->owned_weight);
     free(linear);
@@ -195,6 +243,8 @@ void sp_linear_read_row(const sp_linear *linear, float *out, size_t row) {
     const size_t n_in = linear->n_in;
     if (linear->weight_f32 != NULL)
         memcpy(out, linear->weight_f32 + row * n_in, n_in * sizeof(float));
+    else if (linear->int8.values != NULL)
+        sp_quantize_expand(out, linear->int8.values + row * n_in, linear->int8.scales[row], n_in);
     else
         sp_bf16_to_f32(out, linear->weight_bf16 + row * n_in, n_in);
 }

@@ -4,8 +4,14 @@
    without padding, save the weight, which is stored as its precision says:
      f32   the mapped file in place if it holds plain F32 [n_out, n_in], else a converted copy;
      bf16  the mapped file in place if it holds plain BF16 so, else a converted copy. Products are of
-           bf16 values with f32 sums: by oneDNN where the CPU has bf16 instructions; elsewhere x
-           stays f32 and the weight is expanded to f32 in panels.
+           bf16 values with f32 sums: by oneDNN where the CPU has bf16 instructions; elsewhere, and
+           for few rows, x stays f32 and the weight is expanded to f32, in panels or in registers;
+     int8  a copy in s8 with a scale for each output (tensor/quantize.h), from any type. Forward, rows of
+           x are quantised as they come: to u8 where the CPU has VNNI, else to s16, since without it
+           products of bytes saturate (with weights of 7 bits they would not, but SmolLM2-135M's
+           perplexity then rises by 1.1 %). Sums are exact in s32. Backward to the input, dy stays f32
+           and the weight is expanded to f32 in panels: gradients are those of the quantised weight.
+   Few rows of f32 are multiplied by tensor/few_rows.h, as those of the others are.
    Which kernel runs follows from precision, CPU and shape, never from a timing.
 
    A layer never changes after its creation: any number of users may share one. n_rows may be 0.
@@ -19,7 +25,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-typedef enum sp_precision { SP_PRECISION_F32, SP_PRECISION_BF16 } sp_precision;
+typedef enum sp_precision {
+    SP_PRECISION_F32,
+    SP_PRECISION_BF16,
+    SP_PRECISION_INT8,
+    SP_N_PRECISIONS
+} sp_precision;
+
+/* "f32", "bf16", "int8". */
+extern const char *const sp_precision_names[SP_N_PRECISIONS];
 
 /* Whether this machine multiplies bf16 faster than f32; where not, bf16 saves memory only. */
 bool sp_linear_computes_bf16(void);
@@ -28,7 +42,8 @@ typedef struct sp_linear sp_linear;
 
 /* Makes a layer of frozen weights into *linear, owned: release with sp_linear_destroy(). weight is
    a matrix [n_out, n_in]; bias is [n_out], or NULL for none. The tensors' bytes are borrowed until
-   then and stay as they are. SP_BAD_DATA: shapes that do not fit; SP_FAILURE: no memory. */
+   then and stay as they are. SP_BAD_DATA: shapes that do not fit, or in int8 rows of more than 66,311
+   values, whose sums could leave s32; SP_FAILURE: no memory. */
 SP_NODISCARD sp_status sp_linear_create(sp_linear **linear, const sp_tensor *weight,
                                         const sp_tensor *bias, sp_precision precision);
 

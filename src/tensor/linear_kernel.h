@@ -26,13 +26,28 @@ extern const sp_linear_kernel sp_linear_kernel_f32;
 extern const sp_linear_kernel sp_linear_kernels_bf16[];
 extern const size_t sp_linear_n_kernels_bf16;
 
+/* The same for int8 weights. */
+extern const sp_linear_kernel sp_linear_kernels_int8[];
+extern const size_t sp_linear_n_kernels_int8;
+
+/* All NULL for another precision. */
+typedef struct sp_int8_weight {
+    int8_t *values; /* [n_out, n_in], owned as owned_weight */
+    float *scales;  /* [n_out], owned */
+    int32_t *sums;  /* [n_out], owned: of the values of a row */
+} sp_int8_weight;
+
+/* The longest rows in int8: 255 x 127 x 66,311 is within s32. */
+enum { SP_MOST_INT8_IN = 66311 };
+
 struct sp_linear {
     const sp_linear_kernel *kernel; /* static */
     size_t n_out, n_in;
     const float *weight_f32;     /* [n_out, n_in], or NULL; ours, the file's or the caller's */
     const uint16_t *weight_bf16; /* the same in bf16 */
-    const float *bias;           /* [n_out], or NULL */
-    void *owned_weight;          /* the copy, or NULL */
+    sp_int8_weight int8;
+    const float *bias;  /* [n_out], or NULL */
+    void *owned_weight; /* the copy, or NULL */
     float *owned_bias;
     size_t owned_bytes;
     sp_dnnl_matmul *matmul; /* owned, or NULL */

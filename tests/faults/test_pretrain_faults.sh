@@ -29,7 +29,7 @@ has_steps run 8
 for refused in train.stepps=4:train.steps train.steps=-1:train.steps data.encoder_stream=x:"'x'" \
     segment.tokens=32:segment.tokens data.budget_tokens=1G:data.budget_tokens \
     encoder.memory_tokens=3:encoder.memory_tokens objective.draw=two:objective.draw \
-    encoder.model=$decoder:data.encoder_stream decoder.precision=int8:int8; do
+    encoder.model=$decoder:data.encoder_stream decoder.precision=int4:int8; do
     case $refused in
     data.budget*) pretrain 64 1 none train.steps=auto "${refused%%:*}" ;;
     *) pretrain 64 1 none "${refused%%:*}" ;;

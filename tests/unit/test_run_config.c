@@ -110,7 +110,9 @@ static void what_cannot_be_run_is_refused_by_key(void **state) {
     assert_refused(SETS("data.validation=1"), "data.validation", "from 0");
     assert_refused(SETS("encoder.lora.targets=q,query"), "'query'",
                    "q, k, v, o, gate, up, down, embed, head");
-    assert_refused(SETS("train.precision=int8"), "train.precision", "f32, bf16, auto");
+    assert_refused(SETS("train.precision=int8"), "train.precision", "encoder.train lora or none");
+    assert_refused(SETS("train.precision=int4"), "train.precision", "f32, bf16, auto, int8");
+    assert_refused(SETS("parallel.wire=int8"), "parallel.wire", "f32, bf16, auto");
     assert_refused(SETS("encoder.train=all"), "encoder.train", "full, lora, none");
 }
 

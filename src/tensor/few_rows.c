@@ -1,0 +1,344 @@
+#include "tensor/few_rows.h"
+
+#include "tensor/f16.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+static bool always(void) { return true; }
+
+/* ---- the definition ---- */
+
+static float bf16_value(uint16_t bits) { return sp_float_of_bits((uint32_t)bits << 16); }
+
+static void f32_ref(sp_few_rows size, float *y, const float *x, const float *weight) {
+    for (size_t r = 0; r < size.n_rows; r++)
+        for (size_t i = 0; i < size.n_out; i++) {
+            float sum = 0;
+            for (size_t k = 0; k < size.n_in; k++)
+                sum += x[r * size.n_in + k] * weight[i * size.n_in + k];
+            y[r * size.n_out + i] = sum;
+        }
+}
+
+static void bf16_ref(sp_few_rows size, float *y, const float *x, const uint16_t *weight) {
+    for (size_t r = 0; r < size.n_rows; r++)
+        for (size_t i = 0; i < size.n_out; i++) {
+            float sum = 0;
+            for (size_t k = 0; k < size.n_in; k++)
+                sum += x[r * size.n_in + k] * bf16_value(weight[i * size.n_in + k]);
+            y[r * size.n_out + i] = sum;
+        }
+}
+
+static void u8s8_ref(sp_few_rows size, int32_t *y, const uint8_t *x, const int8_t *weight) {
+    for (size_t r = 0; r < size.n_rows; r++)
+        for (size_t i = 0; i < size.n_out; i++) {
+            int32_t sum = 0;
+            for (size_t k = 0; k < size.n_in; k++)
+                sum += x[r * size.n_in + k] * weight[i * size.n_in + k];
+            y[r * size.n_out + i] = sum;
+        }
+}
+
+/* The compiler's own vectors: where there is no AVX2 a layer runs on this. */
+static void s16s8_ref(sp_few_rows size, int32_t *y, const int16_t *x, const int8_t *weight) {
+#pragma omp parallel for schedule(static) if (size.n_rows * size.n_out * size.n_in > 1 << 15)
+    for (size_t i = 0; i < size.n_out; i++)
+        for (size_t r = 0; r < size.n_rows; r++) {
+            int32_t sum = 0;
+            for (size_t k = 0; k < size.n_in; k++)
+                sum += x[r * size.n_in + k] * weight[i * size.n_in + k];
+            y[r * size.n_out + i] = sum;
+        }
+}
+
+/* ---- x86-64 ---- */
+
+#if defined(__x86_64__)
+
+/* What is multiplied: one of the weights is there, with x and y of its kind. */
+typedef struct operands {
+    sp_few_rows size;
+    float *y;
+    const float *x;
+    const float *f32;
+    const uint16_t *bf16;
+    int32_t *y_s32;
+    const uint8_t *x_u8;
+    const int16_t *x_s16;
+    const int8_t *s8;
+} operands;
+
+/* A block is n_r rows of x against n_c rows of the weight: n_r n_c sums in registers, each a vector
+   over k whose lanes are added at the end. Both are constants where a block is written down, so that
+   its loops unroll and its arrays are registers. 8 to 12 sums hide the latency of an FMA, and 4 rows
+   of memory at once are what prefetchers follow. */
+enum { MOST_R = 4, MOST_C = 4 };
+
+#define AVX2 __attribute__((target("avx2,fma")))
+#define VNNI __attribute__((target("avx2,fma,avx512vl,avx512vnni")))
+#define INLINE static inline __attribute__((always_inline))
+
+AVX2 INLINE float sum_lanes(__m256 v) {
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+
+AVX2 INLINE int32_t sum_lanes_s32(__m256i v) {
+    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
+}
+
+/* Rows are often shorter than what a prefetcher needs to get going: asks for the place `distance` bytes
+   on, in the next block's rows, which may lie beyond the weight. */
+AVX2 INLINE void prefetch(const void *bytes, size_t distance) {
+    _mm_prefetch((const void *)((uintptr_t)bytes + distance), _MM_HINT_T0);
+}
+
+AVX2 INLINE __m256i load_bytes(const void *bytes) { return _mm256_loadu_si256(bytes); }
+
+/* What f32 and bf16 blocks end with: the values from n_whole on, and y. */
+AVX2 INLINE void store_float(const operands *o, size_t r, size_t c, __m256 lanes, size_t n_whole) {
+    const size_t n_in = o->size.n_in;
+    float sum = sum_lanes(lanes);
+    for (size_t k = n_whole; k < n_in; k++)
+        sum += o->x[r * n_in + k] *
+               (o->f32 != NULL ? o->f32[c * n_in + k] : bf16_value(o->bf16[c * n_in + k]));
+    o->y[r * o->size.n_out + c] = sum;
+}
+
+AVX2 INLINE void multiply_f32(const operands *o, size_t n_r, size_t n_c, size_t r0, size_t c0) {
+    const size_t n_in = o->size.n_in, n_whole = n_in & ~(size_t)7;
+    const float *x = o->x + r0 * n_in, *weight = o->f32 + c0 * n_in;
+    __m256 sums[MOST_R][MOST_C];
+    for (size_t r = 0; r < n_r; r++)
+        for (size_t c = 0; c < n_c; c++) sums[r][c] = _mm256_setzero_ps();
+    for (size_t k = 0; k < n_whole; k += 8) {
+        __m256 values[MOST_R];
+        for (size_t r = 0; r < n_r; r++) values[r] = _mm256_loadu_ps(x + r * n_in + k);
+        for (size_t c = 0; c < n_c; c++) {
+            const float *at = weight + c * n_in + k;
+            const __m256 column = _mm256_loadu_ps(at);
+            prefetch(at, n_c * n_in * sizeof *at);
+            for (size_t r = 0; r < n_r; r++)
+                sums[r][c] = _mm256_fmadd_ps(values[r], column, sums[r][c]);
+        }
+    }
+    for (size_t r = 0; r < n_r; r++)
+        for (size_t c = 0; c < n_c; c++) store_float(o, r0 + r, c0 + c, sums[r][c], n_whole);
+}
+
+AVX2 INLINE __m256 load_bf16(const uint16_t *weight) {
+    const __m128i bits = _mm_loadu_si128((const void *)weight);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+
+AVX2 INLINE void multiply_bf16(const operands *o, size_t n_r, size_t n_c, size_t r0, size_t c0) {
+    const size_t n_in = o->size.n_in, n_whole = n_in & ~(size_t)7;
+    const float *x = o->x + r0 * n_in;
+    const uint16_t *weight = o->bf16 + c0 * n_in;
+    __m256 sums[MOST_R][MOST_C];
+    for (size_t r = 0; r < n_r; r++)
+        for (size_t c = 0; c < n_c; c++) sums[r][c] = _mm256_setzero_ps();
+    for (size_t k = 0; k < n_whole; k += 8) {
+        __m256 values[MOST_R];
+        for (size_t r = 0; r < n_r; r++) values[r] = _mm256_loadu_ps(x + r * n_in + k);
+        for (size_t c = 0; c < n_c; c++) {
+            const uint16_t *at = weight + c * n_in + k;
+            const __m256 column = load_bf16(at);
+            prefetch(at, n_c * n_in * sizeof *at);
+            for (size_t r = 0; r < n_r; r++)
+                sums[r][c] = _mm256_fmadd_ps(values[r], column, sums[r][c]);
+        }
+    }
+    for (size_t r = 0; r < n_r; r++)
+        for (size_t c = 0; c < n_c; c++) store_float(o, r0 + r, c0 + c, sums[r][c], n_whole);
+}
+
+/* What both kinds of integer blocks end with: the values from n_whole on, and y. */
+AVX2 INLINE void store_sum(const operands *o, size_t r, size_t c, __m256i lanes, size_t n_whole) {
+    const size_t n_in = o->size.n_in;
+    int32_t sum = sum_lanes_s32(lanes);
+    for (size_t k = n_whole; k < n_in; k++)
+        sum += (o->x_u8 != NULL ? o->x_u8[r * n_in + k] : o->x_s16[r * n_in + k]) *
+               o->s8[c * n_in + k];
+    o->y_s32[r * o->size.n_out + c] = sum;
+}
+
+/* Products of bytes would be summed in s16, two by two, and saturate: weights are widened instead. */
+AVX2 INLINE void multiply_s16(const operands *o, size_t n_r, size_t n_c, size_t r0, size_t c0) {
+    const size_t n_in = o->size.n_in, n_whole = n_in & ~(size_t)15;
+    __m256i sums[MOST_R][MOST_C];
+    for (size_t r = 0; r < n_r; r++)
+        for (size_t c = 0; c < n_c; c++) sums[r][c] = _mm256_setzero_si256();
+    for (size_t k = 0; k < n_whole; k += 16) {
+        __m256i values[MOST_R];
+        for (size_t r = 0; r < n_r; r++) values[r] = load_bytes(o->x_s16 + (r0 + r) * n_in + k);
+        for (size_t c = 0; c < n_c; c++) {
+            const int8_t *at = o->s8 + (c0 + c) * n_in + k;
+            const __m256i weight = _mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)at));
+            prefetch(at, n_c * n_in);
+            for (size_t r = 0; r < n_r; r++)
+                sums[r][c] = _mm256_add_epi32(sums[r][c], _mm256_madd_epi16(values[r], weight));
+        }
+    }
+    for (size_t r = 0; r < n_r; r++)
+        for (size_t c = 0; c < n_c; c++) store_sum(o, r0 + r, c0 + c, sums[r][c], n_whole);
+}
+
+VNNI INLINE void multiply_vnni(const operands *o, size_t n_r, size_t n_c, size_t r0, size_t c0) {
+    const size_t n_in = o->size.n_in, n_whole = n_in & ~(size_t)31;
+    __m256i sums[MOST_R][MOST_C];
+    for (size_t r = 0; r < n_r; r++)
+        for (size_t c = 0; c < n_c; c++) sums[r][c] = _mm256_setzero_si256();
+    for (size_t k = 0; k < n_whole; k += 32) {
+        __m256i values[MOST_R];
+        for (size_t r = 0; r < n_r; r++) values[r] = load_bytes(o->x_u8 + (r0 + r) * n_in + k);
+        for (size_t c = 0; c < n_c; c++) {
+            const int8_t *at = o->s8 + (c0 + c) * n_in + k;
+            const __m256i weight = load_bytes(at);
+            prefetch(at, n_c * n_in);
+            for (size_t r = 0; r < n_r; r++)
+                sums[r][c] = _mm256_dpbusd_epi32(sums[r][c], values[r], weight);
+        }
+    }
+    for (size_t r = 0; r < n_r; r++)
+        for (size_t c = 0; c < n_c; c++) store_sum(o, r0 + r, c0 + c, sums[r][c], n_whole);
+}
+
+/* A strip is n_r rows of x against weight rows [begin, end), in blocks of n_c. A chunk is all rows
+   against those: fours, then a two and a one, while the chunk lies in a cache. */
+
+AVX2 INLINE void f32_strip(const operands *o, size_t n_r, size_t n_c, size_t r, size_t begin,
+                           size_t end) {
+    size_t c = begin;
+    for (; c + n_c <= end; c += n_c) multiply_f32(o, n_r, n_c, r, c);
+    for (; c < end; c++) multiply_f32(o, n_r, 1, r, c);
+}
+
+AVX2 static void f32_chunk(const operands *o, size_t begin, size_t end) {
+    const size_t n_rows = o->size.n_rows;
+    size_t r = 0;
+    for (; r + 4 <= n_rows; r += 4) f32_strip(o, 4, 3, r, begin, end);
+    if (n_rows - r >= 2) {
+        f32_strip(o, 2, 4, r, begin, end);
+        r += 2;
+    }
+    if (r < n_rows) f32_strip(o, 1, 4, r, begin, end);
+}
+
+AVX2 INLINE void bf16_strip(const operands *o, size_t n_r, size_t n_c, size_t r, size_t begin,
+                            size_t end) {
+    size_t c = begin;
+    for (; c + n_c <= end; c += n_c) multiply_bf16(o, n_r, n_c, r, c);
+    for (; c < end; c++) multiply_bf16(o, n_r, 1, r, c);
+}
+
+AVX2 static void bf16_chunk(const operands *o, size_t begin, size_t end) {
+    const size_t n_rows = o->size.n_rows;
+    size_t r = 0;
+    for (; r + 4 <= n_rows; r += 4) bf16_strip(o, 4, 3, r, begin, end);
+    if (n_rows - r >= 2) {
+        bf16_strip(o, 2, 4, r, begin, end);
+        r += 2;
+    }
+    if (r < n_rows) bf16_strip(o, 1, 4, r, begin, end);
+}
+
+AVX2 INLINE void s16_strip(const operands *o, size_t n_r, size_t n_c, size_t r, size_t begin,
+                           size_t end) {
+    size_t c = begin;
+    for (; c + n_c <= end; c += n_c) multiply_s16(o, n_r, n_c, r, c);
+    for (; c < end; c++) multiply_s16(o, n_r, 1, r, c);
+}
+
+AVX2 static void s16_chunk(const operands *o, size_t begin, size_t end) {
+    const size_t n_rows = o->size.n_rows;
+    size_t r = 0;
+    for (; r + 4 <= n_rows; r += 4) s16_strip(o, 4, 3, r, begin, end);
+    if (n_rows - r >= 2) {
+        s16_strip(o, 2, 4, r, begin, end);
+        r += 2;
+    }
+    if (r < n_rows) s16_strip(o, 1, 4, r, begin, end);
+}
+
+VNNI INLINE void vnni_strip(const operands *o, size_t n_r, size_t n_c, size_t r, size_t begin,
+                            size_t end) {
+    size_t c = begin;
+    for (; c + n_c <= end; c += n_c) multiply_vnni(o, n_r, n_c, r, c);
+    for (; c < end; c++) multiply_vnni(o, n_r, 1, r, c);
+}
+
+VNNI static void vnni_chunk(const operands *o, size_t begin, size_t end) {
+    const size_t n_rows = o->size.n_rows;
+    size_t r = 0;
+    for (; r + 4 <= n_rows; r += 4) vnni_strip(o, 4, 3, r, begin, end);
+    if (n_rows - r >= 2) {
+        vnni_strip(o, 2, 4, r, begin, end);
+        r += 2;
+    }
+    if (r < n_rows) vnni_strip(o, 1, 4, r, begin, end);
+}
+
+enum {
+    CHUNK = 24,              /* weight rows: whole blocks of 2, 3 and 4; 55 KB of f32 at n_in 576 */
+    WORTH_THREADS = 1 << 15, /* products; below, starting threads costs more than it saves */
+};
+
+static void multiply(const operands *o, void (*chunk)(const operands *, size_t, size_t)) {
+    const size_t n_out = o->size.n_out;
+    const bool is_large = o->size.n_rows * n_out * o->size.n_in >= WORTH_THREADS;
+#pragma omp parallel for schedule(static) if (is_large)
+    for (size_t begin = 0; begin < n_out; begin += CHUNK)
+        chunk(o, begin, n_out - begin < CHUNK ? n_out : begin + CHUNK);
+}
+
+static void f32_avx2(sp_few_rows size, float *y, const float *x, const float *weight) {
+    multiply(&(operands){.size = size, .y = y, .x = x, .f32 = weight}, f32_chunk);
+}
+
+static void bf16_avx2(sp_few_rows size, float *y, const float *x, const uint16_t *weight) {
+    multiply(&(operands){.size = size, .y = y, .x = x, .bf16 = weight}, bf16_chunk);
+}
+
+static void s16s8_avx2(sp_few_rows size, int32_t *y, const int16_t *x, const int8_t *weight) {
+    multiply(&(operands){.size = size, .y_s32 = y, .x_s16 = x, .s8 = weight}, s16_chunk);
+}
+
+static void u8s8_vnni(sp_few_rows size, int32_t *y, const uint8_t *x, const int8_t *weight) {
+    multiply(&(operands){.size = size, .y_s32 = y, .x_u8 = x, .s8 = weight}, vnni_chunk);
+}
+
+static bool has_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool has_vnni(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
+
+#endif
+
+/* Rows: on Zen 1 these stay ahead of oneDNN's products, which pack the weight first, up to 32 rows in
+   f32; wider vectors and VNNI let a library catch up sooner. */
+enum { MOST_ROWS_AVX2 = 32, MOST_ROWS_AVX512 = 16 };
+
+const sp_few_rows_kernel sp_few_rows_kernels[] = {
+#if defined(__x86_64__)
+    {"AVX2 and VNNI", has_vnni, MOST_ROWS_AVX512, f32_avx2, bf16_avx2, u8s8_vnni, s16s8_avx2},
+    {"AVX2", has_avx2, MOST_ROWS_AVX2, f32_avx2, bf16_avx2, u8s8_ref, s16s8_avx2},
+#endif
+    {"reference", always, 0, f32_ref, bf16_ref, u8s8_ref, s16s8_ref},
+};
+const size_t sp_few_rows_n_kernels = sizeof sp_few_rows_kernels / sizeof sp_few_rows_kernels[0];
+
+const sp_few_rows_kernel *sp_few_rows_chosen(void) {
+    const sp_few_rows_kernel *kernel = sp_few_rows_kernels;
+    while (!kernel->supported()) kernel++; /* ends at the reference */
+    return kernel;
+}

@@ -1,0 +1,128 @@
+#include "tensor/few_rows.h"
+#include "tensor/gemm.h"
+#include "tensor/linear_kernel.h"
+#include "tensor/quantize.h"
+
+static bool always(void) { return true; }
+
+static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+
+static size_t aligned(size_t n_bytes) { return (n_bytes + 63) & ~(size_t)63; }
+
+/* Outputs that are multiplied and then scaled while they lie in a cache: 512 rows of 1024 are 2 MiB. */
+enum { FORWARD_PANEL = 1024 };
+
+/* Rows of x in s16 that a weight meets at once: 64 of 1536 are 192 KiB. */
+enum { ROWS_AT_ONCE = 64 };
+
+enum { BACKWARD_PANEL = 256 }; /* weight rows expanded at once, as for bf16 */
+
+/* Forward: room to quantise in, x, the scales of its rows. */
+typedef struct layout {
+    void *room, *values;
+    sp_row_scale *scales;
+    size_t n_bytes;
+} layout;
+
+static layout lay_out(const sp_linear *linear, size_t n_rows, size_t value_bytes, char *scratch) {
+    const size_t room = sp_quantize_room_bytes(linear->n_in);
+    const size_t values = aligned(n_rows * linear->n_in * value_bytes);
+    return (layout){.room = scratch,
+                    .values = scratch + room,
+                    .scales = (void *)(scratch + room + values),
+                    .n_bytes = room + values + n_rows * sizeof(sp_row_scale)};
+}
+
+/* Of forward or backward, whichever wants more. */
+static size_t scratch_bytes(const sp_linear *linear, size_t n_rows, size_t value_bytes) {
+    const size_t panel = min_size(linear->n_out, BACKWARD_PANEL) * linear->n_in * sizeof(float);
+    const size_t forward = lay_out(linear, n_rows, value_bytes, NULL).n_bytes;
+    if (n_rows == 0) return 0;
+    return forward > panel ? forward : panel;
+}
+
+static size_t scratch_bytes_u8(const sp_linear *linear, size_t n_rows) {
+    return scratch_bytes(linear, n_rows, sizeof(uint8_t));
+}
+
+static size_t scratch_bytes_s16(const sp_linear *linear, size_t n_rows) {
+    return scratch_bytes(linear, n_rows, sizeof(int16_t));
+}
+
+/* Both make the sums in y itself, whose values are as wide. */
+
+static void forward_u8(const sp_linear *linear, float *y, const float *x, size_t n_rows,
+                       void *scratch) {
+    const size_t n_out = linear->n_out, n_in = linear->n_in;
+    const sp_int8_weight *weight = &linear->int8;
+    const sp_few_rows_kernel *few = sp_few_rows_chosen();
+    if (n_rows == 0) return;
+    const layout at = lay_out(linear, n_rows, sizeof(uint8_t), scratch);
+    sp_quantize_rows_u8(at.values, at.scales, x, n_rows, n_in, at.room);
+    if (n_rows <= few->most_rows) {
+        const sp_few_rows size = {.n_rows = n_rows, .n_out = n_out, .n_in = n_in};
+        few->u8s8(size, (int32_t *)(void *)y, at.values, weight->values);
+        sp_quantize_finish(y, n_out, at.scales, weight->scales, weight->sums, n_rows, n_out);
+        return;
+    }
+    for (size_t i = 0; i < n_out; i += FORWARD_PANEL) {
+        const size_t n = min_size(n_out - i, FORWARD_PANEL);
+        sp_dnnl_gemm_u8s8((int32_t *)(void *)y + i, n_out, at.values, weight->values + i * n_in,
+                          n_rows, n, n_in);
+        sp_quantize_finish(y + i, n_out, at.scales, weight->scales + i, weight->sums + i, n_rows,
+                           n);
+    }
+}
+
+static void forward_s16(const sp_linear *linear, float *y, const float *x, size_t n_rows,
+                        void *scratch) {
+    const size_t n_out = linear->n_out, n_in = linear->n_in;
+    const sp_int8_weight *weight = &linear->int8;
+    const sp_few_rows_kernel *few = sp_few_rows_chosen();
+    if (n_rows == 0) return;
+    const layout at = lay_out(linear, n_rows, sizeof(int16_t), scratch);
+    sp_quantize_rows_s16(at.values, at.scales, x, n_rows, n_in, at.room);
+    for (size_t r = 0; r < n_rows; r += ROWS_AT_ONCE) {
+        const size_t n = min_size(n_rows - r, ROWS_AT_ONCE);
+        const int16_t *rows = (const int16_t *)at.values + r * n_in;
+        float *out = y + r * n_out;
+        few->s16s8((sp_few_rows){n, n_out, n_in}, (int32_t *)(void *)out, rows, weight->values);
+        sp_quantize_finish(out, n_out, at.scales + r, weight->scales, weight->sums, n, n_out);
+    }
+}
+
+static size_t expand_panel(const sp_linear *linear, float *panel, size_t begin) {
+    const size_t n_in = linear->n_in, n = min_size(linear->n_out - begin, BACKWARD_PANEL);
+    const sp_int8_weight *weight = &linear->int8;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < n; i++)
+        sp_quantize_expand(panel + i * n_in, weight->values + (begin + i) * n_in,
+                           weight->scales[begin + i], n_in);
+    return n;
+}
+
+static void backward_input(const sp_linear *linear, float *dx, float beta, const float *dy,
+                           size_t n_rows, void *scratch) {
+    const size_t n_out = linear->n_out, n_in = linear->n_in;
+    for (size_t begin = 0; n_rows > 0 && begin < n_out; begin += BACKWARD_PANEL) {
+        const size_t n = expand_panel(linear, scratch, begin);
+        const sp_gemm size = {
+            .m = n_rows, .n = n_in, .k = n, .alpha = 1, .beta = begin == 0 ? beta : 1};
+        sp_gemm_nn(size, dx, n_in, dy + begin, n_out, scratch, n_in);
+    }
+}
+
+const sp_linear_kernel sp_linear_kernels_int8[] = {
+    {.name = "int8 by VNNI",
+     .supported = sp_dnnl_computes_int8,
+     .scratch_bytes = scratch_bytes_u8,
+     .forward = forward_u8,
+     .backward_input = backward_input},
+    {.name = "int8 with x in 16 bits",
+     .supported = always,
+     .scratch_bytes = scratch_bytes_s16,
+     .forward = forward_s16,
+     .backward_input = backward_input},
+};
+const size_t sp_linear_n_kernels_int8 =
+    sizeof sp_linear_kernels_int8 / sizeof sp_linear_kernels_int8[0];
