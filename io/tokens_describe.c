@@ -1,4 +1,5 @@
 #include "io/tokens_file.h"
+#include "io/tokens_origin.h"
 #include "io/tokens_schema.h"
 
 #include <stdbool.h>
@@ -46,6 +47,13 @@ static json_t *describe_lengths(const sp_tokens *tokens) {
     return lengths;
 }
 
+/* What the run that made it counted, documents left out and the like; NULL: not known. */
+static json_t *describe_run(const char *path) {
+    sp_tokens_origin origin;
+    sp_tokens_origin_read(&origin, path);
+    return json_loads(origin.summary, 0, NULL);
+}
+
 /* ---- the whole ---- */
 
 sp_status sp_tokens_describe(json_t **description, const char *path) {
@@ -59,13 +67,13 @@ sp_status sp_tokens_describe(json_t **description, const char *path) {
     for (size_t s = 0; s < sp_tokens_n_streams(tokens); s++)
         json_array_append_new(streams, describe_stream(tokens, s));
     json_t *made = json_pack(
-        "{s:s, s:i, s:I, s:I, s:I, s:I, s:s, s:o, s:o, s:o}", "format", SP_TOKENS_FORMAT,
+        "{s:s, s:i, s:I, s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:o*}", "format", SP_TOKENS_FORMAT,
         "format_version", SP_TOKENS_FORMAT_VERSION, "parts", (json_int_t)sp_tokens_n_parts(tokens),
         "segment_tokens", (json_int_t)sp_tokens_segment_tokens(tokens), "segments",
         (json_int_t)sp_tokens_n_segments(tokens), "documents",
         (json_int_t)sp_tokens_n_documents(tokens), "digest", sp_tokens_digest(tokens), "streams",
         streams, "segment_lengths", describe_lengths(tokens), "sources",
-        describe_sources(sources, n_sources));
+        describe_sources(sources, n_sources), "run", describe_run(path));
     if (made == NULL)
         status = sp_fail(SP_BAD_DATA, "'%s': a name in it is not UTF-8", path);
     else
