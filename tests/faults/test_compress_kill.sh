@@ -5,7 +5,7 @@
 . tests/lib.sh
 make_tokens 30
 pretrain 0 1 run train.steps=2
-corpus 1500 >"$folder/large.jsonl"
+corpus 5000 >"$folder/large.jsonl"
 compress="$slotpress compress --quiet --json --checkpoint $folder/run --dtype int8 --with-text"
 input=$folder/large.jsonl
 work=$folder/new.h5.work
