@@ -7,7 +7,7 @@
 
 enum { MOST_COLUMNS = 64 };
 
-/* Keys of figures, each once. */
+/* Keys of figures, each once; tokens have a column already. */
 typedef struct columns {
     const char *keys[MOST_COLUMNS];
     size_t n;
@@ -23,7 +23,8 @@ static columns figure_columns(void) {
     columns all = {.keys = {"ratio", "min_tokens", "max_tokens"}, .n = 3};
     for (size_t t = 0; t < SP_N_RESULT_TASKS; t++)
         for (const char *const *key = sp_result_kinds[t].figures; *key != NULL; key++)
-            if (!has_key(&all, *key) && all.n < MOST_COLUMNS) all.keys[all.n++] = *key;
+            if (!has_key(&all, *key) && strcmp(*key, "tokens") != 0 && all.n < MOST_COLUMNS)
+                all.keys[all.n++] = *key;
     return all;
 }
 
@@ -49,6 +50,13 @@ static void write_number(FILE *out, double value) {
         if (!(strtod(text, NULL) < value) && !(strtod(text, NULL) > value)) break;
     }
     fputs(text, out);
+}
+
+static void write_value(FILE *out, const json_t *value) {
+    if (json_is_integer(value))
+        fprintf(out, "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value))
+        write_number(out, json_real_value(value));
 }
 
 static void write_header(FILE *out, const columns *figures) {
@@ -98,7 +106,9 @@ static void write_score(FILE *out, const json_t *score, const columns *figures) 
     static const char *const texts[] = {"task", "data", "method"};
     const char *run = json_string_value(json_object_get(score, "run"));
     write_text(out, run != NULL ? run : "");
-    fputs(",evaluation,,,", out);
+    fputs(",evaluation,,", out);
+    write_value(out, json_object_get(score, "tokens"));
+    fputc(',', out);
     for (size_t m = 0; m < SP_N_MEASURES; m++) fputc(',', out);
     fputc(',', out);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -107,12 +117,8 @@ static void write_score(FILE *out, const json_t *score, const columns *figures) 
         write_text(out, text != NULL ? text : "");
     }
     for (size_t i = 0; i < figures->n; i++) {
-        const json_t *value = json_object_get(score, figures->keys[i]);
         fputc(',', out);
-        if (json_is_integer(value))
-            fprintf(out, "%lld", (long long)json_integer_value(value));
-        else if (json_is_real(value))
-            write_number(out, json_real_value(value));
+        write_value(out, json_object_get(score, figures->keys[i]));
     }
     fputc('\n', out);
 }

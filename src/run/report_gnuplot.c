@@ -26,7 +26,7 @@ static const char preamble[] =
     "  }\n"
     "  set output 'plot.png'\n"
     "} else {\n"
-    "  set terminal svg noenhanced size %d,%d font 'sans-serif,12'\n"
+    "  set terminal svg noenhanced size %d,%d font 'sans-serif,14'\n"
     "  set output 'plot.svg'\n"
     "}\n"
     "set border 3 linecolor rgb '#808080'\n"

@@ -71,31 +71,46 @@ static bool is_new(uint64_t *last, bool *has, uint64_t step) {
     return true;
 }
 
-static bool has_validation(const json_t *object) {
-    for (size_t m = SP_MEASURE_VALIDATION_LOSS; m < SP_N_MEASURES; m++)
+static bool has_any(const json_t *object, size_t begin, size_t end) {
+    for (size_t m = begin; m < end; m++)
         if (json_object_get(object, sp_measure_keys[m]) != NULL) return true;
     return false;
+}
+
+/* Of a training line; without the key, by their rate. False: neither is there. */
+static bool find_tokens(uint64_t *n, const json_t *object, const sp_metrics_line *line) {
+    const json_t *tokens = json_object_get(object, "tokens");
+    const double by_rate =
+        line->values[SP_MEASURE_TOKENS_PER_SECOND] * line->values[SP_MEASURE_SECONDS];
+    const double most = 1e15; /* in a step: far below what overflows */
+    if (json_is_integer(tokens)) {
+        *n = (uint64_t)json_integer_value(tokens);
+        return json_integer_value(tokens) >= 0;
+    }
+    if (tokens != NULL || !(by_rate >= 0 && by_rate < most)) return false;
+    *n = (uint64_t)llround(by_rate);
+    return true;
 }
 
 /* Takes a line apart; false if it is damaged. */
 static bool take_line(sp_metrics_reader *r, sp_metrics_line *line, const json_t *object) {
     const json_t *step = json_object_get(object, "step");
-    const json_t *tokens = json_object_get(object, "tokens");
+    const bool is_training = has_any(object, SP_MEASURE_LOSS, SP_MEASURE_LOSS + 3);
+    const bool is_validation =
+        !is_training && has_any(object, SP_MEASURE_VALIDATION_LOSS, SP_N_MEASURES);
+    uint64_t n = 0;
     if (!json_is_integer(step) || json_integer_value(step) < 0) return false;
-    if (tokens == NULL && !has_validation(object)) return false;
+    if (!is_training && !is_validation) return false;
     *line = (sp_metrics_line){.step = (uint64_t)json_integer_value(step),
-                              .is_validation = tokens == NULL,
+                              .is_validation = is_validation,
                               .is_skipped = json_is_true(json_object_get(object, "skipped"))};
     for (size_t m = 0; m < SP_N_MEASURES; m++) {
         const json_t *value = json_object_get(object, sp_measure_keys[m]);
         line->values[m] = json_is_number(value) ? json_number_value(value) : (double)NAN;
     }
-    if (line->is_validation) return is_new(&r->last_validation, &r->has_validation, line->step);
-    const json_int_t n = json_integer_value(tokens);
-    if (!json_is_integer(tokens) || n < 0) return false;
-    if (!is_new(&r->last_step, &r->has_step, line->step)) return false;
-    if (__builtin_add_overflow(r->tokens, (uint64_t)n, &r->tokens)) return false;
-    return true;
+    if (is_validation) return is_new(&r->last_validation, &r->has_validation, line->step);
+    return find_tokens(&n, object, line) && is_new(&r->last_step, &r->has_step, line->step) &&
+           !__builtin_add_overflow(r->tokens, n, &r->tokens);
 }
 
 sp_status sp_metrics_reader_next(sp_metrics_reader *r, sp_metrics_line *line, bool *is_end) {

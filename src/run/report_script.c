@@ -83,14 +83,15 @@ static void widen(extent *e, const sp_series *series) {
 }
 
 static void write_axes(FILE *out, const extent *e, const char *title, const char *x_unit,
-                       const char *y_unit) {
+                       const char *y_unit, bool can_be_log) {
     const double wide = 20; /* times: beyond, the small ones lie on the axis */
     char whole[160];
     snprintf(whole, sizeof whole, "%s%s", title, y_unit);
     fprintf(out, "set xlabel 'tokens%s'\nset ylabel ", x_unit);
     sp_script_text(out, whole, sizeof whole);
     fprintf(out, "\nset xrange [0:*]\n");
-    if (e->least_y > 0 && e->most_y > wide * e->least_y) fprintf(out, "set logscale y\n");
+    if (can_be_log && e->least_y > 0 && e->most_y > wide * e->least_y)
+        fprintf(out, "set logscale y\n");
     /* What does not move is drawn in the middle, without a warning. */
     if (!(e->most_y > e->least_y)) {
         const double half = e->most_y > 0 || e->most_y < 0 ? fabs(e->most_y) / 2 : 1;
@@ -145,7 +146,7 @@ bool sp_script_curves(FILE *out, const sp_report_matter *matter, const char *tit
     }
     e.least_y *= scale / y.size;
     e.most_y *= scale / y.size;
-    write_axes(out, &e, title, x.name, y.name);
+    write_axes(out, &e, title, x.name, y.name, measure == SP_MEASURE_GRAD_NORM);
     const char *joint = "plot ";
     for (size_t r = 0; r < matter->n_runs; r++)
         plot_run(out, &matter->runs[r], r, measure, held_out, &joint);
