@@ -47,7 +47,8 @@ static void write_number(FILE *out, double value) {
     if (!isfinite(value)) return;
     for (int digits = 15; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, value);
-        if (!(strtod(text, NULL) < value) && !(strtod(text, NULL) > value)) break;
+        const double read = strtod(text, NULL);
+        if (!(read < value) && !(read > value)) break;
     }
     fputs(text, out);
 }

@@ -1,6 +1,7 @@
 #include "run/report_metrics.h"
 
 #include "base/json.h"
+#include "run/report_flat.h"
 
 #include <errno.h>
 #include <math.h>
@@ -71,46 +72,93 @@ static bool is_new(uint64_t *last, bool *has, uint64_t step) {
     return true;
 }
 
-static bool has_any(const json_t *object, size_t begin, size_t end) {
+/* What a line was found to have, in whatever order. */
+typedef struct found {
+    bool is_object, has[SP_N_MEASURES]; /* null or not */
+    bool has_tokens, is_skipped;
+    double step, tokens; /* NaN: no whole number */
+    double values[SP_N_MEASURES];
+} found;
+
+static bool is_key(const sp_flat_member *member, const char *key) {
+    return strlen(key) == member->key_bytes && memcmp(member->key, key, member->key_bytes) == 0;
+}
+
+static void put(found *line, const sp_flat_member *member) {
+    const double whole = member->is_integer ? member->number : (double)NAN;
+    for (size_t m = 0; m < SP_N_MEASURES; m++) {
+        if (!is_key(member, sp_measure_keys[m])) continue;
+        line->has[m] = true;
+        line->values[m] = member->is_number ? member->number : (double)NAN;
+        return;
+    }
+    if (is_key(member, "step")) line->step = whole;
+    if (is_key(member, "skipped")) line->is_skipped = member->is_true;
+    if (!is_key(member, "tokens")) return;
+    line->has_tokens = true;
+    line->tokens = whole;
+}
+
+static found nothing(void) {
+    found line = {.step = (double)NAN, .tokens = (double)NAN};
+    for (size_t m = 0; m < SP_N_MEASURES; m++) line.values[m] = (double)NAN;
+    return line;
+}
+
+static found parse_flat(const char *text, size_t n_bytes) {
+    found line = nothing();
+    sp_flat flat;
+    sp_flat_member member;
+    sp_flat_begin(&flat, text, n_bytes);
+    while (sp_flat_next(&flat, &member)) put(&line, &member);
+    line.is_object = flat.is_whole;
+    return line;
+}
+
+/* The same of any JSON. */
+static found parse(const char *text, size_t n_bytes) {
+    found line = nothing();
+    json_t *object = json_loadb(text, n_bytes, 0, NULL), *value = NULL;
+    const char *key = NULL;
+    json_object_foreach(object, key, value) {
+        const sp_flat_member member = {.key = key,
+                                       .key_bytes = strlen(key),
+                                       .is_number = json_is_number(value),
+                                       .is_integer = json_is_integer(value),
+                                       .is_true = json_is_true(value),
+                                       .number = json_number_value(value)};
+        put(&line, &member);
+    }
+    line.is_object = json_is_object(object);
+    json_decref(object);
+    return line;
+}
+
+static bool has_any(const found *line, size_t begin, size_t end) {
     for (size_t m = begin; m < end; m++)
-        if (json_object_get(object, sp_measure_keys[m]) != NULL) return true;
+        if (line->has[m]) return true;
     return false;
 }
 
-/* Of a training line; without the key, by their rate. False: neither is there. */
-static bool find_tokens(uint64_t *n, const json_t *object, const sp_metrics_line *line) {
-    const json_t *tokens = json_object_get(object, "tokens");
-    const double by_rate =
-        line->values[SP_MEASURE_TOKENS_PER_SECOND] * line->values[SP_MEASURE_SECONDS];
-    const double most = 1e15; /* in a step: far below what overflows */
-    if (json_is_integer(tokens)) {
-        *n = (uint64_t)json_integer_value(tokens);
-        return json_integer_value(tokens) >= 0;
-    }
-    if (tokens != NULL || !(by_rate >= 0 && by_rate < most)) return false;
-    *n = (uint64_t)llround(by_rate);
-    return true;
-}
-
 /* Takes a line apart; false if it is damaged. */
-static bool take_line(sp_metrics_reader *r, sp_metrics_line *line, const json_t *object) {
-    const json_t *step = json_object_get(object, "step");
-    const bool is_training = has_any(object, SP_MEASURE_LOSS, SP_MEASURE_LOSS + 3);
-    const bool is_validation =
-        !is_training && has_any(object, SP_MEASURE_VALIDATION_LOSS, SP_N_MEASURES);
-    uint64_t n = 0;
-    if (!json_is_integer(step) || json_integer_value(step) < 0) return false;
+static bool take_line(sp_metrics_reader *r, sp_metrics_line *line, const found *from) {
+    const double most = 1e15; /* far below what a double holds exactly, and what overflows */
+    const bool is_training = has_any(from, SP_MEASURE_LOSS, SP_MEASURE_LOSS + 3);
+    const bool is_validation = has_any(from, SP_MEASURE_VALIDATION_LOSS, SP_N_MEASURES);
+    if (!from->is_object || !(from->step >= 0 && from->step < most)) return false;
     if (!is_training && !is_validation) return false;
-    *line = (sp_metrics_line){.step = (uint64_t)json_integer_value(step),
-                              .is_validation = is_validation,
-                              .is_skipped = json_is_true(json_object_get(object, "skipped"))};
-    for (size_t m = 0; m < SP_N_MEASURES; m++) {
-        const json_t *value = json_object_get(object, sp_measure_keys[m]);
-        line->values[m] = json_is_number(value) ? json_number_value(value) : (double)NAN;
-    }
-    if (is_validation) return is_new(&r->last_validation, &r->has_validation, line->step);
-    return find_tokens(&n, object, line) && is_new(&r->last_step, &r->has_step, line->step) &&
-           !__builtin_add_overflow(r->tokens, n, &r->tokens);
+    *line = (sp_metrics_line){.step = (uint64_t)from->step,
+                              .is_validation = !is_training,
+                              .is_skipped = from->is_skipped};
+    memcpy(line->values, from->values, sizeof line->values);
+    if (!is_training) return is_new(&r->last_validation, &r->has_validation, line->step);
+    /* A line without them has their rate. */
+    const double tokens =
+        from->has_tokens
+            ? from->tokens
+            : round(from->values[SP_MEASURE_TOKENS_PER_SECOND] * from->values[SP_MEASURE_SECONDS]);
+    return tokens >= 0 && tokens < most && is_new(&r->last_step, &r->has_step, line->step) &&
+           !__builtin_add_overflow(r->tokens, (uint64_t)tokens, &r->tokens);
 }
 
 sp_status sp_metrics_reader_next(sp_metrics_reader *r, sp_metrics_line *line, bool *is_end) {
@@ -124,11 +172,10 @@ sp_status sp_metrics_reader_next(sp_metrics_reader *r, sp_metrics_line *line, bo
         *is_end = length < 0 || r->text[length - 1] != '\n';
         if (*is_end) return SP_OK;
         r->number++;
-        json_t *object = json_loadb(r->text, (size_t)length, 0, NULL);
+        found from = parse_flat(r->text, (size_t)length);
+        if (!from.is_object) from = parse(r->text, (size_t)length);
         sp_metrics_line taken;
-        const bool is_whole = take_line(r, &taken, object);
-        json_decref(object);
-        if (is_whole) {
+        if (take_line(r, &taken, &from)) {
             taken.tokens = r->tokens;
             *line = taken;
             return SP_OK;
