@@ -1,5 +1,6 @@
 #include "cli/command.h"
 
+#include "run/plan_machine.h"
 #include "run/report.h"
 
 #include <math.h>
@@ -12,6 +13,7 @@ enum { MOST_RUNS = 64, OPTION_RESULTS = 256, OPTION_OUTPUT, OPTION_PNG, OPTION_P
 typedef struct report_options {
     sp_report_job job;
     const char *runs[MOST_RUNS], *results[MOST_RUNS];
+    bool wants_native_peak;
 } report_options;
 
 static const struct argp_option argp_options[] = {
@@ -21,8 +23,11 @@ static const struct argp_option argp_options[] = {
      0},
     {"output", OPTION_OUTPUT, "FILE", 0, "The page (report.html in the first RUN)", 0},
     {"png", OPTION_PNG, "DIR", 0, "Folder of the PNG files (that of the page)", 0},
-    {"peak", OPTION_PEAK, "FLOPS", 0,
-     "FLOP/s that all ranks of a run reach at most, such as 2.5T, for MFU", 0},
+    {"peak", OPTION_PEAK, "FLOPS|native", 0,
+     "FLOP/s that all ranks of a run reach at most, such as 2.5T, for MFU; native: what this "
+     "machine "
+     "reaches in f32, measured in half a second",
+     0},
     {"csv", OPTION_CSV, NULL, 0, "Print the numbers as CSV; no page unless --output is there, too",
      0},
     {0},
@@ -39,7 +44,9 @@ static double parse_peak(const char *text, const struct argp_state *state) {
         end++;
     }
     if (end == text || *end != '\0' || !isfinite(value) || !(value > 0))
-        argp_error(state, "--peak: '%s' is not a number above 0, such as 800G or 2.5T", text);
+        argp_error(state,
+                   "--peak: '%s' is neither a number above 0, such as 800G or 2.5T, nor native",
+                   text);
     return value;
 }
 
@@ -63,7 +70,8 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         job->png = argument;
         return 0;
     case OPTION_PEAK:
-        job->peak = parse_peak(argument, state);
+        options->wants_native_peak = strcmp(argument, "native") == 0;
+        if (!options->wants_native_peak) job->peak = parse_peak(argument, state);
         return 0;
     case OPTION_CSV:
         job->wants_csv = true;
@@ -95,6 +103,13 @@ static const struct argp argp = {
         "gnuplot; without it the page has the tables.",
 };
 
+static sp_status measure_peak(double *peak) {
+    sp_cpu cpu;
+    SP_TRY(sp_cpu_find(&cpu, "native"));
+    *peak = cpu.f32 * (double)cpu.cores;
+    return SP_OK;
+}
+
 sp_status sp_cmd_report(int argc, char **argv) {
     report_options options = {0};
     sp_report_made made = {0};
@@ -102,6 +117,7 @@ sp_status sp_cmd_report(int argc, char **argv) {
     if (!sp_is_first_rank()) return SP_OK;
     options.job.runs = options.runs;
     options.job.results = options.results;
+    if (options.wants_native_peak) SP_TRY(measure_peak(&options.job.peak));
     SP_TRY(sp_report(&made, &options.job));
     if (made.failure != NULL) fprintf(stderr, "slotpress report: %s\n", made.failure);
     if (made.page != NULL && !options.job.wants_csv)

@@ -194,9 +194,11 @@ static void write_summary(FILE *out, const sp_report_matter *matter) {
         write_number(out, matter->peak, "FLOP/s");
         fputs(" of all ranks together.</p>\n", out);
     } else {
-        fputs("<p class=soft>MFU is not shown, as the peak is not known: name it with "
-              "<code>--peak FLOPS</code>, that of all ranks together.</p>\n",
-              out);
+        fputs(
+            "<p class=soft>MFU is not shown, as the peak is not known: name it with "
+            "<code>--peak FLOPS</code>, that of all ranks together, or <code>--peak native</code> "
+            "for this machine's.</p>\n",
+            out);
     }
 }
 

@@ -38,6 +38,10 @@ cell() {
 [ "$(cell 23 run) $(cell 23 loss_reconstruction)" = "$other 5" ] || fail "the other run's first row"
 awk -F, 'NF != n && NR > 1 { bad = 1 } { n = NF } END { exit bad }' "$folder/out" || fail "rows differ in length"
 
+report 0 "$run" --csv --peak native
+awk -v mfu="$(cell 7 mfu)" 'BEGIN { exit !(mfu > 0) }' || fail "MFU of this machine: $(cell 7 mfu)"
+report 0 "$run" "$other" --csv --peak 8G
+
 # Damage costs a line, and is named; a line without its end is being written.
 {
     head -n 5 "$run/metrics.jsonl"
