@@ -133,7 +133,8 @@ static sp_status draw_curve(sp_report_figures *figures, const sp_report_matter *
 
 /* The measure of a task that stands for it in a plot. */
 static const char *main_measure(sp_result_task task) {
-    static const char *const measures[SP_N_RESULT_TASKS] = {[SP_RESULT_RECONSTRUCTION] = "bleu",
+    static const char *const measures[SP_N_RESULT_TASKS] = {[SP_RESULT_RECONSTRUCTION] =
+                                                                "bleu_sentence",
                                                             [SP_RESULT_QA] = "f1",
                                                             [SP_RESULT_ICL] = "accuracy",
                                                             [SP_RESULT_ROLEPLAY] = "perplexity"};
@@ -202,15 +203,24 @@ static sp_status draw_ratios(sp_report_figures *figures, const sp_score_lines *s
     return status;
 }
 
+static bool has_measure(const json_t *scores, const char *measure) {
+    for (size_t i = 0; i < json_array_size(scores); i++)
+        if (json_is_number(json_object_get(json_array_get(scores, i), measure))) return true;
+    return false;
+}
+
 static sp_status draw_task(sp_report_figures *figures, const sp_report_matter *matter,
                            sp_result_task task) {
     const json_t *scores = matter->results->scores[task];
+    const char *measure = main_measure(task);
     sp_status status = SP_OK;
+    /* Predictions made elsewhere have corpus BLEU alone. */
+    if (task == SP_RESULT_RECONSTRUCTION && !has_measure(scores, measure)) measure = "bleu";
     for (size_t i = 0; status == SP_OK && i < json_array_size(scores); i++) {
         const char *data = sp_score_data(json_array_get(scores, i));
         if (sp_scores_first_of(scores, data) != i) continue;
         sp_score_lines lines = {0};
-        status = sp_score_lines_find(&lines, matter, scores, data, main_measure(task));
+        status = sp_score_lines_find(&lines, matter, scores, data, measure);
         if (status == SP_OK && lines.n > 0) status = draw_ratios(figures, &lines, task, data);
         sp_score_lines_free(&lines);
     }

@@ -241,6 +241,15 @@ static bool has_figure(const json_t *scores, const char *key) {
     return false;
 }
 
+/* Columns: what any score has, and what the paper has. */
+static bool has_column(const json_t *scores, const sp_result_kind *kind, const char *key) {
+    for (size_t i = 0; i < sp_n_paper_figures; i++)
+        if (&sp_result_kinds[sp_paper_figures[i].task] == kind &&
+            strcmp(sp_paper_figures[i].measure, key) == 0)
+            return true;
+    return has_figure(scores, key);
+}
+
 static void write_ratio(FILE *out, const json_t *ratio) {
     fputs("<td class=n>", out);
     if (json_is_number(ratio)) fprintf(out, "%g×", json_number_value(ratio));
@@ -258,7 +267,7 @@ static void write_score(FILE *out, const json_t *score, const json_t *scores,
     }
     write_ratio(out, json_object_get(score, "ratio"));
     for (const char *const *key = kind->figures; *key != NULL; key++) {
-        if (!has_figure(scores, *key)) continue;
+        if (!has_column(scores, kind, *key)) continue;
         fputs("<td class=n>", out);
         sp_html_value(out, json_object_get(score, *key));
         fputs("</td>", out);
@@ -273,7 +282,7 @@ static void write_paper_figure(FILE *out, const sp_paper_figure *figure, const j
     if (figure->ratio > 0) fprintf(out, "%zu×", figure->ratio);
     fputs("</td>", out);
     for (const char *const *key = kind->figures; *key != NULL; key++) {
-        if (!has_figure(scores, *key)) continue;
+        if (!has_column(scores, kind, *key)) continue;
         fputs("<td class=n>", out);
         if (strcmp(*key, figure->measure) == 0) {
             fprintf(out, "%s%g", figure->is_about ? "≈ " : "", figure->low);
@@ -292,7 +301,7 @@ static void write_scores(FILE *out, const json_t *scores, size_t task) {
             "<th class=n>ratio</th>",
             kind->title);
     for (const char *const *key = kind->figures; *key != NULL; key++)
-        if (has_figure(scores, *key)) fprintf(out, "<th class=n>%s</th>", *key);
+        if (has_column(scores, kind, *key)) fprintf(out, "<th class=n>%s</th>", *key);
     fputs("</tr>\n", out);
     for (size_t i = 0; i < json_array_size(scores); i++)
         write_score(out, json_array_get(scores, i), scores, kind);
