@@ -66,3 +66,4 @@ sp_status sp_cmd_import(int argc, char **argv);
 sp_status sp_cmd_inspect(int argc, char **argv);
 sp_status sp_cmd_verify(int argc, char **argv);
 sp_status sp_cmd_merge(int argc, char **argv);
+sp_status sp_cmd_report(int argc, char **argv);

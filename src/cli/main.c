@@ -35,6 +35,7 @@ static const sp_command commands[] = {
     {"inspect", "describe any file or folder that slotpress reads or writes", sp_cmd_inspect},
     {"verify", "read all of a token file and hold it against its source", sp_cmd_verify},
     {"merge", "make one plain file of a token file in parts", sp_cmd_merge},
+    {"report", "make a page and plots of training runs and evaluations", sp_cmd_report},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0], VERSION_SIZE = 256 };
 
