@@ -1,24 +1,21 @@
 #include "cli/command.h"
 
-#include "base/log.h"
+#include "cli/config_options.h"
+#include "cli/corpus_arguments.h"
+#include "cli/print_options.h"
 #include "mpi/agree.h"
 #include "mpi/world.h"
 #include "run/compress.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-enum { MOST_CONDITIONS = 64 };
 
 typedef struct compress_options {
     sp_compress_job job;
     sp_assignments assignments;
-    const char *where[MOST_CONDITIONS];
-    size_t n_where;
+    sp_corpus_arguments corpus;
     size_t expected_ranks; /* 0: any */
-    bool wants_json, is_quiet;
-    const char **paths; /* [job.corpus.n_names], owned */
+    sp_json_option json;
 } compress_options;
 
 enum {
@@ -29,14 +26,7 @@ enum {
     OPTION_DTYPE,
     OPTION_REFINE,
     OPTION_WITH_TEXT,
-    OPTION_COLUMN,
-    OPTION_WHERE,
-    OPTION_CHECKSUMS,
-    OPTION_ON_ERROR,
-    OPTION_SET,
-    OPTION_EXPECT_RANKS,
-    OPTION_JSON,
-    OPTION_QUIET
+    OPTION_EXPECT_RANKS
 };
 
 static const struct argp_option argp_options[] = {
@@ -52,33 +42,22 @@ static const struct argp_option argp_options[] = {
     {"refine", OPTION_REFINE, "N", 0,
      "With --space slots: improve each segment's slots by N gradient steps through the decoder", 0},
     {"with-text", OPTION_WITH_TEXT, NULL, 0, "Keep the segments' text beside their slots", 0},
-    {"column", OPTION_COLUMN, "NAME", 0,
-     "Column or field of the text (text); a dotted name reaches into a Parquet struct", 0},
-    {"where", OPTION_WHERE, "CONDITION", 0,
-     "Only documents for which NAME OP VALUE holds, as of `slotpress tokenize`; may be repeated",
-     0},
-    {"checksums", OPTION_CHECKSUMS, "FILE", 0,
-     "Check the files against a list of SHA-256 sums, as sha256sum writes it, before any is read",
-     0},
-    {"on-error", OPTION_ON_ERROR, "stop|skip", 0,
-     "At damaged input, or a document that cannot be compressed, stop (stop), or leave it out, say "
-     "so and count it",
-     0},
-    {"set", OPTION_SET, "KEY=VALUE", 0, "Set a key over the checkpoint's configuration", 0},
     {"expect-ranks", OPTION_EXPECT_RANKS, "N", 0, "Refuse to run on another number of ranks", 0},
-    {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 0},
-    {"quiet", OPTION_QUIET, NULL, 0, "No progress and no notes", 0},
     {0},
 };
 
-/* In the order of their enums. */
+/* In the order of sp_slots_space. */
 static const char *const space_words[] = {"memory", "slots", NULL};
-static const char *const on_error_words[] = {"stop", "skip", NULL};
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     compress_options *options = state->input;
     sp_compress_job *job = &options->job;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->corpus;
+        state->child_inputs[1] = &options->assignments;
+        state->child_inputs[2] = &options->json;
+        return 0;
     case OPTION_CHECKPOINT:
         job->checkpoint = argument;
         return 0;
@@ -101,39 +80,17 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_WITH_TEXT:
         job->keeps_text = true;
         return 0;
-    case OPTION_COLUMN:
-        if (*argument == '\0') argp_error(state, "--column: an empty name");
-        job->corpus.text.column = argument;
-        return 0;
-    case OPTION_WHERE:
-        if (options->n_where == MOST_CONDITIONS)
-            argp_error(state, "--where: more than %d of them", (int)MOST_CONDITIONS);
-        options->where[options->n_where++] = argument;
-        return 0;
-    case OPTION_CHECKSUMS:
-        job->corpus.checksums = argument;
-        return 0;
-    case OPTION_ON_ERROR:
-        job->corpus.on_error =
-            (sp_on_error)sp_parse_choice("--on-error", argument, on_error_words, state);
-        return 0;
-    case OPTION_SET:
-        sp_assignments_add(&options->assignments, argument, state);
-        return 0;
     case OPTION_EXPECT_RANKS:
         options->expected_ranks = sp_parse_count("--expect-ranks", argument, 1, state);
         return 0;
-    case OPTION_JSON:
-        options->wants_json = true;
-        return 0;
-    case OPTION_QUIET:
-        options->is_quiet = true;
-        return 0;
     case ARGP_KEY_ARG:
-        options->paths[job->corpus.n_names++] = argument; /* there are fewer than argc */
+        sp_corpus_arguments_add_name(&options->corpus, argument);
         return 0;
     case ARGP_KEY_END:
-        if (job->checkpoint == NULL || job->output == NULL || job->corpus.n_names == 0)
+        if (options->corpus.options.text.column != NULL &&
+            options->corpus.options.text.column[0] == '\0')
+            argp_error(state, "--column: an empty name");
+        if (job->checkpoint == NULL || job->output == NULL || options->corpus.options.n_names == 0)
             argp_error(state, "needs --checkpoint DIR, --output FILE and input files");
         return 0;
     default:
@@ -141,16 +98,26 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     }
 }
 
+static const struct argp_child children[] = {
+    {&sp_corpus_argp, 0, NULL, 0},
+    {&sp_set_argp, 0, NULL, 0},
+    {&sp_json_argp, 0, NULL, 0},
+    {&sp_quiet_argp, 0, NULL, 0},
+    {0},
+};
+
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
+    .children = children,
     .args_doc = "INPUT...",
     .doc =
         "Compresses a corpus, documents as `slotpress tokenize` reads them or one token file of "
         "the "
         "encoder's tokenizer, into a slot file that `slotpress generate` reads. Runs alone or on "
         "several ranks, with the same result. The same command goes on after a failure or a kill, "
-        "and does nothing over a finished output.",
+        "and does nothing over a finished output.\v"
+        "--on-error skip also leaves out, names and counts a document that cannot be compressed.",
 };
 
 static double per(double value, uint64_t n) { return n > 0 ? value / (double)n : 0; }
@@ -231,7 +198,7 @@ static sp_status print_as_json(const sp_compress_summary *s, sp_slots_dtype dtyp
 }
 
 static sp_status print_summary(const sp_compress_summary *s, const compress_options *options) {
-    if (options->wants_json) return print_as_json(s, options->job.dtype);
+    if (options->json.is_wanted) return print_as_json(s, options->job.dtype);
     print_as_text(s, options->job.dtype);
     return SP_OK;
 }
@@ -247,19 +214,14 @@ static sp_status run(compress_options *options) {
 }
 
 sp_status sp_cmd_compress(int argc, char **argv) {
-    compress_options options = {.paths = calloc((size_t)argc, sizeof *options.paths)};
-    sp_condition conditions[MOST_CONDITIONS];
-    sp_conditions where = {.items = conditions};
-    if (options.paths == NULL) return sp_fail(SP_FAILURE, "no memory for options");
+    compress_options options = {0};
+    SP_TRY(sp_corpus_arguments_init(&options.corpus, argc));
     sp_parse_options(&argp, argc, argv, &options);
-    options.job.corpus.names = options.paths;
-    options.job.corpus.text.where = &where;
     options.job.assignments = options.assignments.items;
     options.job.n_assignments = options.assignments.n;
-    if (options.is_quiet || !sp_is_first_rank()) sp_log_set_level(SP_LOG_QUIET);
-    sp_status status = sp_parse_conditions(&where, options.where, options.n_where);
+    sp_status status = sp_corpus_arguments_parse_where(&options.corpus);
+    options.job.corpus = options.corpus.options;
     if (status == SP_OK) status = run(&options);
-    for (size_t i = 0; i < where.n; i++) sp_condition_free(&conditions[i]);
-    free(options.paths);
+    sp_corpus_arguments_free(&options.corpus);
     return status;
 }

@@ -1,7 +1,8 @@
 #include "cli/command.h"
 
-#include "base/log.h"
+#include "cli/config_options.h"
 #include "cli/evaluation_tables.h"
+#include "cli/print_options.h"
 #include "mpi/world.h"
 #include "run/evaluate_efficiency.h"
 #include "run/evaluate_icl.h"
@@ -34,7 +35,7 @@ typedef struct evaluate_options {
     const char *file;             /* the argument after the task */
     size_t limit, max_new_tokens; /* 0: the task's own */
     size_t n_samples;
-    bool wants_json, is_quiet;
+    sp_json_option json;
 } evaluate_options;
 
 enum {
@@ -53,10 +54,7 @@ enum {
     OPTION_MIN_CONTEXT,
     OPTION_MAX_CONTEXT,
     OPTION_SAMPLES,
-    OPTION_OUTPUT,
-    OPTION_SET,
-    OPTION_JSON,
-    OPTION_QUIET
+    OPTION_OUTPUT
 };
 
 static const struct argp_option argp_options[] = {
@@ -93,12 +91,9 @@ static const struct argp_option argp_options[] = {
     {"input-tokens", OPTION_INPUT_TOKENS, "N", 0, "efficiency: tokens of a context (1024)", 2},
     {"batch", OPTION_BATCH, "N", 0, "efficiency: contexts at once on each rank (8)", 2},
     {"runs", OPTION_RUNS, "N", 0, "efficiency: the median of so many (3)", 2},
-    {"set", OPTION_SET, "KEY=VALUE", 0, "Set a key over the checkpoint's configuration", 2},
     {NULL, 0, NULL, 0, "What is printed:", 3},
     {"samples", OPTION_SAMPLES, "N", 0, "Show N items with what was generated (0)", 3},
     {"output", OPTION_OUTPUT, "FILE", 0, "qa: write every answer as a JSON line", 3},
-    {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 3},
-    {"quiet", OPTION_QUIET, NULL, 0, "No progress and no notes", 3},
     {0},
 };
 
@@ -154,6 +149,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
                                          NULL};
     evaluate_options *options = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->assignments;
+        state->child_inputs[1] = &options->json;
+        return 0;
     case OPTION_CHECKPOINT:
         if (options->n_checkpoints == MOST_CHECKPOINTS)
             argp_error(state, "--checkpoint: more than %d of them", (int)MOST_CHECKPOINTS);
@@ -206,15 +205,6 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_OUTPUT:
         options->qa.output = argument;
         return 0;
-    case OPTION_SET:
-        sp_assignments_add(&options->assignments, argument, state);
-        return 0;
-    case OPTION_JSON:
-        options->wants_json = true;
-        return 0;
-    case OPTION_QUIET:
-        options->is_quiet = true;
-        return 0;
     case ARGP_KEY_ARG:
         take_argument(options, argument, state);
         return 0;
@@ -226,9 +216,17 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     }
 }
 
+static const struct argp_child children[] = {
+    {&sp_set_argp, 0, NULL, 0},
+    {&sp_json_argp, 0, NULL, 0},
+    {&sp_quiet_argp, 0, NULL, 0},
+    {0},
+};
+
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
+    .children = children,
     .args_doc = "reconstruction [TOKENS.h5]\nqa\nicl\nroleplay\nefficiency",
     .doc =
         "Measures what a compressor's slots are worth to the decoder, or scores predictions that "
@@ -271,7 +269,7 @@ static sp_status score_predictions(const evaluate_options *options) {
     if (!sp_is_first_rank()) return SP_OK;
     const sp_status status = options->task == QA ? sp_score_answers(&result, &job)
                                                  : sp_score_reconstructions(&result, &job);
-    if (status == SP_OK && options->wants_json)
+    if (status == SP_OK && options->json.is_wanted)
         sp_print_json(result);
     else if (status == SP_OK)
         sp_print_predictions(result);
@@ -345,7 +343,7 @@ static sp_status evaluate(evaluate_options *options) {
     json_t *result = NULL;
     sp_status status = sp_world_begin(&world);
     if (status == SP_OK) status = tasks[options->task].evaluate(world, &result, options);
-    if (status == SP_OK && result != NULL && options->wants_json)
+    if (status == SP_OK && result != NULL && options->json.is_wanted)
         sp_print_json(result);
     else if (status == SP_OK && result != NULL)
         tasks[options->task].print(result);
@@ -359,6 +357,5 @@ sp_status sp_cmd_evaluate(int argc, char **argv) {
                                 .icl = {.demonstration_tokens = 750},
                                 .efficiency = {.input_tokens = 1024, .batch = 8, .n_runs = 3}};
     sp_parse_options(&argp, argc, argv, &options);
-    if (options.is_quiet || !sp_is_first_rank()) sp_log_set_level(SP_LOG_QUIET);
     return options.predictions != NULL ? score_predictions(&options) : evaluate(&options);
 }

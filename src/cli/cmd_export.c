@@ -1,6 +1,6 @@
 #include "cli/command.h"
 
-#include "base/log.h"
+#include "cli/print_options.h"
 #include "run/export.h"
 #include "run/export_slots.h"
 #include "run/merge.h"
@@ -10,7 +10,8 @@
 
 typedef struct export_options {
     const char *checkpoint, *output;
-    bool wants_merge, wants_json, is_quiet;
+    sp_json_option json;
+    bool wants_merge;
     sp_export_slots_job slots;
     const char **documents;  /* [slots.n_documents], owned */
     const char *needs_slots; /* an option that goes with --slots only */
@@ -23,9 +24,7 @@ enum {
     OPTION_SLOTS,
     OPTION_DOCUMENT,
     OPTION_FORMAT,
-    OPTION_MARKERS,
-    OPTION_JSON,
-    OPTION_QUIET
+    OPTION_MARKERS
 };
 
 static const struct argp_option argp_options[] = {
@@ -44,9 +43,6 @@ static const struct argp_option argp_options[] = {
      0},
     {"markers", OPTION_MARKERS, NULL, 0,
      "With the rows <mem> and </mem> around each segment's slots, as the decoder reads them", 0},
-    {"json", OPTION_JSON, NULL, 0,
-     "Print one JSON object: output; with --slots documents, rows, d, too", 0},
-    {"quiet", OPTION_QUIET, NULL, 0, "No notes", 0},
     {0},
 };
 
@@ -64,6 +60,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     static const char *const formats[] = {
         [SP_ROWS_NPY] = "npy", [SP_ROWS_SAFETENSORS] = "safetensors", NULL};
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->json;
+        return 0;
     case OPTION_CHECKPOINT:
         options->checkpoint = argument;
         return 0;
@@ -89,12 +88,6 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         options->slots.has_markers = true;
         options->needs_slots = "--markers";
         return 0;
-    case OPTION_JSON:
-        options->wants_json = true;
-        return 0;
-    case OPTION_QUIET:
-        options->is_quiet = true;
-        return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s': export takes options only", argument);
         return 0;
@@ -106,9 +99,16 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     }
 }
 
+static const struct argp_child children[] = {
+    {&sp_json_argp, 0, NULL, 0},
+    {&sp_quiet_argp, 0, NULL, 0},
+    {0},
+};
+
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
+    .children = children,
     .doc =
         "Writes a checkpoint's weights as safetensors: the encoder's LoRA as a PEFT adapter, or an "
         "encoder trained in full as a Hugging Face folder (for AutoModel: an output head of its "
@@ -134,14 +134,14 @@ static sp_status export(const export_options *options, json_t **result) {
 }
 
 sp_status sp_cmd_export(int argc, char **argv) {
-    export_options options = {.documents = calloc((size_t)argc, sizeof *options.documents)};
+    export_options options = {.json = {.members = "output; with --slots documents, rows, d, too"},
+                              .documents = calloc((size_t)argc, sizeof *options.documents)};
     if (options.documents == NULL) return sp_fail(SP_FAILURE, "no memory for options");
     sp_parse_options(&argp, argc, argv, &options);
-    if (options.is_quiet) sp_log_set_level(SP_LOG_QUIET);
     json_t *result = NULL;
     const sp_status status = sp_is_first_rank() ? export(&options, &result) : SP_OK;
-    if (result != NULL && options.wants_json) sp_print_json(result);
-    if (result != NULL && !options.wants_json) printf("wrote '%s'\n", options.output);
+    if (result != NULL && options.json.is_wanted) sp_print_json(result);
+    if (result != NULL && !options.json.is_wanted) printf("wrote '%s'\n", options.output);
     json_decref(result);
     free(options.documents);
     return status;

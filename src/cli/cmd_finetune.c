@@ -1,6 +1,8 @@
 #include "cli/command.h"
 
-#include "base/log.h"
+#include "cli/config_options.h"
+#include "cli/corpus_arguments.h"
+#include "cli/print_options.h"
 #include "mpi/agree.h"
 #include "mpi/world.h"
 #include "run/finetune_config.h"
@@ -10,27 +12,17 @@
 #include <string.h>
 
 typedef struct finetune_options {
-    const char *config, *resume;
+    sp_config_options config;
+    const char *resume;
     sp_on_error on_error;
-    sp_assignments assignments;
     size_t expected_ranks; /* 0: any */
-    bool wants_json, is_quiet, wants_keys;
+    sp_json_option json;
+    bool wants_keys;
 } finetune_options;
 
-enum {
-    OPTION_CONFIG = 256,
-    OPTION_SET,
-    OPTION_RESUME,
-    OPTION_ON_ERROR,
-    OPTION_EXPECT_RANKS,
-    OPTION_JSON,
-    OPTION_QUIET,
-    OPTION_KEYS
-};
+enum { OPTION_RESUME = 256, OPTION_ON_ERROR, OPTION_EXPECT_RANKS, OPTION_KEYS };
 
 static const struct argp_option argp_options[] = {
-    {"config", OPTION_CONFIG, "FILE", 0, "The run's configuration (YAML)", 0},
-    {"set", OPTION_SET, "KEY=VALUE", 0, "Set a key over the file's, such as train.lr=1e-4", 0},
     {"resume", OPTION_RESUME, "auto|none|PATH", 0,
      "Go on from the newest checkpoint of run.dir (auto, the default), start anew and set aside "
      "what is there (none), or go on from a run or step folder",
@@ -44,32 +36,21 @@ static const struct argp_option argp_options[] = {
      "become N runs",
      0},
     {"keys", OPTION_KEYS, NULL, 0, "List the configuration's keys with their defaults", 0},
-    {"json", OPTION_JSON, NULL, 0,
-     "Print one JSON object at the end: run, step, steps, finished, stopped_early, best, last, "
-     "last_validation",
-     0},
-    {"quiet", OPTION_QUIET, NULL, 0, "No progress and no notes", 0},
     {0},
 };
-
-/* In the order of sp_on_error. */
-static const char *const on_error_words[] = {"stop", "skip", NULL};
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     finetune_options *options = state->input;
     switch (key) {
-    case OPTION_CONFIG:
-        options->config = argument;
-        return 0;
-    case OPTION_SET:
-        sp_assignments_add(&options->assignments, argument, state);
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->config;
+        state->child_inputs[1] = &options->json;
         return 0;
     case OPTION_RESUME:
         options->resume = argument;
         return 0;
     case OPTION_ON_ERROR:
-        options->on_error =
-            (sp_on_error)sp_parse_choice("--on-error", argument, on_error_words, state);
+        options->on_error = sp_parse_on_error(argument, state);
         return 0;
     case OPTION_EXPECT_RANKS:
         options->expected_ranks = sp_parse_count("--expect-ranks", argument, 1, state);
@@ -77,17 +58,12 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_KEYS:
         options->wants_keys = true;
         return 0;
-    case OPTION_JSON:
-        options->wants_json = true;
-        return 0;
-    case OPTION_QUIET:
-        options->is_quiet = true;
-        return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s': finetune takes options only", argument);
         return 0;
     case ARGP_KEY_END:
-        if (options->config == NULL && options->assignments.n == 0 && !options->wants_keys)
+        if (options->config.file == NULL && options->config.assignments.n == 0 &&
+            !options->wants_keys)
             argp_error(state, "needs --config FILE");
         return 0;
     default:
@@ -95,9 +71,17 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     }
 }
 
+static const struct argp_child children[] = {
+    {&sp_config_argp, 0, NULL, 0},
+    {&sp_json_argp, 0, NULL, 0},
+    {&sp_quiet_argp, 0, NULL, 0},
+    {0},
+};
+
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
+    .children = children,
     .doc =
         "Trains a compressor further on rows of context, prompt and answer, on one rank or under "
         "mpirun or srun on several. The context is compressed, the loss is on the answer alone. "
@@ -124,22 +108,25 @@ static sp_status run(const sp_run_config *config, const finetune_options *option
     if (status == SP_OK)
         status = sp_train(world, &result, config,
                           &(sp_train_options){options->resume, options->on_error});
-    if (result != NULL && options->wants_json) sp_print_json(result);
+    if (result != NULL && options->json.is_wanted) sp_print_json(result);
     json_decref(result);
     return sp_world_end(world, status);
 }
 
 sp_status sp_cmd_finetune(int argc, char **argv) {
-    finetune_options options = {.resume = "auto"};
+    finetune_options options = {
+        .resume = "auto",
+        .json = {.members = "run, step, steps, finished, stopped_early, best, last, "
+                            "last_validation"}};
     sp_parse_options(&argp, argc, argv, &options);
     if (options.wants_keys) {
         if (sp_is_first_rank()) sp_config_print_help(stdout, &sp_run_config_table);
         return SP_OK;
     }
-    if (options.is_quiet || !sp_is_first_rank()) sp_log_set_level(SP_LOG_QUIET);
     sp_run_config config = {0};
-    sp_status status = sp_finetune_config_load(&config, options.config, options.assignments.items,
-                                               options.assignments.n);
+    sp_status status =
+        sp_finetune_config_load(&config, options.config.file, options.config.assignments.items,
+                                options.config.assignments.n);
     if (status == SP_OK) status = run(&config, &options);
     sp_run_config_free(&config);
     return status;

@@ -1,6 +1,8 @@
 #include "cli/command.h"
 
 #include "base/log.h"
+#include "cli/config_options.h"
+#include "cli/print_options.h"
 #include "run/decoding.h"
 #include "run/generate.h"
 
@@ -13,7 +15,7 @@ typedef struct generate_options {
     sp_generate_job job;
     sp_assignments assignments;
     const char *documents[MOST_DOCUMENTS];
-    bool wants_json;
+    sp_json_option json;
 } generate_options;
 
 enum {
@@ -26,10 +28,7 @@ enum {
     OPTION_TASK,
     OPTION_CHAT,
     OPTION_MAX_NEW_TOKENS,
-    OPTION_AT_ONCE,
-    OPTION_SET,
-    OPTION_JSON,
-    OPTION_QUIET
+    OPTION_AT_ONCE
 };
 
 static const struct argp_option argp_options[] = {
@@ -61,12 +60,6 @@ static const struct argp_option argp_options[] = {
      "At most so many, of an answer or of each segment (300)", 0},
     {"at-once", OPTION_AT_ONCE, "N", 0,
      "Answers or segments that are decoded together (32); fewer take less memory", 0},
-    {"set", OPTION_SET, "KEY=VALUE", 0, "Set a key over the checkpoint's configuration", 0},
-    {"json", OPTION_JSON, NULL, 0,
-     "Print one JSON object: document (of several: documents), text, ids; with --input and "
-     "--output: answers, tokens, seconds",
-     0},
-    {"quiet", OPTION_QUIET, NULL, 0, "No progress and no notes", 0},
     {0},
 };
 
@@ -114,6 +107,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     generate_options *options = state->input;
     sp_generate_job *job = &options->job;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->assignments;
+        state->child_inputs[1] = &options->json;
+        return 0;
     case OPTION_CHECKPOINT:
         job->checkpoint = argument;
         return 0;
@@ -146,15 +143,6 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_AT_ONCE:
         job->most_at_once = sp_parse_count("--at-once", argument, 1, state);
         return 0;
-    case OPTION_SET:
-        sp_assignments_add(&options->assignments, argument, state);
-        return 0;
-    case OPTION_JSON:
-        options->wants_json = true;
-        return 0;
-    case OPTION_QUIET:
-        sp_log_set_level(SP_LOG_QUIET);
-        return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s': generate takes options only", argument);
         return 0;
@@ -166,9 +154,17 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     }
 }
 
+static const struct argp_child children[] = {
+    {&sp_set_argp, 0, NULL, 0},
+    {&sp_json_argp, 0, NULL, 0},
+    {&sp_quiet_argp, 0, NULL, 0},
+    {0},
+};
+
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
+    .children = children,
     .doc = "Lets the decoder read documents' slots in place of their text, and prints what it goes "
            "on with, greedily: after a prompt, in answer to one, or as a reconstruction of each "
            "segment, joined. With --input FILE for many requests, many at once.",
@@ -179,7 +175,7 @@ static sp_status generate_one(const generate_options *options) {
     char *text = NULL;
     size_t n_bytes = 0;
     const sp_status status = sp_generate(&result, &text, &n_bytes, &options->job);
-    if (status == SP_OK && options->wants_json) {
+    if (status == SP_OK && options->json.is_wanted) {
         sp_print_json(result);
     } else if (status == SP_OK) {
         fwrite(text, 1, n_bytes, stdout);
@@ -194,7 +190,7 @@ static sp_status generate_one(const generate_options *options) {
 static sp_status generate_all(const generate_options *options) {
     sp_generate_summary s;
     SP_TRY(sp_generate_all(&s, &options->job));
-    if (options->wants_json && options->job.output != NULL) {
+    if (options->json.is_wanted && options->job.output != NULL) {
         json_t *object = json_pack("{s:I, s:I, s:f}", "answers", (json_int_t)s.n_answers, "tokens",
                                    (json_int_t)s.n_tokens, "seconds", s.seconds);
         sp_print_json(object);
@@ -208,6 +204,8 @@ static sp_status generate_all(const generate_options *options) {
 
 sp_status sp_cmd_generate(int argc, char **argv) {
     generate_options options = {
+        .json = {.members = "document (of several: documents), text, ids; with --input and "
+                            "--output: answers, tokens, seconds"},
         .job = {.max_new_tokens = 300, .most_at_once = SP_DECODING_AT_ONCE}};
     sp_parse_options(&argp, argc, argv, &options);
     if (!sp_is_first_rank()) return SP_OK;

@@ -1,6 +1,7 @@
 #include "cli/command.h"
 
 #include "base/json.h"
+#include "cli/print_options.h"
 #include "io/file_kind.h"
 #include "run/inspect.h"
 #include "run/token_texts.h"
@@ -13,31 +14,31 @@ typedef struct inspect_options {
     const char *path;
     const char *tokenizer; /* NAME=DIR, or NULL */
     size_t n_segments;
-    bool wants_json, has_segments;
+    bool has_segments;
+    sp_json_option json;
 } inspect_options;
 
-enum { OPTION_TOKENIZER = 256, OPTION_SEGMENTS, OPTION_JSON, DEFAULT_SEGMENTS = 3 };
+enum { OPTION_TOKENIZER = 256, OPTION_SEGMENTS, DEFAULT_SEGMENTS = 3 };
 
 static const struct argp_option argp_options[] = {
     {"tokenizer", OPTION_TOKENIZER, "NAME=DIR", 0,
      "Of a token file: show the first segments of the stream NAME as text", 0},
     {"segments", OPTION_SEGMENTS, "N", 0, "With --tokenizer: so many (3)", 0},
-    {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 0},
     {0},
 };
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     inspect_options *options = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->json;
+        return 0;
     case OPTION_TOKENIZER:
         options->tokenizer = argument;
         return 0;
     case OPTION_SEGMENTS:
         options->n_segments = sp_parse_count("--segments", argument, 1, state);
         options->has_segments = true;
-        return 0;
-    case OPTION_JSON:
-        options->wants_json = true;
         return 0;
     case ARGP_KEY_ARG:
         if (options->path != NULL) argp_error(state, "'%s': one FILE or DIR at a time", argument);
@@ -53,9 +54,15 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     }
 }
 
+static const struct argp_child children[] = {
+    {&sp_json_argp, 0, NULL, 0},
+    {0},
+};
+
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
+    .children = children,
     .args_doc = "FILE|DIR",
     .doc = "Describes a model (Hugging Face folder, .gguf, .safetensors, tokenizer.json), token "
            "file, slot file, checkpoint, run folder, metrics.jsonl, export, configuration (with "
@@ -148,7 +155,7 @@ sp_status sp_cmd_inspect(int argc, char **argv) {
             return status;
         }
     }
-    if (options.wants_json) {
+    if (options.json.is_wanted) {
         sp_print_json(description);
     } else {
         fold_optimizer(description);

@@ -1,34 +1,30 @@
 #include "cli/command.h"
 
+#include "cli/config_options.h"
+#include "cli/print_options.h"
 #include "run/plan_report.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 typedef struct plan_options {
-    const char *config;
-    sp_assignments assignments;
+    sp_config_options config;
     sp_plan_options plan;
-    bool wants_json, wants_machines;
+    sp_json_option json;
+    bool wants_machines;
 } plan_options;
 
 enum {
-    OPTION_CONFIG = 256,
-    OPTION_SET,
-    OPTION_NODES,
+    OPTION_NODES = 256,
     OPTION_RANKS,
     OPTION_CPU,
     OPTION_NETWORK,
     OPTION_MEMORY,
     OPTION_SCALE,
-    OPTION_MACHINES,
-    OPTION_JSON
+    OPTION_MACHINES
 };
 
 static const struct argp_option argp_options[] = {
-    {"config", OPTION_CONFIG, "FILE", 0, "The run's configuration (YAML)", 0},
-    {"set", OPTION_SET, "KEY=VALUE", 0, "Set a key over the file's, such as parallel.pipeline=4",
-     0},
     {"nodes", OPTION_NODES, "N", 0, "Nodes (1)", 1},
     {"ranks-per-node", OPTION_RANKS, "R", 0,
      "Ranks on each node (1): one for each NUMA node is best", 1},
@@ -42,7 +38,6 @@ static const struct argp_option argp_options[] = {
      "Also the best grid on 1, 2, 4 .. 1024 nodes: with this global batch, and with one that grows",
      2},
     {"machines", OPTION_MACHINES, NULL, 0, "List the CPUs and networks that are known", 2},
-    {"json", OPTION_JSON, NULL, 0, "Print one JSON object: bytes, seconds, FLOP", 2},
     {0},
 };
 
@@ -64,11 +59,9 @@ static size_t parse_machines(const char *option, const char *text, size_t most,
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     plan_options *options = state->input;
     switch (key) {
-    case OPTION_CONFIG:
-        options->config = argument;
-        return 0;
-    case OPTION_SET:
-        sp_assignments_add(&options->assignments, argument, state);
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->config;
+        state->child_inputs[1] = &options->json;
         return 0;
     case OPTION_NODES:
         options->plan.n_nodes = parse_machines("--nodes", argument, 1 << 20, state);
@@ -91,14 +84,12 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_MACHINES:
         options->wants_machines = true;
         return 0;
-    case OPTION_JSON:
-        options->wants_json = true;
-        return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s': plan takes options only", argument);
         return 0;
     case ARGP_KEY_END:
-        if (options->config == NULL && options->assignments.n == 0 && !options->wants_machines)
+        if (options->config.file == NULL && options->config.assignments.n == 0 &&
+            !options->wants_machines)
             argp_error(state, "needs --config FILE");
         return 0;
     default:
@@ -106,9 +97,16 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     }
 }
 
+static const struct argp_child children[] = {
+    {&sp_config_argp, 0, NULL, 0},
+    {&sp_json_argp, 0, NULL, 0},
+    {0},
+};
+
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
+    .children = children,
     .doc = "Says what a training run would take on machines that need not be here, without "
            "running it: parameters, FLOP, memory of a rank item by item, communication, seconds "
            "of a step, hours, and the fastest grids that fit. Models are read as far as "
@@ -136,7 +134,7 @@ static sp_status print(const sp_plan_report *report, bool wants_json) {
 static sp_status run(const sp_run_config *config, const plan_options *options) {
     sp_plan_report report;
     SP_TRY(sp_plan_report_make(&report, config, &options->plan));
-    sp_status status = print(&report, options->wants_json);
+    sp_status status = print(&report, options->json.is_wanted);
     if (status == SP_OK) status = sp_plan_refuse(&report.plan, &report.configured, &report.best[0]);
     sp_plan_report_free(&report);
     return status;
@@ -144,6 +142,7 @@ static sp_status run(const sp_run_config *config, const plan_options *options) {
 
 sp_status sp_cmd_plan(int argc, char **argv) {
     plan_options options = {
+        .json = {.members = "bytes, seconds, FLOP"},
         .plan = {.cpu = "native", .network = "hdr", .n_nodes = 1, .ranks_per_node = 1}};
     sp_parse_options(&argp, argc, argv, &options);
     if (!sp_is_first_rank()) return SP_OK;
@@ -152,8 +151,9 @@ sp_status sp_cmd_plan(int argc, char **argv) {
         return SP_OK;
     }
     sp_run_config config = {0};
-    sp_status status = sp_run_config_load(&config, options.config, options.assignments.items,
-                                          options.assignments.n);
+    sp_status status =
+        sp_run_config_load(&config, options.config.file, options.config.assignments.items,
+                           options.config.assignments.n);
     if (status == SP_OK) status = run(&config, &options);
     sp_run_config_free(&config);
     return status;

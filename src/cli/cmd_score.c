@@ -1,6 +1,7 @@
 #include "cli/command.h"
 
 #include "base/read_all.h"
+#include "cli/print_options.h"
 #include "run/score.h"
 
 #include <stdio.h>
@@ -11,17 +12,16 @@ typedef struct score_options {
     const char *model;
     sp_bos_use bos;
     sp_precision precision;
-    bool wants_json;
+    sp_json_option json;
 } score_options;
 
-enum { OPTION_MODEL = 256, OPTION_BOS, OPTION_PRECISION, OPTION_JSON };
+enum { OPTION_MODEL = 256, OPTION_BOS, OPTION_PRECISION };
 
 static const struct argp_option argp_options[] = {
     {"model", OPTION_MODEL, "DIR", 0, "Hugging Face folder or .gguf file", 0},
     {"bos", OPTION_BOS, "auto|always|never", 0,
      "Put BOS before the text: as the tokenizer does by itself (the default), always, never", 0},
     {"precision", OPTION_PRECISION, "f32|bf16|int8", 0, "Of the weights (f32)", 0},
-    {"json", OPTION_JSON, NULL, 0, "Print one JSON object: ids, logprobs, tokens, perplexity", 0},
     {0},
 };
 
@@ -30,6 +30,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     static const char *const precision_words[] = {"f32", "bf16", "int8", NULL};
     score_options *options = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->json;
+        return 0;
     case OPTION_MODEL:
         options->model = argument;
         return 0;
@@ -39,9 +42,6 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_PRECISION:
         options->precision =
             (sp_precision)sp_parse_choice("--precision", argument, precision_words, state);
-        return 0;
-    case OPTION_JSON:
-        options->wants_json = true;
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s': the text comes from standard input", argument);
@@ -54,9 +54,15 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     }
 }
 
+static const struct argp_child children[] = {
+    {&sp_json_argp, 0, NULL, 0},
+    {0},
+};
+
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
+    .children = children,
     .doc = "Reads text from standard input and prints the natural logarithm of each token's "
            "probability under a model, given the tokens before it.",
 };
@@ -72,7 +78,7 @@ static void print_result(const json_t *result) {
 }
 
 sp_status sp_cmd_score(int argc, char **argv) {
-    score_options options = {0};
+    score_options options = {.json = {.members = "ids, logprobs, tokens, perplexity"}};
     sp_parse_options(&argp, argc, argv, &options);
     if (!sp_is_first_rank()) return SP_OK;
     char *text = NULL;
@@ -81,7 +87,7 @@ sp_status sp_cmd_score(int argc, char **argv) {
     sp_status status = sp_read_all(&text, &n_bytes, stdin, "standard input");
     if (status == SP_OK)
         status = sp_score(&result, options.model, text, n_bytes, options.bos, options.precision);
-    if (status == SP_OK && options.wants_json)
+    if (status == SP_OK && options.json.is_wanted)
         sp_print_json(result);
     else if (status == SP_OK)
         print_result(result);

@@ -1,6 +1,7 @@
 #include "cli/command.h"
 
-#include "base/log.h"
+#include "cli/corpus_arguments.h"
+#include "cli/print_options.h"
 #include "mpi/agree.h"
 #include "mpi/world.h"
 #include "run/named_tokenizer.h"
@@ -11,41 +12,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_TOKENIZERS = 16, MOST_CONDITIONS = 64, DEFAULT_SEGMENT_TOKENS = 256 };
+enum { MOST_TOKENIZERS = 16, DEFAULT_SEGMENT_TOKENS = 256 };
 
 typedef struct tokenize_options {
     const char *tokenizers[MOST_TOKENIZERS]; /* NAME=DIR, or DIR with --ids */
     size_t n_tokenizers;
     size_t segment_tokens;
     const char *output;
-    const char **paths; /* [n_paths], owned */
-    size_t n_paths;
-    const char *column, *checksums;
-    const char *where[MOST_CONDITIONS];
-    size_t n_where;
-    sp_on_error on_error;
-    bool has_on_error; /* it was named */
+    sp_corpus_arguments corpus;
     size_t min_tokens, most_document_bytes;
     bool keeps_duplicates;
-    bool wants_ids, specials_are_plain, has_affixes, wants_json, is_quiet;
+    bool wants_ids, specials_are_plain, has_affixes;
+    sp_json_option json;
 } tokenize_options;
 
 enum {
     OPTION_TOKENIZER = 256,
     OPTION_SEGMENT_TOKENS,
     OPTION_OUTPUT,
-    OPTION_COLUMN,
-    OPTION_WHERE,
-    OPTION_CHECKSUMS,
-    OPTION_ON_ERROR,
     OPTION_MIN_TOKENS,
     OPTION_MAX_DOCUMENT,
     OPTION_KEEP_DUPLICATES,
     OPTION_IDS,
     OPTION_NO_SPECIAL,
-    OPTION_BOS,
-    OPTION_JSON,
-    OPTION_QUIET
+    OPTION_BOS
 };
 
 static const struct argp_option argp_options[] = {
@@ -55,21 +45,6 @@ static const struct argp_option argp_options[] = {
      0},
     {"segment-tokens", OPTION_SEGMENT_TOKENS, "N", 0, "Most tokens of a segment (256)", 0},
     {"output", OPTION_OUTPUT, "FILE", 0, "Token file to write", 0},
-    {"column", OPTION_COLUMN, "NAME", 0,
-     "Column or field of the text (text); a dotted name reaches into a Parquet struct", 0},
-    {"where", OPTION_WHERE, "CONDITION", 0,
-     "Only documents for which NAME OP VALUE holds, OP being =, !=, <, <=, > or >=, such as "
-     "'language_score >= 0.8' or 'language = en'. Texts compare by bytes; a null or missing field "
-     "fails. May be repeated: all must hold",
-     0},
-    {"checksums", OPTION_CHECKSUMS, "FILE", 0,
-     "Check the files against a list of SHA-256 sums, as sha256sum writes it, before any is read",
-     0},
-    {"on-error", OPTION_ON_ERROR, "stop|skip", 0,
-     "At damaged input stop (stop), or leave out the row, the rest of the row group or of the "
-     "file, "
-     "and count it",
-     0},
     {"min-tokens", OPTION_MIN_TOKENS, "N", 0,
      "Leave out a document's last segment if it has fewer tokens (1: keep them all)", 0},
     {"max-document", OPTION_MAX_DOCUMENT, "BYTES", 0,
@@ -81,18 +56,16 @@ static const struct argp_option argp_options[] = {
     {"no-special", OPTION_NO_SPECIAL, NULL, 0,
      "With --ids: spellings of special tokens are plain text", 0},
     {"bos", OPTION_BOS, NULL, 0, "With --ids: add BOS and EOS, where the tokenizer has them", 0},
-    {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 0},
-    {"quiet", OPTION_QUIET, NULL, 0, "No progress and no notes", 0},
     {0},
 };
 
 static void check_options(const tokenize_options *options, const struct argp_state *state) {
     if (options->n_tokenizers == 0) argp_error(state, "needs --tokenizer");
     if (options->wants_ids) {
-        if (options->n_tokenizers > 1 || options->n_paths > 0 || options->output != NULL)
+        if (options->n_tokenizers > 1 || options->corpus.options.n_names > 0 ||
+            options->output != NULL)
             argp_error(state, "--ids takes one --tokenizer DIR and reads standard input");
-        if (options->column != NULL || options->n_where > 0 || options->checksums != NULL ||
-            options->has_on_error)
+        if (options->corpus.has_choice)
             argp_error(state, "--column, --where, --checksums and --on-error do not go with --ids");
         if (options->min_tokens > 0 || options->most_document_bytes > 0 ||
             options->keeps_duplicates)
@@ -102,7 +75,7 @@ static void check_options(const tokenize_options *options, const struct argp_sta
     }
     if (options->specials_are_plain || options->has_affixes)
         argp_error(state, "--no-special and --bos go with --ids");
-    if (options->output == NULL || options->n_paths == 0)
+    if (options->output == NULL || options->corpus.options.n_names == 0)
         argp_error(state, "needs --output FILE and text files");
     for (size_t i = 0; i < options->n_tokenizers; i++)
         if (!sp_named_tokenizer_is_spelled(options->tokenizers[i]))
@@ -110,16 +83,18 @@ static void check_options(const tokenize_options *options, const struct argp_sta
     if (options->min_tokens > options->segment_tokens)
         argp_error(state, "--min-tokens: %zu are more than a segment's %zu", options->min_tokens,
                    options->segment_tokens);
-    if (options->column != NULL && options->column[0] == '\0')
+    if (options->corpus.options.text.column != NULL &&
+        options->corpus.options.text.column[0] == '\0')
         argp_error(state, "--column: an empty name");
 }
-
-/* The words of --on-error, in the order of sp_on_error. */
-static const char *const on_error_words[] = {"stop", "skip", NULL};
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     tokenize_options *options = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->corpus;
+        state->child_inputs[1] = &options->json;
+        return 0;
     case OPTION_TOKENIZER:
         if (options->n_tokenizers == MOST_TOKENIZERS)
             argp_error(state, "--tokenizer: more than %d of them", (int)MOST_TOKENIZERS);
@@ -130,22 +105,6 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case OPTION_OUTPUT:
         options->output = argument;
-        return 0;
-    case OPTION_COLUMN:
-        options->column = argument;
-        return 0;
-    case OPTION_WHERE:
-        if (options->n_where == MOST_CONDITIONS)
-            argp_error(state, "--where: more than %d of them", (int)MOST_CONDITIONS);
-        options->where[options->n_where++] = argument;
-        return 0;
-    case OPTION_CHECKSUMS:
-        options->checksums = argument;
-        return 0;
-    case OPTION_ON_ERROR:
-        options->on_error =
-            (sp_on_error)sp_parse_choice("--on-error", argument, on_error_words, state);
-        options->has_on_error = true;
         return 0;
     case OPTION_MIN_TOKENS:
         options->min_tokens = sp_parse_count("--min-tokens", argument, 1, state);
@@ -165,14 +124,8 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_BOS:
         options->has_affixes = true;
         return 0;
-    case OPTION_JSON:
-        options->wants_json = true;
-        return 0;
-    case OPTION_QUIET:
-        options->is_quiet = true;
-        return 0;
     case ARGP_KEY_ARG:
-        options->paths[options->n_paths++] = argument; /* there are fewer than argc */
+        sp_corpus_arguments_add_name(&options->corpus, argument);
         return 0;
     case ARGP_KEY_END:
         check_options(options, state);
@@ -182,9 +135,17 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     }
 }
 
+static const struct argp_child children[] = {
+    {&sp_corpus_argp, 0, NULL, 0},
+    {&sp_json_argp, 0, NULL, 0},
+    {&sp_quiet_argp, 0, NULL, 0},
+    {0},
+};
+
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
+    .children = children,
     .args_doc = "INPUT...\n--ids",
     .doc =
         "Turns documents, .parquet (a row each), .jsonl (a line each) or .txt (one each), the last "
@@ -275,17 +236,12 @@ static sp_status open_tokenizers(tokenizers *t, const tokenize_options *options)
     return SP_OK;
 }
 
-static sp_status run(sp_world *world, const tokenize_options *options, const sp_conditions *where,
-                     tokenizers *t) {
+static sp_status run(sp_world *world, const tokenize_options *options, tokenizers *t) {
     SP_TRY(sp_agree(world, open_tokenizers(t, options)));
     sp_tokenize_summary summary = {0};
     SP_TRY(sp_tokenize(
         world,
-        &(sp_tokenize_job){.corpus = {.names = options->paths,
-                                      .n_names = options->n_paths,
-                                      .text = {.column = options->column, .where = where},
-                                      .checksums = options->checksums,
-                                      .on_error = options->on_error},
+        &(sp_tokenize_job){.corpus = options->corpus.options,
                            .segmenting = {.streams = t->streams,
                                           .n_streams = t->n,
                                           .segment_tokens = options->segment_tokens,
@@ -295,29 +251,20 @@ static sp_status run(sp_world *world, const tokenize_options *options, const sp_
                            .output = options->output},
         &summary));
     const sp_status status =
-        sp_is_first_rank() ? print_summary(&summary, t, options->wants_json) : SP_OK;
+        sp_is_first_rank() ? print_summary(&summary, t, options->json.is_wanted) : SP_OK;
     sp_tokenize_summary_free(&summary);
     return status;
 }
 
-static sp_status tokenize_on_ranks(const tokenize_options *options, const sp_conditions *where) {
+static sp_status tokenize_files(const tokenize_options *options) {
     tokenizers *t = calloc(1, sizeof *t);
     if (t == NULL) return sp_fail(SP_FAILURE, "no memory for tokenizers");
     sp_world *world = NULL;
     sp_status status = sp_world_begin(&world);
-    if (status == SP_OK) status = run(world, options, where, t);
+    if (status == SP_OK) status = run(world, options, t);
     for (size_t i = 0; i < MOST_TOKENIZERS; i++) sp_named_tokenizer_close(&t->named[i]);
     free(t);
     return sp_world_end(world, status);
-}
-
-static sp_status tokenize_files(const tokenize_options *options) {
-    sp_condition conditions[MOST_CONDITIONS];
-    sp_conditions where = {.items = conditions};
-    sp_status status = sp_parse_conditions(&where, options->where, options->n_where);
-    if (status == SP_OK) status = tokenize_on_ranks(options, &where);
-    for (size_t i = 0; i < where.n; i++) sp_condition_free(&conditions[i]);
-    return status;
 }
 
 static sp_status print_ids(const tokenize_options *options) {
@@ -326,17 +273,17 @@ static sp_status print_ids(const tokenize_options *options) {
     const sp_print_ids_job job = {.tokenizer = path,
                                   .specials_are_plain = options->specials_are_plain,
                                   .has_affixes = options->has_affixes,
-                                  .wants_json = options->wants_json};
+                                  .wants_json = options->json.is_wanted};
     return sp_print_ids(&job, stdin, stdout);
 }
 
 sp_status sp_cmd_tokenize(int argc, char **argv) {
-    tokenize_options options = {.segment_tokens = DEFAULT_SEGMENT_TOKENS,
-                                .paths = calloc((size_t)argc, sizeof *options.paths)};
-    if (options.paths == NULL) return sp_fail(SP_FAILURE, "no memory for options");
+    tokenize_options options = {.segment_tokens = DEFAULT_SEGMENT_TOKENS};
+    SP_TRY(sp_corpus_arguments_init(&options.corpus, argc));
     sp_parse_options(&argp, argc, argv, &options);
-    if (options.is_quiet || !sp_is_first_rank()) sp_log_set_level(SP_LOG_QUIET);
-    const sp_status status = options.wants_ids ? print_ids(&options) : tokenize_files(&options);
-    free(options.paths);
+    sp_status status = sp_corpus_arguments_parse_where(&options.corpus);
+    if (status == SP_OK)
+        status = options.wants_ids ? print_ids(&options) : tokenize_files(&options);
+    sp_corpus_arguments_free(&options.corpus);
     return status;
 }

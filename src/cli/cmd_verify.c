@@ -1,6 +1,7 @@
 #include "cli/command.h"
 
-#include "base/log.h"
+#include "cli/corpus_arguments.h"
+#include "cli/print_options.h"
 #include "io/file_kind.h"
 #include "io/slots_file.h"
 #include "mpi/agree.h"
@@ -8,35 +9,18 @@
 #include "run/verify.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
-enum { MOST_TOKENIZERS = 16, MOST_CONDITIONS = 64 };
+enum { MOST_TOKENIZERS = 16 };
 
 typedef struct verify_options {
     const char *path;
-    const char **sources; /* [n_sources], owned */
-    size_t n_sources;
+    sp_corpus_arguments source;
     const char *tokenizers[MOST_TOKENIZERS];
     size_t n_tokenizers;
-    const char *column;
-    const char *where[MOST_CONDITIONS];
-    size_t n_where;
-    const char *checksums;
-    sp_on_error on_error;
-    bool has_on_error;
-    bool wants_json, is_quiet;
+    sp_json_option json;
 } verify_options;
 
-enum {
-    OPTION_SOURCE = 256,
-    OPTION_TOKENIZER,
-    OPTION_COLUMN,
-    OPTION_WHERE,
-    OPTION_CHECKSUMS,
-    OPTION_ON_ERROR,
-    OPTION_JSON,
-    OPTION_QUIET
-};
+enum { OPTION_SOURCE = 256, OPTION_TOKENIZER };
 
 static const struct argp_option argp_options[] = {
     {"source", OPTION_SOURCE, "INPUT", 0,
@@ -45,14 +29,6 @@ static const struct argp_option argp_options[] = {
      0},
     {"tokenizer", OPTION_TOKENIZER, "NAME=DIR", 0,
      "With --source: compare this stream's text, too; may be repeated", 0},
-    {"column", OPTION_COLUMN, "NAME", 0, "With --source: as it was tokenized", 0},
-    {"where", OPTION_WHERE, "CONDITION", 0, "With --source: as it was tokenized", 0},
-    {"checksums", OPTION_CHECKSUMS, "FILE", 0, "With --source: as it was tokenized", 0},
-    {"on-error", OPTION_ON_ERROR, "stop|skip", 0,
-     "With --source: as it was tokenized; what was skipped then as damaged is to be so now (stop)",
-     0},
-    {"json", OPTION_JSON, NULL, 0, "Print one JSON object", 0},
-    {"quiet", OPTION_QUIET, NULL, 0, "No notes", 0},
     {0},
 };
 
@@ -61,48 +37,26 @@ static void check_options(const verify_options *options, const struct argp_state
     for (size_t i = 0; i < options->n_tokenizers; i++)
         if (!sp_named_tokenizer_is_spelled(options->tokenizers[i]))
             argp_error(state, "--tokenizer: '%s' is not NAME=DIR", options->tokenizers[i]);
-    if (options->n_sources == 0 &&
-        (options->n_tokenizers > 0 || options->column != NULL || options->n_where > 0 ||
-         options->checksums != NULL || options->has_on_error))
+    if (options->source.options.n_names == 0 &&
+        (options->n_tokenizers > 0 || options->source.has_choice))
         argp_error(state,
                    "--tokenizer, --column, --where, --checksums and --on-error go with --source");
 }
 
-/* The words of --on-error, in the order of sp_on_error. */
-static const char *const on_error_words[] = {"stop", "skip", NULL};
-
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     verify_options *options = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->source;
+        state->child_inputs[1] = &options->json;
+        return 0;
     case OPTION_SOURCE:
-        options->sources[options->n_sources++] = argument; /* there are fewer than argc */
+        sp_corpus_arguments_add_name(&options->source, argument);
         return 0;
     case OPTION_TOKENIZER:
         if (options->n_tokenizers == MOST_TOKENIZERS)
             argp_error(state, "--tokenizer: more than %d of them", (int)MOST_TOKENIZERS);
         options->tokenizers[options->n_tokenizers++] = argument;
-        return 0;
-    case OPTION_COLUMN:
-        options->column = argument;
-        return 0;
-    case OPTION_WHERE:
-        if (options->n_where == MOST_CONDITIONS)
-            argp_error(state, "--where: more than %d of them", (int)MOST_CONDITIONS);
-        options->where[options->n_where++] = argument;
-        return 0;
-    case OPTION_CHECKSUMS:
-        options->checksums = argument;
-        return 0;
-    case OPTION_ON_ERROR:
-        options->on_error =
-            (sp_on_error)sp_parse_choice("--on-error", argument, on_error_words, state);
-        options->has_on_error = true;
-        return 0;
-    case OPTION_JSON:
-        options->wants_json = true;
-        return 0;
-    case OPTION_QUIET:
-        options->is_quiet = true;
         return 0;
     case ARGP_KEY_ARG:
         if (options->path != NULL) argp_error(state, "'%s': one FILE at a time", argument);
@@ -116,9 +70,17 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     }
 }
 
+static const struct argp_child children[] = {
+    {&sp_corpus_argp, 0, "With --source, as it was tokenized:", 1},
+    {&sp_json_argp, 0, NULL, 0},
+    {&sp_quiet_argp, 0, NULL, 0},
+    {0},
+};
+
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
+    .children = children,
     .args_doc = "FILE",
     .doc = "Reads all of a token or slot file, in parts or not: checksums, offsets, ids, digests; "
            "with --source, that a token file's documents and their text are those of the source.",
@@ -148,7 +110,7 @@ static sp_status print_summary(const sp_verify_summary *s, const char *path, boo
 
 static sp_status check_kind(sp_file_kind *kind, const verify_options *options) {
     SP_TRY(sp_file_kind_of(kind, options->path));
-    if (*kind == SP_FILE_TOKENS || (*kind == SP_FILE_SLOTS && options->n_sources == 0))
+    if (*kind == SP_FILE_TOKENS || (*kind == SP_FILE_SLOTS && options->source.options.n_names == 0))
         return SP_OK;
     if (*kind == SP_FILE_SLOTS)
         return sp_fail(SP_USAGE, "'%s': a slot file; --source is for token files", options->path);
@@ -165,7 +127,7 @@ static sp_status verify_slots(const verify_options *options) {
     const size_t n_segments = sp_slots_n_segments(slots), n_slots = sp_slots_n_slots(slots);
     sp_slots_close(slots);
     SP_TRY(status);
-    if (options->wants_json) {
+    if (options->json.is_wanted) {
         json_t *object =
             json_pack("{s:I, s:I, s:I}", "documents", (json_int_t)n_documents, "segments",
                       (json_int_t)n_segments, "slots", (json_int_t)n_slots);
@@ -179,17 +141,13 @@ static sp_status verify_slots(const verify_options *options) {
     return SP_OK;
 }
 
-static sp_status run(sp_world *world, const verify_options *options, const sp_conditions *where,
+static sp_status run(sp_world *world, const verify_options *options,
                      sp_named_tokenizer *tokenizers) {
-    const sp_corpus_options source = {.names = options->sources,
-                                      .n_names = options->n_sources,
-                                      .text = {options->column, where},
-                                      .checksums = options->checksums,
-                                      .on_error = options->on_error};
-    const sp_verify_job job = {.path = options->path,
-                               .tokenizers = tokenizers,
-                               .n_tokenizers = options->n_tokenizers,
-                               .source = options->n_sources > 0 ? &source : NULL};
+    const sp_verify_job job = {
+        .path = options->path,
+        .tokenizers = tokenizers,
+        .n_tokenizers = options->n_tokenizers,
+        .source = options->source.options.n_names > 0 ? &options->source.options : NULL};
     sp_verify_summary summary = {0};
     sp_file_kind kind = SP_FILE_TOKENS;
     sp_status status = check_kind(&kind, options);
@@ -199,31 +157,26 @@ static sp_status run(sp_world *world, const verify_options *options, const sp_co
     if (kind == SP_FILE_SLOTS)
         return sp_agree(world, sp_is_first_rank() ? verify_slots(options) : SP_OK);
     SP_TRY(sp_verify(world, &job, &summary));
-    return sp_is_first_rank() ? print_summary(&summary, options->path, options->wants_json) : SP_OK;
+    return sp_is_first_rank() ? print_summary(&summary, options->path, options->json.is_wanted)
+                              : SP_OK;
 }
 
 static sp_status verify_file(const verify_options *options) {
-    sp_condition conditions[MOST_CONDITIONS];
-    sp_conditions where = {.items = conditions};
     sp_named_tokenizer tokenizers[MOST_TOKENIZERS] = {0};
     sp_world *world = NULL;
-    sp_status status = sp_parse_conditions(&where, options->where, options->n_where);
-    if (status == SP_OK) {
-        status = sp_world_begin(&world);
-        if (status == SP_OK) status = run(world, options, &where, tokenizers);
-        status = sp_world_end(world, status);
-    }
+    sp_status status = sp_world_begin(&world);
+    if (status == SP_OK) status = run(world, options, tokenizers);
+    status = sp_world_end(world, status);
     for (size_t i = 0; i < MOST_TOKENIZERS; i++) sp_named_tokenizer_close(&tokenizers[i]);
-    for (size_t i = 0; i < where.n; i++) sp_condition_free(&conditions[i]);
     return status;
 }
 
 sp_status sp_cmd_verify(int argc, char **argv) {
-    verify_options options = {.sources = calloc((size_t)argc, sizeof *options.sources)};
-    if (options.sources == NULL) return sp_fail(SP_FAILURE, "no memory for options");
+    verify_options options = {0};
+    SP_TRY(sp_corpus_arguments_init(&options.source, argc));
     sp_parse_options(&argp, argc, argv, &options);
-    if (options.is_quiet || !sp_is_first_rank()) sp_log_set_level(SP_LOG_QUIET);
-    const sp_status status = verify_file(&options);
-    free(options.sources);
+    sp_status status = sp_corpus_arguments_parse_where(&options.source);
+    if (status == SP_OK) status = verify_file(&options);
+    sp_corpus_arguments_free(&options.source);
     return status;
 }

@@ -1,5 +1,7 @@
 #include "cli/command.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -36,6 +38,7 @@ static void parse_silently(const struct argp *argp, int argc, char **argv, void 
 void sp_parse_options(const struct argp *argp, int argc, char **argv, void *options) {
     argp_err_exit_status = SP_USAGE;
     if (!sp_is_first_rank()) {
+        sp_log_set_level(SP_LOG_QUIET);
         parse_silently(argp, argc, argv, options);
         return;
     }
@@ -43,13 +46,6 @@ void sp_parse_options(const struct argp *argp, int argc, char **argv, void *opti
     if (error == 0) return;
     fprintf(stderr, "%s: %s\n", argv[0], strerror(error));
     exit(SP_USAGE);
-}
-
-void sp_assignments_add(sp_assignments *assignments, const char *text,
-                        const struct argp_state *state) {
-    if (assignments->n == SP_MOST_ASSIGNMENTS)
-        argp_error(state, "--set: more than %d of them", (int)SP_MOST_ASSIGNMENTS);
-    assignments->items[assignments->n++] = text;
 }
 
 size_t sp_parse_count(const char *option, const char *text, size_t least,
@@ -77,14 +73,6 @@ int sp_parse_choice(const char *option, const char *text, const char *const *wor
         if (strcmp(text, words[i]) == 0) return i;
     fail_choice(option, text, words, state);
     return 0;
-}
-
-sp_status sp_parse_conditions(sp_conditions *where, const char *const *texts, size_t n) {
-    for (; where->n < n; where->n++) {
-        const sp_status status = sp_condition_parse(&where->items[where->n], texts[where->n]);
-        if (status != SP_OK) return sp_fail(status, "--where: %s", sp_message());
-    }
-    return SP_OK;
 }
 
 void sp_print_json(const json_t *object) {
