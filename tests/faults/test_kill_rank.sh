@@ -6,7 +6,7 @@
 . tests/lib.sh
 make_tokens
 seed=${SEED:-1}
-echo "SEED=$seed KILLS=${KILLS:=10}"
+echo "SEED=$seed KILLS=${KILLS:=5}"
 # grid RANKS OPTION...: one a line.
 grids="pipeline2 2 parallel.pipeline=2
 data2 2 parallel.zero=1

@@ -63,9 +63,9 @@ n_blocks=$(grep -c 'rename .*block-' "$folder/all")
 # Where something gets its name or is written to the disk, in the midst of a journal and of the file,
 # and the last call. On several ranks the first may have fewer calls, and live.
 n=0 n_killed=0 n_resumed=0
-for at in $(awk '/ (rename|fsync) / && ++n % 5 == 1 { print $1 }
-                 / write .*journal/ && ++journal % 10 == 6 { print $1 }
-                 / pwrite / && ++file % 40 == 30 { print $1 }
+for at in $(awk '/ (rename|fsync) / && ++n % 7 == 1 { print $1 }
+                 / write .*journal/ && ++journal % 16 == 6 { print $1 }
+                 / pwrite / && ++file % 80 == 30 { print $1 }
                  END { print NR }' "$folder/all"); do
     n=$((n + 1))
     n_ranks=$((1 + n % 3))

@@ -11,12 +11,17 @@ site srun
 site mpirun launcher=mpirun
 long="train.steps=160 train.validate_every=80"
 piped="$long parallel.pipeline=2"
+alone="train.steps=320 train.validate_every=160" # a rank makes its steps faster
 
 # Two stages of as many ranks as the node has sockets, by what `auto` finds, which are a pipeline.
 recipe chain 2
 # shellcheck disable=SC2046,SC2086 # ids; several settings
 set -- $(submit srun chain $piped)
 stage1=$1 stage2=$2
+
+job_is "$stage2" PENDING || fail "stage 2 does not wait for stage 1"
+makes_steps "$stage1" chain-1
+scancel --batch --signal=USR1 "$stage1"
 
 # Two decoders, a rank each.
 recipe array 2
@@ -27,13 +32,11 @@ tied decoder.model=$decoder
 self decoder.model=$encoder data.decoder_stream=e
 END
 # shellcheck disable=SC2046,SC2086
-set -- $(submit mpirun array $long --ntasks-per-node=1)
+set -- $(submit mpirun array $alone --ntasks-per-node=1)
 array1=$1 array2=$2
 
 # The task that has the array's own id is the one whose requeuing could take the others along.
-job_is "$stage2" PENDING || fail "stage 2 does not wait for stage 1"
-makes_steps "$stage1" chain-1
-scancel --batch --signal=USR1 "$stage1"
+for k in 0 1; do wait_job 60 "${array1}_$k" RUNNING; done
 for k in 0 1; do job_has "${array1}_$k" JobId "$array1" && told=$k; done
 [ "$told" = 0 ] && name=tied || name=self
 makes_steps "${array1}_$told" "array-1/$name"
@@ -63,11 +66,11 @@ for k in 0 1; do
 done
 log_says "${array1}_0" "mpirun, 1 ranks on n1"
 # shellcheck disable=SC2086
-pretrain 0 1 self-whole-1 $long decoder.model="$encoder" data.decoder_stream=e
+pretrain 0 1 self-whole-1 $alone decoder.model="$encoder" data.decoder_stream=e
 # shellcheck disable=SC2086
-pretrain 0 1 self-whole-2 $long decoder.model="$encoder" data.decoder_stream=e train.init="$folder/self-whole-1"
+pretrain 0 1 self-whole-2 $alone decoder.model="$encoder" data.decoder_stream=e train.init="$folder/self-whole-1"
 for n in 1 2; do
-    has_steps array-$n/tied 160
+    has_steps array-$n/tied 320
     same_losses array-$n/self self-whole-$n
     same_weights array-$n/self self-whole-$n
 done
