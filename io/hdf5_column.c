@@ -104,12 +104,23 @@ void sp_hdf5_column_release(sp_hdf5_column *column) {
 
 /* ---- strings ---- */
 
-sp_status sp_hdf5_strings_begin(sp_hdf5_strings *strings, const char *path) {
-    char *name = NULL;
-    if (asprintf(&name, "%s.XXXXXX", path) < 0)
-        return sp_fail(SP_FAILURE, "no memory for the path '%s'", path);
-    const int fd = mkostemp(name, O_CLOEXEC);
+/* A file without a name in the folder of `path`, so that nothing is left of it, however the process
+   ends; where the file system cannot do that, one whose name is taken away at once. */
+static int open_nameless(const char *path, char *name) {
+    const char *slash = strrchr(path, '/');
+    snprintf(name, strlen(path) + 8, "%.*s", (int)(slash == NULL ? 0 : slash - path + 1), path);
+    int fd = open(name[0] != '\0' ? name : ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0) return fd;
+    snprintf(name, strlen(path) + 8, "%s.XXXXXX", path);
+    fd = mkostemp(name, O_CLOEXEC);
     if (fd >= 0) unlink(name);
+    return fd;
+}
+
+sp_status sp_hdf5_strings_begin(sp_hdf5_strings *strings, const char *path) {
+    char *name = malloc(strlen(path) + 8);
+    if (name == NULL) return sp_fail(SP_FAILURE, "no memory for the path '%s'", path);
+    const int fd = open_nameless(path, name);
     free(name);
     FILE *waiting = fd < 0 ? NULL : fdopen(fd, "w+b");
     if (waiting == NULL) {
