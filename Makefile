@@ -100,7 +100,7 @@ SAN_TESTS := $(TEST_SOURCES:%.c=$(SAN)/%)
 san: san-programs downloads
 	@BUILD=$(SAN) TEST_TIMEOUT=900 tools/run-tests $(SAN_TESTS)
 
-# The readers of files on random ones, for FUZZ_SECONDS (33) each.
+# The readers of files on random ones, for FUZZ_SECONDS (22) each.
 FUZZ      := $(BUILD)/fuzz
 FUZZERS   := $(FUZZ_SOURCES:%.c=$(FUZZ)/%)
 fuzz: fuzz-programs

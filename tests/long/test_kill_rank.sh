@@ -1,3 +1,3 @@
 #!/bin/sh
 # tests/faults/test_kill_rank.sh, with more kills.
-KILLS=${KILLS:-50} exec sh tests/faults/test_kill_rank.sh
+KILLS=${KILLS:-30} exec sh tests/faults/test_kill_rank.sh
