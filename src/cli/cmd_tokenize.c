@@ -196,10 +196,8 @@ static void print_left_out(const sp_tokenize_summary *s) {
     if (s->n_unlisted_files > 0) printf("; %ju files unchecked", (uintmax_t)s->n_unlisted_files);
 }
 
-/* Tokens a second of this run; 0 if it had nothing to do. */
-static double rate_of(const sp_tokenize_summary *s) {
-    return s->was_done ? 0 : (double)s->n_tokens[0] / s->seconds;
-}
+/* Tokens a second of this run, which may have had little or nothing to do. */
+static double rate_of(const sp_tokenize_summary *s) { return (double)s->n_new_tokens / s->seconds; }
 
 static sp_status print_summary_as_json(const sp_tokenize_summary *s, const tokenizers *t) {
     const char *names[MOST_TOKENIZERS];

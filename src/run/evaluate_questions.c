@@ -25,7 +25,7 @@ struct sp_question_reader {
     bool is_first;
     const char *form;
     sp_answer_rule rule;
-    size_t n_read, n_contexts, n_unanswered;
+    size_t n_read, n_contexts;
     char *id;                /* of the present question, owned */
     text context;            /* made of several passages */
     text made;               /* answers made of tokens, one after the other */
@@ -387,7 +387,6 @@ sp_status sp_question_reader_next(sp_question_reader *r, sp_qa_question *questio
             *question = made;
             return SP_OK;
         }
-        r->n_unanswered++;
     }
 }
 
@@ -419,4 +418,3 @@ void sp_question_reader_close(sp_question_reader *r) {
 
 const char *sp_question_reader_form(const sp_question_reader *r) { return r->form; }
 sp_answer_rule sp_question_reader_rule(const sp_question_reader *r) { return r->rule; }
-size_t sp_question_reader_n_unanswered(const sp_question_reader *r) { return r->n_unanswered; }

@@ -44,6 +44,3 @@ SP_NODISCARD sp_status sp_question_reader_next(sp_question_reader *reader, sp_qa
    static; and how its script scores. */
 const char *sp_question_reader_form(const sp_question_reader *reader);
 sp_answer_rule sp_question_reader_rule(const sp_question_reader *reader);
-
-/* Questions passed over so far. */
-size_t sp_question_reader_n_unanswered(const sp_question_reader *reader);

@@ -219,12 +219,16 @@ static sp_status open_journal(tokenizing *t) {
                                    t->duplicates);
 }
 
+static uint64_t n_tokens_of(const tokenizing *t) {
+    return t->tokenizer != NULL ? sp_block_tokenizer_n_tokens(t->tokenizer) : 0;
+}
+
 static void show_progress(tokenizing *t, uint64_t n_bytes, double begin_s) {
     char rate[64];
     const double seconds = sp_clock_seconds() - begin_s;
-    const uint64_t n_ids = t->tokenizer != NULL ? sp_block_tokenizer_n_ids(t->tokenizer) : 0;
-    snprintf(rate, sizeof rate, "%.0f tokens/s a rank", (double)n_ids / (seconds + 1e-9));
-    sp_progress_update(&t->progress, n_bytes, n_ids > 0 ? rate : NULL);
+    const uint64_t n_tokens = n_tokens_of(t);
+    snprintf(rate, sizeof rate, "%.0f tokens/s a rank", (double)n_tokens / (seconds + 1e-9));
+    sp_progress_update(&t->progress, n_bytes, n_tokens > 0 ? rate : NULL);
 }
 
 static sp_status take_blocks(tokenizing *t, sp_work_queue *queue) {
@@ -403,6 +407,8 @@ static sp_status tokenize(tokenizing *t) {
     if (t->summary.was_done) return SP_OK;
     SP_TRY(survey(t));
     SP_TRY(tokenize_blocks(t));
+    t->summary.n_new_tokens = n_tokens_of(t);
+    sp_world_sum_u64(t->world, &t->summary.n_new_tokens, 1);
     return make_file(t);
 }
 

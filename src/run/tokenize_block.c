@@ -21,7 +21,7 @@ struct sp_block_tokenizer {
     sp_journal_writer *journal;
     sp_tokenize_tallies tallies; /* of the block at hand */
     uint64_t document;           /* the next one's number */
-    uint64_t n_all_ids;
+    uint64_t n_tokens;           /* of the stream that cuts, in all blocks so far */
     sp_document_place first_not_utf8;
 };
 
@@ -41,7 +41,7 @@ static sp_status put_segment(sp_block_tokenizer *t, const sp_document *document,
         t->ids[s] = other->ids;
         t->n_ids[s] = other->n;
     }
-    for (size_t s = 0; s < t->how->n_streams; s++) t->n_all_ids += t->n_ids[s];
+    t->n_tokens += t->n_ids[0];
     return sp_journal_writer_segment(t->journal, byte_begin, (uint32_t)(byte_end - byte_begin),
                                      t->ids, t->n_ids);
 }
@@ -193,4 +193,4 @@ sp_document_place sp_block_tokenizer_first_not_utf8(const sp_block_tokenizer *t)
     return t->first_not_utf8;
 }
 
-uint64_t sp_block_tokenizer_n_ids(const sp_block_tokenizer *t) { return t->n_all_ids; }
+uint64_t sp_block_tokenizer_n_tokens(const sp_block_tokenizer *t) { return t->n_tokens; }

@@ -54,6 +54,7 @@ void sp_block_tokenizer_close(sp_block_tokenizer *tokenizer); /* NULL is fine */
 SP_NODISCARD sp_status sp_block_tokenizer_run(sp_block_tokenizer *tokenizer, size_t block,
                                               sp_journal_writer *journal);
 
-/* Of the blocks so far: the first document that is not UTF-8 throughout, and all ids. */
+/* Of the blocks so far: the first document that is not UTF-8 throughout, and tokens of the stream
+   that cuts. */
 sp_document_place sp_block_tokenizer_first_not_utf8(const sp_block_tokenizer *tokenizer);
-uint64_t sp_block_tokenizer_n_ids(const sp_block_tokenizer *tokenizer);
+uint64_t sp_block_tokenizer_n_tokens(const sp_block_tokenizer *tokenizer);

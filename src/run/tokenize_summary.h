@@ -32,9 +32,10 @@ typedef struct sp_tokenize_summary {
     uint64_t n_unlisted_files; /* not in the list of sums; read all the same */
     uint64_t n_documents, n_segments;
     sp_tokenize_tallies tallies;
-    uint64_t *n_tokens; /* [n_streams], owned: in segments */
-    double seconds;     /* of this run */
-    bool was_done;      /* by an earlier run: this one changed nothing */
+    uint64_t *n_tokens;    /* [n_streams], owned: in segments */
+    uint64_t n_new_tokens; /* of the stream that cuts, by this run */
+    double seconds;        /* of this run */
+    bool was_done;         /* by an earlier run: this one changed nothing */
 } sp_tokenize_summary;
 
 void sp_tokenize_summary_free(sp_tokenize_summary *summary);

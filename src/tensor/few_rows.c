@@ -211,79 +211,29 @@ VNNI INLINE void multiply_vnni(const operands *o, size_t n_r, size_t n_c, size_t
 }
 
 /* A strip is n_r rows of x against weight rows [begin, end), in blocks of n_c. A chunk is all rows
-   against those: fours, then a two and a one, while the chunk lies in a cache. */
-
-AVX2 INLINE void f32_strip(const operands *o, size_t n_r, size_t n_c, size_t r, size_t begin,
-                           size_t end) {
-    size_t c = begin;
-    for (; c + n_c <= end; c += n_c) multiply_f32(o, n_r, n_c, r, c);
-    for (; c < end; c++) multiply_f32(o, n_r, 1, r, c);
-}
-
-AVX2 static void f32_chunk(const operands *o, size_t begin, size_t end) {
-    const size_t n_rows = o->size.n_rows;
-    size_t r = 0;
-    for (; r + 4 <= n_rows; r += 4) f32_strip(o, 4, 3, r, begin, end);
-    if (n_rows - r >= 2) {
-        f32_strip(o, 2, 4, r, begin, end);
-        r += 2;
+   against those: fours, then a two and a one, while the chunk lies in a cache. One text for all kinds of
+   block, as n_r and n_c are to be constants in each. */
+#define STRIPS(name, target, block)                                                      \
+    target INLINE void name##_strip(const operands *o, size_t n_r, size_t n_c, size_t r, \
+                                    size_t begin, size_t end) {                          \
+        size_t c = begin;                                                                \
+        for (; c + n_c <= end; c += n_c) block(o, n_r, n_c, r, c);                       \
+        for (; c < end; c++) block(o, n_r, 1, r, c);                                     \
+    }                                                                                    \
+    target static void name##_chunk(const operands *o, size_t begin, size_t end) {       \
+        const size_t n_rows = o->size.n_rows;                                            \
+        size_t r = 0;                                                                    \
+        for (; r + 4 <= n_rows; r += 4) name##_strip(o, 4, 3, r, begin, end);            \
+        if (n_rows - r >= 2) {                                                           \
+            name##_strip(o, 2, 4, r, begin, end);                                        \
+            r += 2;                                                                      \
+        }                                                                                \
+        if (r < n_rows) name##_strip(o, 1, 4, r, begin, end);                            \
     }
-    if (r < n_rows) f32_strip(o, 1, 4, r, begin, end);
-}
-
-AVX2 INLINE void bf16_strip(const operands *o, size_t n_r, size_t n_c, size_t r, size_t begin,
-                            size_t end) {
-    size_t c = begin;
-    for (; c + n_c <= end; c += n_c) multiply_bf16(o, n_r, n_c, r, c);
-    for (; c < end; c++) multiply_bf16(o, n_r, 1, r, c);
-}
-
-AVX2 static void bf16_chunk(const operands *o, size_t begin, size_t end) {
-    const size_t n_rows = o->size.n_rows;
-    size_t r = 0;
-    for (; r + 4 <= n_rows; r += 4) bf16_strip(o, 4, 3, r, begin, end);
-    if (n_rows - r >= 2) {
-        bf16_strip(o, 2, 4, r, begin, end);
-        r += 2;
-    }
-    if (r < n_rows) bf16_strip(o, 1, 4, r, begin, end);
-}
-
-AVX2 INLINE void s16_strip(const operands *o, size_t n_r, size_t n_c, size_t r, size_t begin,
-                           size_t end) {
-    size_t c = begin;
-    for (; c + n_c <= end; c += n_c) multiply_s16(o, n_r, n_c, r, c);
-    for (; c < end; c++) multiply_s16(o, n_r, 1, r, c);
-}
-
-AVX2 static void s16_chunk(const operands *o, size_t begin, size_t end) {
-    const size_t n_rows = o->size.n_rows;
-    size_t r = 0;
-    for (; r + 4 <= n_rows; r += 4) s16_strip(o, 4, 3, r, begin, end);
-    if (n_rows - r >= 2) {
-        s16_strip(o, 2, 4, r, begin, end);
-        r += 2;
-    }
-    if (r < n_rows) s16_strip(o, 1, 4, r, begin, end);
-}
-
-VNNI INLINE void vnni_strip(const operands *o, size_t n_r, size_t n_c, size_t r, size_t begin,
-                            size_t end) {
-    size_t c = begin;
-    for (; c + n_c <= end; c += n_c) multiply_vnni(o, n_r, n_c, r, c);
-    for (; c < end; c++) multiply_vnni(o, n_r, 1, r, c);
-}
-
-VNNI static void vnni_chunk(const operands *o, size_t begin, size_t end) {
-    const size_t n_rows = o->size.n_rows;
-    size_t r = 0;
-    for (; r + 4 <= n_rows; r += 4) vnni_strip(o, 4, 3, r, begin, end);
-    if (n_rows - r >= 2) {
-        vnni_strip(o, 2, 4, r, begin, end);
-        r += 2;
-    }
-    if (r < n_rows) vnni_strip(o, 1, 4, r, begin, end);
-}
+STRIPS(f32, AVX2, multiply_f32)
+STRIPS(bf16, AVX2, multiply_bf16)
+STRIPS(s16, AVX2, multiply_s16)
+STRIPS(vnni, VNNI, multiply_vnni)
 
 enum {
     CHUNK = 24,              /* weight rows: whole blocks of 2, 3 and 4; 55 KB of f32 at n_in 576 */
