@@ -1,6 +1,7 @@
 #include "tensor/dnnl_matmul.h"
 
 #include "base/memory.h"
+#include "tensor/cpu.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -55,12 +56,7 @@ void sp_dnnl_gemm(const sp_gemm *size, bool a_transposed, bool b_transposed, flo
     (void)status;
 }
 
-static bool may_use(dnnl_cpu_isa_t isa) {
-    const unsigned wanted = isa; /* a set of bits, which those of later ones contain */
-    return ((unsigned)dnnl_get_effective_cpu_isa() & wanted) == wanted;
-}
-
-bool sp_dnnl_computes_int8(void) { return may_use(dnnl_cpu_isa_avx512_core_vnni); }
+bool sp_dnnl_computes_int8(void) { return sp_cpu_may_use(SP_ISA_AVX512_VNNI); }
 
 void sp_dnnl_gemm_u8s8(int32_t *y, size_t ld_y, const uint8_t *x, const int8_t *weight, size_t m,
                        size_t n, size_t k) {
@@ -73,7 +69,7 @@ void sp_dnnl_gemm_u8s8(int32_t *y, size_t ld_y, const uint8_t *x, const int8_t *
     (void)status;
 }
 
-bool sp_dnnl_computes_bf16(void) { return may_use(dnnl_cpu_isa_avx512_core_bf16); }
+bool sp_dnnl_computes_bf16(void) { return sp_cpu_may_use(SP_ISA_AVX512_BF16); }
 
 /* One product, of any number of rows. That number is left open until execution: the kernel for it
    (gemm:jit) is as fast as those for a fixed one and is made once. */

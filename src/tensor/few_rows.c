@@ -1,5 +1,6 @@
 #include "tensor/few_rows.h"
 
+#include "tensor/cpu.h"
 #include "tensor/f16.h"
 
 #if defined(__x86_64__)
@@ -264,13 +265,9 @@ static void u8s8_vnni(sp_few_rows size, int32_t *y, const uint8_t *x, const int8
     multiply(&(operands){.size = size, .y_s32 = y, .x_u8 = x, .s8 = weight}, vnni_chunk);
 }
 
-static bool has_avx2(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
+static bool has_avx2(void) { return sp_cpu_may_use(SP_ISA_AVX2); }
 
-static bool has_vnni(void) {
-    return has_avx2() && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-}
+static bool has_vnni(void) { return sp_cpu_may_use(SP_ISA_AVX512_VNNI); }
 
 #endif
 

@@ -1,5 +1,6 @@
 #include "tensor/gemm.h"
 
+#include "tensor/cpu.h"
 #include "tensor/dnnl_matmul.h"
 
 #include <assert.h>
@@ -34,13 +35,8 @@ static void gemm_ref(const sp_gemm *size, bool a_transposed, bool b_transposed, 
         }
 }
 
-static bool has_avx2(void) {
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx2");
-#else
-    return false; /* elsewhere oneDNN's own kernel is a plain loop */
-#endif
-}
+/* Without it oneDNN's own kernel is a plain loop. */
+static bool has_avx2(void) { return sp_cpu_may_use(SP_ISA_AVX2); }
 
 static bool always(void) { return true; }
 

@@ -1,5 +1,7 @@
 #include "tensor/rmsnorm.h"
 
+#include "tensor/cpu.h"
+
 #include <math.h>
 
 static float forward_row_ref(float *restrict y, const float *restrict x,
@@ -24,7 +26,7 @@ static void backward_row_ref(float *restrict dx, float beta, const float *restri
 }
 
 #if defined(__x86_64__)
-static bool has_avx2(void) { return __builtin_cpu_supports("avx2"); }
+static bool has_avx2(void) { return sp_cpu_may_use(SP_ISA_AVX2); }
 
 /* Differs from the reference in the order of the sum alone; `simd` is what permits that. */
 __attribute__((target("avx2"))) static float forward_row_avx2(float *restrict y,
