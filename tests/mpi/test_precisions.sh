@@ -1,5 +1,5 @@
 #!/bin/sh
-# Frozen weights in bf16 and int8, and what `auto` comes to: measured once, kept in a file that may be
+# Frozen weights in bf16 and int8, on one rank and in grids, and what `auto` comes to: measured once, kept in a file that may be
 # damaged, told to all ranks, and kept by a run that goes on.
 . tests/lib.sh
 export XDG_CACHE_HOME="$folder/cache"
@@ -31,9 +31,14 @@ has_precisions() {
     for precision in bf16 int8; do
         pretrain 0 1 $precision $short decoder.precision=$precision train.precision=$precision
         has_precisions $precision $precision $precision
-        pretrain 0 2 ${precision}2 $short decoder.precision=$precision train.precision=$precision \
-            parallel.pipeline=2 parallel.wire=f32
-        near ${precision}2 $precision 1e-3
+        for grid in 2x1 1x2 2x2; do # data x pipeline
+            pipeline=${grid#*x}
+            pretrain 0 $((${grid%x*} * pipeline)) $precision.$grid $short parallel.pipeline="$pipeline" \
+                decoder.precision=$precision train.precision=$precision parallel.wire=f32
+            near $precision.$grid $precision 1e-3 # activations may be rounded to the next step
+        done
+        same_losses $precision.1x2 $precision
+        same_weights $precision.1x2 $precision
     done
 }
 near bf16 f32 1e-2

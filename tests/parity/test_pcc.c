@@ -1,6 +1,7 @@
 /* The whole compressor against transformers and PEFT: memory, slots, losses, every gradient, ten
    updates of AdamW with clipping, and a greedy reconstruction; questions of fine-tuning, from their
-   text on; and gradients with each family of models as encoder and as decoder. */
+   text on; and gradients with each family of models as encoder and as decoder, in each precision of
+   the frozen weights. */
 #include "tests/check.h"
 #include "tests/parity/fixture.h"
 #include "tests/temp_folder.h"
@@ -10,6 +11,8 @@
 #include "run/decoding.h"
 #include "run/optimizer.h"
 #include "run/task_set.h"
+#include "tensor/cpu.h"
+#include "tensor/linear_kernel.h"
 #include "tensor/vector.h"
 
 #include <math.h>
@@ -18,6 +21,15 @@
 
 static const double HIDDEN_TOLERANCE = 1e-4, GRADIENT_TOLERANCE = 1e-3; /* architecture.md §5 */
 static const double LOSS_TOLERANCE = 1e-5; /* f32 sums in another order */
+
+/* What a frozen model is made of: weights of a precision, or the f32 values that these stand for. */
+typedef struct setting {
+    sp_training training;
+    bool encoder_is_frozen, is_expanded;
+    sp_precision precision;
+} setting;
+
+enum { MOST_EXPANDED = 128 };
 
 typedef struct subject {
     fixture pcc, batch_file;
@@ -28,19 +40,45 @@ typedef struct subject {
     sp_batch batch;
     sp_pass pass;
     sp_workspace workspace;
+    float *expanded[MOST_EXPANDED]; /* owned: what expanded layers lie in */
+    size_t n_expanded;
 } subject;
 
 static void must(sp_status status) {
     if (status != SP_OK) fail_msg("%s", sp_message());
 }
 
+/* Puts an f32 layer of the same values in its place. */
+static void expand(subject *s, sp_linear **linear) {
+    const sp_linear *old = *linear;
+    if (old == NULL) return;
+    const size_t n_out = old->n_out, n_in = old->n_in;
+    float *values = malloc((n_out * n_in + n_out) * sizeof *values), *bias = values + n_out * n_in;
+    assert_non_null(values);
+    assert_true(s->n_expanded < MOST_EXPANDED);
+    s->expanded[s->n_expanded++] = values;
+    for (size_t r = 0; r < n_out; r++) sp_linear_read_row(old, values + r * n_in, r);
+    if (old->bias != NULL) memcpy(bias, old->bias, n_out * sizeof *bias);
+    sp_linear *made = NULL;
+    must(sp_linear_wrap(&made, values, old->bias != NULL ? bias : NULL, n_out, n_in));
+    sp_linear_destroy(*linear);
+    *linear = made;
+}
+
+static void expand_weights(subject *s, sp_weights *weights) {
+    for (size_t l = 0; weights->layers != NULL && l < weights->config.n_layers; l++)
+        for (sp_role role = 0; role < SP_N_ROLES; role++)
+            expand(s, &weights->layers[l].linears[role]);
+    expand(s, &weights->head);
+}
+
 static void open_model(sp_model_source *source, sp_weights *weights, const json_t *names,
-                       const char *side, sp_weights_part part) {
+                       const char *side, sp_weights_part part, sp_precision precision) {
     char path[256];
     snprintf(path, sizeof path, "tests/fixtures/models/%s",
              json_string_value(json_object_get(names, side)));
     must(sp_model_source_open(source, path));
-    must(sp_weights_load(weights, &source->tensors, source->config, SP_PRECISION_F32, part, path));
+    must(sp_weights_load(weights, &source->tensors, source->config, precision, part, path));
 }
 
 /* Without the side, a parameter's name is the fixture's. */
@@ -117,8 +155,7 @@ static void set_targets(sp_lora_options *options, const json_t *targets) {
 
 /* A compressor of pcc/NAME.*, over the segments of pcc/BATCH.json; without segments its batch is the
    caller's to fill. */
-static void open_compressor(subject *s, const char *name, const char *batch, sp_training training,
-                            bool encoder_is_frozen) {
+static void open_compressor(subject *s, const char *name, const char *batch, setting how) {
     char json_name[64], tensors_name[64], batch_name[64];
     snprintf(json_name, sizeof json_name, "pcc/%s.json", name);
     snprintf(tensors_name, sizeof tensors_name, "pcc/%s.safetensors", name);
@@ -128,8 +165,12 @@ static void open_compressor(subject *s, const char *name, const char *batch, sp_
     fixture_open(&s->batch_file, batch_name, tensors_name);
     const json_t *names = s->batch_file.json;
     open_model(&s->encoder_source, &s->encoder, names, "encoder",
-               training == SP_TRAIN_FULL ? SP_WEIGHTS_FRAME : SP_WEIGHTS_BODY);
-    open_model(&s->decoder_source, &s->decoder, names, "decoder", SP_WEIGHTS_ALL);
+               how.training == SP_TRAIN_FULL ? SP_WEIGHTS_FRAME : SP_WEIGHTS_BODY, how.precision);
+    open_model(&s->decoder_source, &s->decoder, names, "decoder", SP_WEIGHTS_ALL, how.precision);
+    if (how.is_expanded) {
+        expand_weights(s, &s->encoder);
+        expand_weights(s, &s->decoder);
+    }
     const json_t *lora = json_object_get(names, "lora");
     sp_compressor_options options = {
         .encoder = &s->encoder,
@@ -137,11 +178,11 @@ static void open_compressor(subject *s, const char *name, const char *batch, sp_
         .d_encoder = s->encoder.config.d_model,
         .d_decoder = s->decoder.config.d_model,
         .encoder_tensors = &s->encoder_source.tensors,
-        .training = training,
+        .training = how.training,
         .lora = {.rank = (size_t)fixture_number(lora, "rank"),
                  .alpha = fixture_number(lora, "alpha")},
         .memory_tokens = (size_t)fixture_number(names, "memory_tokens"),
-        .encoder_is_frozen = encoder_is_frozen,
+        .encoder_is_frozen = how.encoder_is_frozen,
     };
     set_targets(&options.lora, json_object_get(lora, "targets"));
     must(sp_compressor_create(&s->compressor, &options));
@@ -156,7 +197,7 @@ static void open_compressor(subject *s, const char *name, const char *batch, sp_
 }
 
 static void open_subject(subject *s, const char *name, const char *batch, sp_training training) {
-    open_compressor(s, name, batch, training, false);
+    open_compressor(s, name, batch, (setting){.training = training});
     fill_batch(s);
 }
 
@@ -167,6 +208,7 @@ static void close_subject(subject *s) {
     sp_compressor_destroy(s->compressor);
     sp_weights_free(&s->decoder);
     sp_weights_free(&s->encoder);
+    for (size_t i = 0; i < s->n_expanded; i++) free(s->expanded[i]);
     sp_model_source_close(&s->decoder_source);
     sp_model_source_close(&s->encoder_source);
     fixture_close(&s->batch_file);
@@ -385,7 +427,8 @@ static void questions_equal(bool encoder_is_frozen) {
     temp_file file;
     fixture expected;
     sp_task_set set = {0};
-    open_compressor(&s, "lora", "batch", SP_TRAIN_LORA, encoder_is_frozen);
+    open_compressor(&s, "lora", "batch",
+                    (setting){.training = SP_TRAIN_LORA, .encoder_is_frozen = encoder_is_frozen});
     fixture_open(&expected, "pcc/questions.json", "pcc/questions.safetensors");
     const json_t *questions = json_object_get(expected.json, "questions");
     temp_folder_create(file.dir);
@@ -433,17 +476,96 @@ static void questions_to_the_converter_alone_equal_the_reference(void **state) {
 }
 
 /* *state is the pair's fixture. */
+static sp_training training_of_pair(const char *name) {
+    return strstr(name, "-full-") != NULL ? SP_TRAIN_FULL : SP_TRAIN_LORA;
+}
+
 static void pair_equals_the_reference(void **state) {
     const char *name = *state;
     subject s;
-    open_subject(&s, name, name, strstr(name, "-full-") != NULL ? SP_TRAIN_FULL : SP_TRAIN_LORA);
+    open_subject(&s, name, name, training_of_pair(name));
     check_memory_and_slots(&s);
     check_losses_and_gradients(&s);
     close_subject(&s);
 }
 
-#define PAIR(name) \
-    { name, pair_equals_the_reference, NULL, NULL, "pairs/" name }
+/* ---- other precisions ---- */
+
+/* How far losses are from others, all gradients as one vector, and the furthest tensor of these. */
+typedef struct distance {
+    double loss, gradient, tensor;
+} distance;
+
+static void run_in_precision(subject *s, const char *name, setting how) {
+    open_compressor(s, name, name, how);
+    fill_batch(s);
+    run_step(s);
+}
+
+static double greater(double a, double b) { return a > b ? a : b; }
+
+static distance distance_between(const subject *a, const subject *b) {
+    const sp_params *params = &a->compressor->params, *same = &b->compressor->params;
+    const double floor = 1e-6 * gradient_norm(same);
+    distance most = {.gradient =
+                         relative_difference(params->grads, same->grads, params->n_values, floor)};
+    for (sp_loss loss = SP_RECONSTRUCTION; loss <= SP_COMPLETION; loss++)
+        most.loss = greater(most.loss, fabs(mean_loss(a, loss) / mean_loss(b, loss) - 1));
+    for (size_t i = 0; i < params->n_entries; i++)
+        most.tensor = greater(most.tensor,
+                              relative_difference(params->entries[i]->grad, same->entries[i]->grad,
+                                                  params->entries[i]->n_values, floor));
+    return most;
+}
+
+static void check_distance(const char *name, const char *from, distance found, distance limit) {
+    if (!(found.loss <= limit.loss && found.gradient <= limit.gradient &&
+          found.tensor <= limit.tensor))
+        fail_msg("%s from %s: losses differ by %g, gradients by %g, one tensor's by %g", name, from,
+                 found.loss, found.gradient, found.tensor);
+}
+
+/* From f32 layers of the same values, which the tests above hold to the reference: where activations
+   stay f32, rounding alone; in 16 bits with one scale a row, 3e-5 of a row's greatest value; else they
+   are rounded as the weights are. Then from the f32 weights, behind layers of 16 to 40 values, whose
+   errors hardly cancel. */
+static void precision_keeps_near(sp_precision precision, const char *name) {
+    const bool is_int8 = precision == SP_PRECISION_INT8;
+    const bool rounds = sp_cpu_may_use(is_int8 ? SP_ISA_AVX512_VNNI : SP_ISA_AVX512_BF16);
+    const distance f32_activations = {LOSS_TOLERANCE, 1e-4, GRADIENT_TOLERANCE};
+    const distance s16_activations = {2e-5, 1e-3, 3e-3};
+    const distance of_8_bits = {3e-3, 0.2, 0.35}, of_bf16 = {1e-3, 3e-2, 8e-2};
+    const distance coarse = is_int8 ? of_8_bits : of_bf16;
+    const distance fine = is_int8 ? s16_activations : f32_activations;
+    subject f32, expanded, s;
+    setting how = {.training = training_of_pair(name)};
+    run_in_precision(&f32, name, how);
+    how.precision = precision;
+    run_in_precision(&s, name, how);
+    how.is_expanded = true;
+    run_in_precision(&expanded, name, how);
+    check_distance(name, "the same values in f32", distance_between(&s, &expanded),
+                   rounds ? coarse : fine);
+    check_distance(name, "weights in f32", distance_between(&s, &f32), coarse);
+    close_subject(&expanded);
+    close_subject(&s);
+    close_subject(&f32);
+}
+
+static void pair_in_bf16_keeps_near(void **state) {
+    precision_keeps_near(SP_PRECISION_BF16, *state);
+}
+
+static void pair_in_int8_keeps_near(void **state) {
+    precision_keeps_near(SP_PRECISION_INT8, *state);
+}
+
+// clang-format off
+#define PAIR(name)                                                             \
+    {name, pair_equals_the_reference, NULL, NULL, "pairs/" name},              \
+    {name " in bf16", pair_in_bf16_keeps_near, NULL, NULL, "pairs/" name},     \
+    {name " in int8", pair_in_int8_keeps_near, NULL, NULL, "pairs/" name}
+// clang-format on
 
 int main(void) {
     const struct CMUnitTest tests[] = {
