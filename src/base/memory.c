@@ -5,12 +5,31 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
+
+/* A block that holds huge pages begins with one, and asks for them; where there are none, it has others. */
+static void *allocate(size_t n_bytes) {
+    const size_t n_huge_bytes = n_bytes / HUGE_PAGE * HUGE_PAGE;
+    if (n_huge_bytes == 0) return aligned_alloc(ALIGNMENT, n_bytes);
+    void *block = aligned_alloc(HUGE_PAGE, n_bytes);
+    if (block != NULL) (void)madvise(block, n_huge_bytes, MADV_HUGEPAGE);
+    return block;
+}
+
+/* Pages that are given back read as zero, and are placed where the thread runs that writes them first. */
+static void clear(char *block, size_t n_bytes) {
+    size_t n_given = n_bytes / HUGE_PAGE * HUGE_PAGE;
+    if (n_given > 0 && madvise(block, n_given, MADV_DONTNEED) != 0) n_given = 0;
+    memset(block + n_given, 0, n_bytes - n_given);
+}
 
 sp_status sp_alloc(void **out, size_t n_bytes, const char *what) {
     const size_t rounded = sp_arena_bytes(n_bytes);
-    void *block = rounded < n_bytes ? NULL : aligned_alloc(64, rounded > 0 ? rounded : 64);
+    void *block = rounded < n_bytes ? NULL : allocate(rounded > 0 ? rounded : ALIGNMENT);
     if (block == NULL) return sp_fail(SP_FAILURE, "no memory: %zu bytes for %s", n_bytes, what);
-    memset(block, 0, rounded);
+    clear(block, rounded);
     *out = block;
     return SP_OK;
 }
@@ -26,7 +45,7 @@ sp_status sp_arena_reserve(sp_arena *arena, size_t capacity, const char *what) {
     assert(arena->used == 0);
     if (capacity <= arena->capacity) return SP_OK;
     sp_arena_release(arena);
-    arena->base = aligned_alloc(64, sp_arena_bytes(capacity));
+    arena->base = allocate(sp_arena_bytes(capacity));
     if (arena->base == NULL)
         return sp_fail(SP_FAILURE, "no memory: %zu bytes for %s", capacity, what);
     arena->capacity = sp_arena_bytes(capacity);

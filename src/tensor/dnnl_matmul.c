@@ -56,6 +56,9 @@ void sp_dnnl_gemm(const sp_gemm *size, bool a_transposed, bool b_transposed, flo
     (void)status;
 }
 
+/* Below it oneDNN's own kernel is a plain loop. */
+bool sp_dnnl_computes_f32(void) { return sp_cpu_may_use(SP_ISA_AVX2); }
+
 bool sp_dnnl_computes_int8(void) { return sp_cpu_may_use(SP_ISA_AVX512_VNNI); }
 
 void sp_dnnl_gemm_u8s8(int32_t *y, size_t ld_y, const uint8_t *x, const int8_t *weight, size_t m,
@@ -218,4 +221,21 @@ void sp_dnnl_matmul_backward(const sp_dnnl_matmul *matmul, float *dx, float beta
     assert(beta == 0 || beta == 1);
     const product *op = beta == 0 ? &matmul->backward : &matmul->backward_add;
     if (n_rows > 0) execute(op, matmul->engine, matmul->memory_backward, dx, dy, n_rows);
+}
+
+static const char *kernel_name(const product *op) {
+    const_dnnl_primitive_desc_t description = NULL;
+    const char *name = NULL;
+    dnnl_status_t status = dnnl_primitive_get_primitive_desc(op->primitive, &description);
+    if (status == dnnl_success)
+        status = dnnl_primitive_desc_query(description, dnnl_query_impl_info_str, 0, (void *)&name);
+    assert(status == dnnl_success); /* every primitive has a name */
+    return name;
+}
+
+void sp_dnnl_matmul_kernel_names(const sp_dnnl_matmul *matmul,
+                                 const char *names[SP_DNNL_N_PRODUCTS]) {
+    names[0] = kernel_name(&matmul->forward);
+    names[1] = kernel_name(&matmul->backward);
+    names[2] = kernel_name(&matmul->backward_add);
 }

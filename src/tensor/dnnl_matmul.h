@@ -10,8 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The version of gemm.h's products by oneDNN. */
+/* The version of gemm.h's products by oneDNN, and whether it runs in AVX2 or wider vectors, as far as
+   the library may use them: below that it is a plain loop or not much faster. */
 sp_gemm_fn sp_dnnl_gemm;
+bool sp_dnnl_computes_f32(void);
 
 /* Whether products of u8 with s8 run in the CPU's VNNI instructions, as far as the library may use
    them. Where not, pairs of products may saturate in s16, and nothing is to be multiplied so. */
@@ -43,3 +45,8 @@ void sp_dnnl_matmul_forward(const sp_dnnl_matmul *matmul, float *y, const uint16
 /* dx [n_rows, n_in] = dy weight + beta dx, from dy [n_rows, n_out] in bf16; beta is 0 or 1. */
 void sp_dnnl_matmul_backward(const sp_dnnl_matmul *matmul, float *dx, float beta,
                              const uint16_t *dy, size_t n_rows);
+
+/* Writes the library's names of the kernels that run forward, backward and adding backward; static. */
+enum { SP_DNNL_N_PRODUCTS = 3 };
+void sp_dnnl_matmul_kernel_names(const sp_dnnl_matmul *matmul,
+                                 const char *names[SP_DNNL_N_PRODUCTS]);

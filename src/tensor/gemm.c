@@ -1,6 +1,5 @@
 #include "tensor/gemm.h"
 
-#include "tensor/cpu.h"
 #include "tensor/dnnl_matmul.h"
 
 #include <assert.h>
@@ -35,15 +34,12 @@ static void gemm_ref(const sp_gemm *size, bool a_transposed, bool b_transposed, 
         }
 }
 
-/* Without it oneDNN's own kernel is a plain loop. */
-static bool has_avx2(void) { return sp_cpu_may_use(SP_ISA_AVX2); }
-
 static bool always(void) { return true; }
 
 /* On one core of Zen 4 oneDNN reaches 100 to 110 of 116 GFLOP/s on our shapes, OpenBLAS 0.3.21 95
    to 103, and 70 to 80 where a side is a LoRA's rank; with AVX2 alone 92 to 105 against 85 to 98. */
 const sp_gemm_kernel sp_gemm_kernels[] = {
-    {.name = "oneDNN", .supported = has_avx2, .gemm = sp_dnnl_gemm},
+    {.name = "oneDNN", .supported = sp_dnnl_computes_f32, .gemm = sp_dnnl_gemm},
     {.name = "OpenBLAS", .supported = always, .gemm = gemm_openblas},
     {.name = "reference", .supported = always, .gemm = gemm_ref},
 };

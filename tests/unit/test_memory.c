@@ -3,22 +3,69 @@
 #include "base/memory.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static bool is_aligned(const void *block) { return (uintptr_t)block % 64 == 0; }
 
 static void block_of_any_size_is_aligned_and_zero(void **state) {
-    static const size_t sizes[] = {0, 1, 63, 64, 65, 4097};
+    static const size_t sizes[] = {0, 1, 63, 64, 65, 4097, (2 << 20) - 1, 2 << 20, (4 << 20) + 5};
     enum { N_SIZES = sizeof sizes / sizeof sizes[0] };
     for (size_t i = 0; i < 2 * N_SIZES; i++) { /* the second time from memory that was used */
         const size_t n_bytes = sizes[i % N_SIZES];
         void *block = NULL;
         assert_int_equal(sp_alloc(&block, n_bytes, "a test"), SP_OK);
         assert_true(block != NULL && is_aligned(block));
-        for (size_t j = 0; j < n_bytes; j++) assert_int_equal(((char *)block)[j], 0);
+        for (size_t j = 0; j < n_bytes; j++)
+            if (((char *)block)[j] != 0) fail_msg("byte %zu of %zu is not 0", j, n_bytes);
         memset(block, 1, n_bytes);
         free(block);
     }
+}
+
+/* Pages of 2 MiB that a block of the process lies in, as far as the kernel tells. */
+static size_t huge_bytes_at(const void *block) {
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    char line[256];
+    unsigned long begin = 0, end = 0, kib = 0;
+    size_t n_bytes = 0;
+    assert_non_null(maps);
+    while (fgets(line, sizeof line, maps) != NULL) {
+        unsigned long from, to;
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2) begin = from, end = to;
+        if ((uintptr_t)block < begin || (uintptr_t)block >= end) continue;
+        if (sscanf(line, "AnonHugePages: %lu kB", &kib) == 1) n_bytes = (size_t)kib * 1024;
+    }
+    fclose(maps);
+    return n_bytes;
+}
+
+static bool system_gives_huge_pages(void) {
+    FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
+    char line[128] = "[never]";
+    if (file == NULL) return false;
+    if (fgets(line, sizeof line, file) == NULL) line[0] = '\0';
+    fclose(file);
+    return strstr(line, "[always]") != NULL || strstr(line, "[madvise]") != NULL;
+}
+
+static void large_blocks_and_arenas_lie_in_huge_pages(void **state) {
+    enum { N_BYTES = 64 << 20 };
+    void *block = NULL;
+    sp_arena arena = {0};
+    if (!system_gives_huge_pages()) {
+        print_message("skipped: needs transparent huge pages\n");
+        skip();
+    }
+    assert_int_equal(sp_alloc(&block, N_BYTES, "a test"), SP_OK);
+    assert_int_equal(sp_arena_reserve(&arena, N_BYTES, "a test"), SP_OK);
+    memset(block, 1, N_BYTES);
+    memset(arena.base, 1, N_BYTES);
+    /* some, since a system whose memory is in pieces has few */
+    assert_true(huge_bytes_at(block) > 0);
+    assert_true(huge_bytes_at(arena.base) > 0);
+    sp_arena_release(&arena);
+    free(block);
 }
 
 static void array_has_room_for_its_items(void **state) {
@@ -72,6 +119,7 @@ static void arena_grows_only_when_it_must(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(block_of_any_size_is_aligned_and_zero),
+        cmocka_unit_test(large_blocks_and_arenas_lie_in_huge_pages),
         cmocka_unit_test(array_has_room_for_its_items),
         cmocka_unit_test(what_cannot_be_had_is_refused_by_name_and_leaves_the_pointer),
         cmocka_unit_test(arena_hands_out_its_capacity_in_aligned_blocks_that_do_not_overlap),

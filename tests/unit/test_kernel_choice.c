@@ -1,0 +1,210 @@
+/* No product runs on a reference implementation where the CPU has better: the kernels chosen are those
+   that its instructions, as /proc/cpuinfo has them, call for, under every ONEDNN_MAX_CPU_ISA; those of
+   oneDNN have no "ref" in their names, or are many times faster than plain loops where it tells none. */
+#include "tests/check.h"
+
+#include "base/memory.h"
+#include "tensor/few_rows.h"
+#include "tensor/gemm.h"
+#include "tensor/linear_kernel.h"
+#include "tensor/rmsnorm.h"
+#include "tests/values.h"
+
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+
+extern char **environ;
+
+static const char isa_variable[] = "ONEDNN_MAX_CPU_ISA";
+
+/* The CPU's flags between blanks; empty where there are none. */
+static const char *cpu_flags(void) {
+    static char flags[8192];
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    while (file != NULL && fgets(flags, sizeof flags, file) != NULL)
+        if (strncmp(flags, "flags", 5) == 0) break;
+    if (file != NULL) fclose(file);
+    char *end = strchr(flags, '\n');
+    if (end != NULL) *end = ' ';
+    return strncmp(flags, "flags", 5) == 0 ? flags : "";
+}
+
+static bool cpu_has(const char *flag) {
+    char word[64];
+    snprintf(word, sizeof word, " %s ", flag);
+    return strstr(cpu_flags(), word) != NULL;
+}
+
+/* What the library may use, each containing those before it, as far as we ask. */
+static const char *const isas[] = {"SSE41",
+                                   "AVX",
+                                   "AVX2",
+                                   "AVX2_VNNI",
+                                   "AVX512_CORE",
+                                   "AVX512_CORE_VNNI",
+                                   "AVX512_CORE_BF16",
+                                   "AVX512_CORE_AMX",
+                                   "ALL"};
+enum { N_ISAS = sizeof isas / sizeof isas[0], AVX2 = 2, VNNI = 5, BF16 = 6 };
+
+static bool library_may_use(size_t wanted) {
+    const char *most = getenv(isa_variable);
+    if (most == NULL) return true;
+    for (size_t i = wanted; i < N_ISAS; i++)
+        if (strcmp(most, isas[i]) == 0) return true;
+    return false;
+}
+
+/* A layer of a small weight. */
+static sp_linear *make_layer(sp_precision precision) {
+    enum { N_OUT = 96, N_IN = 64 };
+    static float values[N_OUT * N_IN];
+    sp_linear *linear = NULL;
+    fill_values(values, N_OUT * N_IN, 1);
+    const sp_tensor weight = {.dtype = SP_F32, .n_dims = 2, .shape = {N_OUT, N_IN}, .data = values};
+    if (sp_linear_create(&linear, &weight, NULL, precision) != SP_OK) fail_msg("%s", sp_message());
+    return linear;
+}
+
+static void needs_x86_64(void) {
+    if (cpu_has("lm")) return;
+    print_message("skipped: needs x86-64\n");
+    skip();
+}
+
+static void kernels_of_few_rows_follow_the_cpu(void **state) {
+    needs_x86_64();
+    const bool has_avx2 = cpu_has("avx2") && cpu_has("fma");
+    const bool has_vnni = has_avx2 && cpu_has("avx512vl") && cpu_has("avx512_vnni");
+    const char *expected = has_vnni ? "AVX2 and VNNI" : has_avx2 ? "AVX2" : "reference";
+    assert_string_equal(sp_few_rows_chosen()->name, expected);
+}
+
+static void norms_and_products_follow_the_cpu(void **state) {
+    needs_x86_64();
+    const float weight = 1;
+    assert_string_equal(sp_rmsnorm_make(&weight, 1, 1e-5F).kernel->name,
+                        cpu_has("avx2") ? "avx2" : "reference");
+    const bool has_avx2 = cpu_has("avx2") && library_may_use(AVX2);
+    assert_string_equal(sp_gemm_chosen()->name, has_avx2 ? "oneDNN" : "OpenBLAS");
+}
+
+static void layers_follow_the_cpu_and_what_the_library_may_use(void **state) {
+    needs_x86_64();
+    const bool has_bf16 = cpu_has("avx512_bf16") && library_may_use(BF16);
+    const bool has_vnni = cpu_has("avx512_vnni") && library_may_use(VNNI);
+    const char *const expected[SP_N_PRECISIONS] = {
+        [SP_PRECISION_F32] = "f32",
+        [SP_PRECISION_BF16] = has_bf16 ? "bf16, oneDNN" : "bf16 in f32 panels",
+        [SP_PRECISION_INT8] = has_vnni ? "int8 by VNNI" : "int8 with x in 16 bits"};
+    for (int precision = 0; precision < SP_N_PRECISIONS; precision++) {
+        sp_linear *linear = make_layer((sp_precision)precision);
+        assert_string_equal(sp_linear_kernel_name(linear), expected[precision]);
+        sp_linear_destroy(linear);
+    }
+}
+
+static void the_librarys_bf16_products_are_no_reference(void **state) {
+    if (!sp_linear_computes_bf16()) {
+        print_message("skipped: needs bf16 instructions\n");
+        skip();
+    }
+    sp_linear *linear = make_layer(SP_PRECISION_BF16);
+    const char *names[SP_DNNL_N_PRODUCTS];
+    sp_dnnl_matmul_kernel_names(linear->matmul, names);
+    for (size_t i = 0; i < SP_DNNL_N_PRODUCTS; i++) {
+        print_message("bf16 product %zu: %s\n", i, names[i]);
+        if (strstr(names[i], "ref") != NULL) fail_msg("product %zu is a reference", i);
+    }
+    sp_linear_destroy(linear);
+}
+
+/* ---- where there is no name, a rate ---- */
+
+enum { M = 64, N = 192, K = 256 };
+
+static double cpu_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* The least of several, so that what else runs here matters little. */
+static double least_seconds(void (*run)(void)) {
+    double least = 1e9;
+    for (int i = 0; i < 7; i++) {
+        const double begin_s = cpu_seconds();
+        run();
+        const double seconds = cpu_seconds() - begin_s;
+        if (seconds < least) least = seconds;
+    }
+    return least;
+}
+
+static float x_f32[M * K], weight_f32[N * K], y_f32[M * N];
+static uint8_t x_u8[M * K];
+static int8_t weight_s8[N * K];
+static int32_t y_s32[M * N];
+
+static void multiply(const sp_gemm_kernel *kernel) {
+    const sp_gemm size = {.m = M, .n = N, .k = K, .alpha = 1};
+    kernel->gemm(&size, false, true, y_f32, N, x_f32, K, weight_f32, K);
+}
+
+static void multiply_as_chosen(void) { multiply(sp_gemm_chosen()); }
+static void multiply_plainly(void) { multiply(&sp_gemm_kernels[sp_gemm_n_kernels - 1]); }
+static void multiply_int8(void) { sp_dnnl_gemm_u8s8(y_s32, N, x_u8, weight_s8, M, N, K); }
+static void multiply_int8_plainly(void) {
+    const sp_few_rows size = {.n_rows = M, .n_out = N, .n_in = K};
+    sp_few_rows_kernels[sp_few_rows_n_kernels - 1].u8s8(size, y_s32, x_u8, weight_s8);
+}
+
+/* Vectors of 4 are already more than 4 times a plain sum, which waits for each of its additions. */
+static const double PLAIN_OVER_OURS = 2.5;
+
+static void products_are_faster_than_plain_loops(void **state) {
+    needs_x86_64();
+    fill_values(x_f32, M * K, 1);
+    fill_values(weight_f32, N * K, 2);
+    const double f32 = least_seconds(multiply_plainly) / least_seconds(multiply_as_chosen);
+    print_message("f32: %.1f times a plain loop\n", f32);
+    assert_true(f32 > PLAIN_OVER_OURS);
+    if (!sp_dnnl_computes_int8()) return;
+    const double int8 = least_seconds(multiply_int8_plainly) / least_seconds(multiply_int8);
+    print_message("int8: %.1f times a plain loop\n", int8);
+    assert_true(int8 > PLAIN_OVER_OURS);
+}
+
+/* ---- under every setting ---- */
+
+/* The library reads the variable once, so each setting is a run of its own of all tests above. */
+static void the_same_holds_whatever_the_library_may_use(void **state) {
+    char *const arguments[] = {"test_kernel_choice", "once", NULL};
+    for (size_t i = 0; i < N_ISAS; i++) {
+        pid_t child = 0;
+        int outcome = 0;
+        setenv(isa_variable, isas[i], 1);
+        assert_int_equal(posix_spawn(&child, "/proc/self/exe", NULL, NULL, arguments, environ), 0);
+        assert_int_equal(waitpid(child, &outcome, 0), child);
+        if (outcome != 0) fail_msg("%s=%s: exit status %d", isa_variable, isas[i], outcome);
+    }
+    unsetenv(isa_variable);
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kernels_of_few_rows_follow_the_cpu),
+        cmocka_unit_test(norms_and_products_follow_the_cpu),
+        cmocka_unit_test(layers_follow_the_cpu_and_what_the_library_may_use),
+        cmocka_unit_test(the_librarys_bf16_products_are_no_reference),
+        cmocka_unit_test(products_are_faster_than_plain_loops),
+        cmocka_unit_test(the_same_holds_whatever_the_library_may_use),
+    };
+    const struct CMUnitTest once[] = {tests[0], tests[1], tests[2], tests[3], tests[4]};
+    (void)argv;
+    return argc > 1 ? cmocka_run_group_tests(once, NULL, NULL)
+                    : cmocka_run_group_tests(tests, NULL, NULL);
+}
