@@ -70,7 +70,11 @@ class Compressor:
 
     @torch.no_grad()
     def memory(self, ids):
-        """The encoder's last hidden states at the memory tokens of one segment, [n, d_enc]."""
+        """The encoder's last hidden states at the memory tokens of one segment, [n, d_enc]; without
+        memory tokens, the means of those of `ratio` tokens each."""
+        if "memory_tokens" not in self.pcc:
+            hidden = self.encoder(input_ids=torch.tensor([ids])).last_hidden_state[0]
+            return torch.stack([chunk.mean(0) for chunk in hidden.split(self.ratio)])
         memory_tokens = self.pcc["memory_tokens"][:-(-len(ids) // self.ratio)]
         rows = torch.cat([self.encoder.get_input_embeddings()(torch.tensor(ids)), memory_tokens])
         hidden = self.encoder(inputs_embeds=rows[None]).last_hidden_state[0]

@@ -74,13 +74,17 @@ void sp_batch_set_target(sp_batch *batch, sp_side side, int32_t seq, int32_t tar
     rows->target_loss[last] = (uint8_t)loss;
 }
 
-sp_status sp_batch_take_last_row(sp_batch *batch) {
+sp_status sp_batch_take_last_rows(sp_batch *batch, size_t n_rows) {
+    const size_t n = batch->rows[SP_ENCODER].n_rows;
+    assert(n_rows > 0 && n_rows <= n);
     if (batch->n_taken == batch->taken_capacity) {
         const size_t capacity = next_capacity(batch->taken_capacity);
         SP_TRY(grow(&batch->taken, capacity, sizeof *batch->taken));
+        SP_TRY(grow(&batch->taken_rows, capacity, sizeof *batch->taken_rows));
         batch->taken_capacity = capacity;
     }
-    batch->taken[batch->n_taken++] = batch->rows[SP_ENCODER].n_rows - 1;
+    batch->taken[batch->n_taken] = n - n_rows;
+    batch->taken_rows[batch->n_taken++] = n_rows;
     return SP_OK;
 }
 
@@ -96,5 +100,6 @@ void sp_batch_free(sp_batch *batch) {
         free(rows->target_loss);
     }
     free(batch->taken);
+    free(batch->taken_rows);
     *batch = (sp_batch){0};
 }

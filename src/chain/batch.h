@@ -41,7 +41,9 @@ typedef struct sp_rows {
 
 typedef struct sp_batch {
     sp_rows rows[SP_N_SIDES];
-    size_t *taken; /* [n_taken] encoder rows whose final hidden states are the memory, in order */
+    /* The memory, in order: slot k is made of the final hidden states of encoder rows
+       [taken[k], taken[k] + taken_rows[k]), at least one: of a memory token, or of a chunk of text. */
+    size_t *taken, *taken_rows; /* [n_taken] */
     size_t n_taken, taken_capacity;
     bool is_training; /* dropout is on, and the loss block prepares gradients */
 
@@ -68,7 +70,8 @@ SP_NODISCARD sp_status sp_batch_add_row(sp_batch *batch, sp_side side, int32_t i
 /* Gives the last row of a sequence its target. */
 void sp_batch_set_target(sp_batch *batch, sp_side side, int32_t seq, int32_t target, sp_loss loss);
 
-/* Marks the encoder's last row as one whose final state is taken. */
-SP_NODISCARD sp_status sp_batch_take_last_row(sp_batch *batch);
+/* Marks the encoder's last n_rows rows, at least one, as those whose final states make the next slot's
+   memory. SP_FAILURE: no memory. */
+SP_NODISCARD sp_status sp_batch_take_last_rows(sp_batch *batch, size_t n_rows);
 
 void sp_batch_free(sp_batch *batch);

@@ -1,17 +1,23 @@
-/* The two ways in which a model's last hidden states leave it, as blocks behind its layers.
+/* The ways in which a model's last hidden states leave it, as blocks behind its layers.
 
-   take   the final norm of the rows that the batch takes: the memory, [n_taken, d_model]
+   take   the final norm of the rows that the batch takes, one for each slot: the memory,
+          [n_taken, d_model]
+   pool   the mean, after the final norm, of the rows that the batch takes for each slot: likewise
+          [n_taken, d_model]
    loss   the final norm and output head at the rows that have a target, fused with the losses:
           no rows leave; the batch gets its sums
 
-   Rows are gathered before the norm, so nothing is computed for the others. */
+   Take and loss gather rows before the norm, so nothing is computed for the others; pool's slots
+   cover a segment's rows, so it norms all. */
 #pragma once
 
 #include "chain/chain.h"
 #include "model/layer.h"
 
-/* Both make a block of what they borrow into *block, owned. */
+/* Each makes a block of what it borrows into *block, owned. */
 SP_NODISCARD sp_status sp_take_block_create(sp_block **block, const sp_model_config *config,
+                                            const sp_norm *norm, sp_side side);
+SP_NODISCARD sp_status sp_pool_block_create(sp_block **block, const sp_model_config *config,
                                             const sp_norm *norm, sp_side side);
 SP_NODISCARD sp_status sp_loss_block_create(sp_block **block, const sp_model_config *config,
                                             const sp_norm *norm, const sp_linear *head,

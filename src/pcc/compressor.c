@@ -51,6 +51,7 @@ static bool has(const sp_compressor_options *options, size_t block) {
 static sp_status declare(sp_compressor *c, const sp_compressor_options *options) {
     c->params.are_frozen = options->has_no_gradients;
     c->frozen.are_frozen = true;
+    c->is_pooled = options->memory_tokens == 0;
     if (options->encoder != NULL) {
         SP_TRY(declare_encoder(c, options));
         c->encoder_end = options->encoder->config.n_layers + 2;
@@ -110,11 +111,12 @@ static sp_status outline(sp_compressor *c) {
     return c->decoder != NULL ? sp_transformer_outline(c->decoder) : SP_OK;
 }
 
-static sp_status append_take(sp_compressor *c) {
+static sp_status append_memory(sp_compressor *c) {
     const sp_model_config *config = &c->encoder->weights->config;
     sp_block *block = NULL;
     if (c->encoder->has_block[config->n_layers + 1])
-        SP_TRY(sp_take_block_create(&block, config, &c->encoder->final_norm, SP_ENCODER));
+        SP_TRY((c->is_pooled ? sp_pool_block_create : sp_take_block_create)(
+            &block, config, &c->encoder->final_norm, SP_ENCODER));
     return sp_chain_append(&c->chain, block);
 }
 
@@ -122,7 +124,7 @@ static sp_status build_chain(sp_compressor *c) {
     sp_block *block = NULL;
     if (c->encoder != NULL) {
         SP_TRY(sp_chain_append_layers(&c->chain, c->encoder, SP_ENCODER, false));
-        SP_TRY(append_take(c));
+        SP_TRY(append_memory(c));
     }
     if (c->converter.norm != NULL) SP_TRY(sp_converter_block_create(&block, &c->converter));
     SP_TRY(sp_chain_append(&c->chain, block));

@@ -9,15 +9,29 @@ size_t sp_layout_n_targets(const sp_layout *layout, size_t n_ids) {
     return n_ids + (layout->eos != SP_NO_TOKEN ? 1 : 0);
 }
 
+/* The text's rows, each chunk taken once its last one is there. */
+static sp_status add_chunks(const sp_layout *layout, sp_batch *batch, const int32_t *ids,
+                            size_t n_ids) {
+    size_t n_open = 0;
+    for (size_t i = 0; i < n_ids; i++) {
+        SP_TRY(sp_batch_add_row(batch, SP_ENCODER, ids[i]));
+        if (++n_open < layout->ratio && i + 1 < n_ids) continue;
+        SP_TRY(sp_batch_take_last_rows(batch, n_open));
+        n_open = 0;
+    }
+    return SP_OK;
+}
+
 sp_status sp_layout_add_encoder(const sp_layout *layout, sp_batch *batch, const int32_t *ids,
                                 size_t n_ids, uint64_t key) {
     int32_t seq = 0;
     SP_TRY(sp_batch_add_seq(batch, SP_ENCODER, SP_NO_PARENT, key, &seq));
+    if (layout->is_pooled) return add_chunks(layout, batch, ids, n_ids);
     for (size_t i = 0; i < n_ids; i++) SP_TRY(sp_batch_add_row(batch, SP_ENCODER, ids[i]));
     const size_t n_slots = sp_layout_n_slots(layout, n_ids);
     for (size_t k = 0; k < n_slots; k++) {
         SP_TRY(sp_batch_add_row(batch, SP_ENCODER, sp_id_of_memory_token(k)));
-        SP_TRY(sp_batch_take_last_row(batch));
+        SP_TRY(sp_batch_take_last_rows(batch, 1));
     }
     return SP_OK;
 }

@@ -1,6 +1,7 @@
 /* Batch layout: which rows a segment becomes (pcc.md §2).
 
        encoder   x_0 .. x_{n-1} <mem_0> .. <mem_{m-1}>          no BOS; memory taken at the last m
+                 x_0 .. x_{n-1}        (pooled)                 memory j of rows [j ratio, (j+1) ratio)
        prefix    [BOS] <mem> slot_0 .. slot_{m-1} </mem>         the decoder's parent rows
        branches  <ae> x, targets x EOS          (reconstruction)
                  y, targets y EOS               (completion; y_0 is the target of the row of </mem>)
@@ -21,6 +22,8 @@ typedef struct sp_layout {
     size_t segment_tokens;  /* of a full segment, in encoder tokens */
     size_t ratio;           /* encoder tokens a slot */
     bool slots_are_fixed;   /* a short segment gets a full one's slots */
+    bool is_pooled;         /* no memory tokens: a slot is made of its own chunk of `ratio` tokens,
+                               the last of what is left; then slots are not fixed */
     int32_t bos, eos;       /* the decoder's, or SP_NO_TOKEN: then without */
     size_t longrope_switch; /* the decoder's, sp_longrope_switch(): branches on either side of it
                                do not share a prefix */

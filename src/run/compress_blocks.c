@@ -226,7 +226,7 @@ static size_t n_threads_of(const sp_compress_work *work) {
 /* Room for the largest block, and for each thread a group. */
 static sp_status reserve(encoding *e) {
     const sp_compress_work *work = e->work;
-    const size_t most = work->trained.config.encoder.memory_tokens;
+    const size_t most = sp_run_config_most_slots(&work->trained.config);
     const size_t n_slots = work->block_segments * most;
     const size_t n_groups = work->block_segments / SP_COMPRESS_GROUP;
     const size_t n_threads = n_threads_of(work);

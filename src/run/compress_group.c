@@ -22,14 +22,14 @@ static sp_status reserve_models(const sp_compress_work *work, size_t longest,
                                 size_t decoder_longest) {
     enum { N_AROUND = 4 }; /* BOS, and the three markers */
     const sp_compressor *compressor = work->trained.models.compressor;
-    const size_t n_slots = work->trained.config.encoder.memory_tokens;
+    const size_t n_slots = sp_run_config_most_slots(&work->trained.config);
     SP_TRY(sp_transformer_reserve(compressor->encoder, longest + n_slots));
     if (work->job->n_refinements == 0) return SP_OK;
     return sp_transformer_reserve(compressor->decoder, N_AROUND + n_slots + decoder_longest);
 }
 
 sp_status sp_compress_group_reserve(sp_compress_group *g, const sp_compress_work *work) {
-    const size_t n_slots = SP_COMPRESS_GROUP * work->trained.config.encoder.memory_tokens;
+    const size_t n_slots = SP_COMPRESS_GROUP * sp_run_config_most_slots(&work->trained.config);
     const size_t d_memory = work->trained.models.compressor->converter.in.n_in, d = work->d;
     const bool refines = work->job->n_refinements > 0;
     const size_t longest = longest_segment(work, work->stream);

@@ -97,13 +97,13 @@ static sp_status check_lengths(const sp_compress_work *work) {
                        sp_tokens_path(work->tokens), n_tokens,
                        sp_checkpoint_path(work->trained.checkpoint), most);
     const size_t n_segments = sp_tokens_n_segments(work->tokens);
-    const size_t most_slots = work->trained.config.encoder.memory_tokens;
+    const size_t most_slots = sp_run_config_most_slots(&work->trained.config);
     for (size_t i = 0; i < n_segments; i++)
         if (sp_compress_n_slots(work, i) > most_slots)
             return sp_fail(
                 SP_BAD_DATA,
                 "'%s', segment %zu: %zu tokens of the encoder, cut by another tokenizer, "
-                "need more than its %zu memory tokens; compress the text",
+                "need more than the %zu slots that it has for one; compress the text",
                 sp_tokens_path(work->tokens), i, sp_tokens_length(work->tokens, work->stream, i),
                 most_slots);
     return SP_OK;

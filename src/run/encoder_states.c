@@ -253,6 +253,7 @@ static sp_status make_missing(sp_encoder_states *states, sp_world *world,
                 .layout = {.segment_tokens = config->segment.tokens,
                            .ratio = config->segment.ratio,
                            .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
+                           .is_pooled = config->encoder.memory == SP_MEMORY_POOLED,
                            .bos = SP_NO_TOKEN,
                            .eos = SP_NO_TOKEN}};
     const sp_status status = sp_agree(world, sp_run_folder_explain(make_groups(&m)));
@@ -276,7 +277,8 @@ static sp_status allocate(sp_encoder_states *states, const sp_run_config *config
     const sp_task_set *set = states->tasks;
     const sp_layout layout = {.segment_tokens = config->segment.tokens,
                               .ratio = config->segment.ratio,
-                              .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED};
+                              .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
+                              .is_pooled = config->encoder.memory == SP_MEMORY_POOLED};
     sp_checkpoint_tensor norm = {0};
     void *begins = NULL, *mappings = NULL, *rows = NULL;
     if (!sp_checkpoint_find_tensor(checkpoint, "converter.norm.weight", &norm))

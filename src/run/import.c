@@ -151,6 +151,7 @@ static sp_status wrong_shape(const source *from, const char *name, const sp_tens
 static bool is_wider_table(const importing *m, const sp_param *param, const sp_tensor *tensor,
                            size_t dim) {
     size_t wider[2] = {param->shape[0], param->shape[1]};
+    if (m->models.compressor->is_pooled) return false;
     wider[dim] += m->config->encoder.memory_tokens;
     return param->n_dims == 2 && has_shape(tensor, wider, 2);
 }
@@ -158,7 +159,7 @@ static bool is_wider_table(const importing *m, const sp_param *param, const sp_t
 /* Memory tokens from the end of a table, unless pcc.safetensors has brought them. */
 static void take_last_rows(importing *m, const sp_tensor *table) {
     sp_param *memory = m->models.compressor->memory_tokens;
-    if (m->has_memory) return;
+    if (m->has_memory || memory == NULL) return;
     sp_tensor_read_rows(table, memory->value, table->shape[0] - memory->shape[0], memory->shape[0]);
     m->has_memory = true;
 }
@@ -303,15 +304,17 @@ static sp_status read_all(importing *m) {
     SP_TRY(open_encoder(m));
     SP_TRY(sp_models_open(&m->models, m->config, SP_SIDES_BOTH, NULL));
     /* Memory tokens first: those of pcc.safetensors go before a table's last rows. */
-    SP_TRY(read_param(m, m->models.compressor->memory_tokens));
+    const sp_param *memory = m->models.compressor->memory_tokens;
+    if (memory == NULL && sp_tensor_table_find(m->pcc.tensors, "memory_tokens") != NULL)
+        return sp_fail(SP_USAGE, "encoder.memory: pooled, but '%s' has memory tokens", m->pcc.path);
+    if (memory != NULL) SP_TRY(read_param(m, memory));
     const sp_params *params = &m->models.compressor->params;
     for (size_t i = 0; i < params->n_entries; i++)
-        if (params->entries[i] != m->models.compressor->memory_tokens)
-            SP_TRY(read_param(m, params->entries[i]));
+        if (params->entries[i] != memory) SP_TRY(read_param(m, params->entries[i]));
     SP_TRY(check_leftovers(m, &m->pcc));
     SP_TRY(check_leftovers(m, &m->adapter));
     SP_TRY(check_leftovers(m, &m->encoder));
-    if (!m->has_memory) return missing(m, &m->pcc, "memory_tokens");
+    if (memory != NULL && !m->has_memory) return missing(m, &m->pcc, "memory_tokens");
     if (m->extra_a != NULL) fold(m);
     return check_values(m);
 }

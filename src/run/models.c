@@ -144,7 +144,8 @@ sp_status sp_models_options(sp_compressor_options *options, const sp_run_config 
                                             [SP_ENCODER_LORA] = SP_TRAIN_LORA,
                                             [SP_ENCODER_NONE] = SP_TRAIN_NONE};
     options->training = trainings[config->encoder.train];
-    options->memory_tokens = config->encoder.memory_tokens;
+    options->memory_tokens =
+        config->encoder.memory == SP_MEMORY_OF_TOKENS ? config->encoder.memory_tokens : 0;
     options->markers_are_frozen =
         config->decoder.markers == SP_MARKERS_FROZEN ||
         config->train.only == SP_TRAIN_ONLY_CONVERTER ||

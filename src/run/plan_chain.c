@@ -320,6 +320,7 @@ static sp_status open_chain(sp_plan_chain *chain, const sp_samples *samples) {
     chain->layout = (sp_layout){.segment_tokens = config->segment.tokens,
                                 .ratio = config->segment.ratio,
                                 .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
+                                .is_pooled = config->encoder.memory == SP_MEMORY_POOLED,
                                 .bos = decoder->bos_token_id,
                                 .eos = decoder->eos_token_id,
                                 .longrope_switch = sp_longrope_switch(decoder)};

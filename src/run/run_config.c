@@ -6,6 +6,7 @@
 
 /* The order of each list is that of the enum which it fills. */
 static const char *const encoder_train_words[] = {"full", "lora", "none", NULL};
+static const char *const memory_words[] = {"tokens", "pooled", NULL};
 static const char *const wire_words[] = {"f32", "bf16", "auto", NULL};
 static const char *const precision_words[] = {"f32", "bf16", "auto", "int8", NULL};
 static const char *const marker_words[] = {"train", "frozen", "auto", NULL};
@@ -37,8 +38,10 @@ static const sp_config_key keys[] = {
      "Hugging Face folder or .gguf file"},
     {"encoder.train", SP_KEY_CHOICE, MEMBER(encoder.train), "full", 0, 0, encoder_train_words,
      "which of its weights are trained"},
+    {"encoder.memory", SP_KEY_CHOICE, MEMBER(encoder.memory), "tokens", 0, 0, memory_words,
+     "a slot comes of a memory token at the end, or of the mean of its own tokens' last states"},
     {"encoder.memory_tokens", SP_KEY_COUNT, MEMBER(encoder.memory_tokens), "64", 1, 65536, NULL,
-     "trained memory rows; a segment uses as many as it has slots"},
+     "trained memory rows; a segment uses as many as it has slots; unused where memory is pooled"},
     {"encoder.lora.rank", SP_KEY_COUNT, MEMBER(encoder.lora.rank), "64", 1, 65536, NULL,
      "columns of A and B"},
     {"encoder.lora.alpha", SP_KEY_REAL, MEMBER(encoder.lora.alpha), "32", 0, 1e6, NULL,
@@ -156,6 +159,11 @@ const sp_config_table sp_run_config_table = {keys, sizeof keys / sizeof keys[0]}
 
 static size_t divide_up(size_t a, size_t b) { return a / b + (a % b != 0); }
 
+size_t sp_run_config_most_slots(const sp_run_config *config) {
+    if (config->encoder.memory == SP_MEMORY_OF_TOKENS) return config->encoder.memory_tokens;
+    return divide_up(config->segment.tokens, config->segment.ratio);
+}
+
 static sp_status check_required(const sp_run_config *config) {
     const struct named {
         const char *name, *value;
@@ -189,7 +197,10 @@ static sp_status check_only(const sp_run_config *config) {
 static sp_status check_slots(const sp_run_config *config) {
     const size_t tokens = config->segment.tokens, ratio = config->segment.ratio;
     const size_t n_rows = config->encoder.memory_tokens, n_slots = divide_up(tokens, ratio);
-    if (n_slots <= n_rows) return SP_OK;
+    if (config->encoder.memory == SP_MEMORY_POOLED && config->segment.slots == SP_SLOTS_FIXED)
+        return sp_fail(SP_USAGE, "segment.slots: fixed does not go with encoder.memory: pooled, "
+                                 "where every slot has tokens of its own");
+    if (config->encoder.memory == SP_MEMORY_POOLED || n_slots <= n_rows) return SP_OK;
     return sp_fail(
         SP_USAGE,
         "encoder.memory_tokens: %zu are too few for the %zu slots of a full segment "

@@ -22,6 +22,7 @@ typedef enum sp_asked_precision {
     SP_ASKED_INT8,
 } sp_asked_precision;
 
+typedef enum sp_memory_kind { SP_MEMORY_OF_TOKENS, SP_MEMORY_POOLED } sp_memory_kind;
 typedef enum sp_markers { SP_MARKERS_TRAIN, SP_MARKERS_FROZEN, SP_MARKERS_AUTO } sp_markers;
 typedef enum sp_slot_rule { SP_SLOTS_PROPORTIONAL, SP_SLOTS_FIXED } sp_slot_rule;
 typedef enum sp_train_only { SP_TRAIN_ONLY_ALL, SP_TRAIN_ONLY_CONVERTER } sp_train_only;
@@ -39,7 +40,8 @@ typedef struct sp_run_config {
     struct {
         char *model;
         sp_encoder_train train;
-        size_t memory_tokens;
+        sp_memory_kind memory;
+        size_t memory_tokens; /* unused where memory is pooled */
         struct {
             size_t rank;
             double alpha, dropout;
@@ -116,6 +118,9 @@ extern const sp_config_table sp_run_config_table;
    together; SP_IO: the file cannot be read. */
 SP_NODISCARD sp_status sp_run_config_load(sp_run_config *config, const char *path,
                                           const char *const *assignments, size_t n_assignments);
+
+/* The most slots that a segment may have: rows of memory tokens, or, pooled, a full one's chunks. */
+size_t sp_run_config_most_slots(const sp_run_config *config);
 
 /* Is it of fine-tuning: are there rows in place of tokens? */
 static inline bool sp_run_config_is_of_tasks(const sp_run_config *config) {

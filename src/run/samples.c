@@ -85,16 +85,23 @@ static sp_status choose(sp_samples *samples, const sp_run_config *config, size_t
 
 /* Segments keep to segment.tokens in the stream that cut; in another one they may be longer. */
 static sp_status check_slots(const sp_samples *samples, const sp_run_config *config) {
+    const size_t most = sp_run_config_most_slots(config);
     for (size_t i = 0; i < sp_tokens_n_segments(samples->tokens); i++) {
         const size_t n = sp_tokens_length(samples->tokens, samples->encoder_stream, i);
         const size_t n_slots = sp_layout_n_slots(&samples->layout, n);
-        if (n_slots > config->encoder.memory_tokens)
+        if (n_slots > most && config->encoder.memory == SP_MEMORY_POOLED)
+            return sp_fail(
+                SP_USAGE,
+                "data.encoder_stream: segment %zu of '%s' has %zu tokens in stream '%s', "
+                "more than segment.tokens %zu; let this stream cut: name it first to "
+                "`slotpress tokenize`",
+                i, config->data.tokens, n, config->data.encoder_stream, config->segment.tokens);
+        if (n_slots > most)
             return sp_fail(SP_USAGE,
                            "encoder.memory_tokens: %zu are too few for segment %zu of '%s', whose "
                            "%zu tokens in stream '%s' make %zu slots; raise it, or let this stream "
                            "cut: name it first to `slotpress tokenize`",
-                           config->encoder.memory_tokens, i, config->data.tokens, n,
-                           config->data.encoder_stream, n_slots);
+                           most, i, config->data.tokens, n, config->data.encoder_stream, n_slots);
     }
     return SP_OK;
 }
@@ -123,6 +130,7 @@ static sp_status open_any(sp_samples *samples, const sp_tokens *tokens, const sp
         .layout = {.segment_tokens = config->segment.tokens,
                    .ratio = config->segment.ratio,
                    .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
+                   .is_pooled = config->encoder.memory == SP_MEMORY_POOLED,
                    .bos = SP_NO_TOKEN,
                    .eos = SP_NO_TOKEN},
         .seed = config->run.seed,

@@ -214,7 +214,9 @@ static sp_status compare(const sp_run_config *now, const sp_run_config *saved, c
         {"run.seed", now->run.seed != saved->run.seed},
         {"encoder.train", now->encoder.train != saved->encoder.train},
         {"train.only", now->train.only != saved->train.only},
-        {"encoder.memory_tokens", now->encoder.memory_tokens != saved->encoder.memory_tokens},
+        {"encoder.memory", now->encoder.memory != saved->encoder.memory},
+        {"encoder.memory_tokens", now->encoder.memory == SP_MEMORY_OF_TOKENS &&
+                                      now->encoder.memory_tokens != saved->encoder.memory_tokens},
         {"encoder.lora.rank", now->encoder.train == SP_ENCODER_LORA &&
                                   now->encoder.lora.rank != saved->encoder.lora.rank},
         {"encoder.lora.targets",

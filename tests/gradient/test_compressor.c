@@ -63,7 +63,7 @@ typedef struct subject {
 typedef struct setting {
     sp_training training;
     double dropout;
-    bool is_shared, markers_are_frozen;
+    bool is_shared, markers_are_frozen, is_pooled;
     const tiny_shape *encoder, *decoder; /* NULL: those above */
 } setting;
 
@@ -96,7 +96,9 @@ static void fill_batch(subject *s, size_t begin, size_t end) {
 
 static void set_up(subject *s, setting how) {
     const bool is_full = how.training == SP_TRAIN_FULL;
-    *s = (subject){.layout = {.segment_tokens = SEGMENT, .ratio = 4, .bos = 1, .eos = 2}};
+    *s = (subject){
+        .layout = {
+            .segment_tokens = SEGMENT, .ratio = 4, .is_pooled = how.is_pooled, .bos = 1, .eos = 2}};
     if (!how.is_shared)
         tiny_model_create(&s->encoder, how.encoder != NULL ? how.encoder : &encoder_shape, 1,
                           is_full ? SP_WEIGHTS_FRAME : SP_WEIGHTS_BODY);
@@ -112,7 +114,7 @@ static void set_up(subject *s, setting how) {
         .encoder_tensors = &encoder->tensors,
         .training = how.training,
         .lora = {.rank = 2, .alpha = 3, .dropout = how.dropout, .targets_embedding = true},
-        .memory_tokens = 2,
+        .memory_tokens = how.is_pooled ? 0 : 2,
         .markers_are_frozen = how.markers_are_frozen,
         .seed = 5};
     for (sp_role role = 0; role < SP_N_ROLES; role++) options.lora.targets[role] = true;
@@ -193,6 +195,12 @@ static void other_families_on_both_sides(void **state) {
 
 static void converter_and_memory_tokens_over_a_frozen_encoder(void **state) {
     check((setting){.training = SP_TRAIN_NONE, .markers_are_frozen = true});
+}
+
+static void pooled_states(void **state) {
+    check((setting){
+        .training = SP_TRAIN_LORA, .dropout = 0.25, .is_shared = true, .is_pooled = true});
+    check((setting){.training = SP_TRAIN_FULL, .is_pooled = true});
 }
 
 /* Micro-batches are summed: whatever the cut, the same gradient, dropout included. */
@@ -291,6 +299,7 @@ int main(void) {
         cmocka_unit_test(the_whole_encoder),
         cmocka_unit_test(other_families_on_both_sides),
         cmocka_unit_test(converter_and_memory_tokens_over_a_frozen_encoder),
+        cmocka_unit_test(pooled_states),
         cmocka_unit_test(gradients_of_a_batch_are_the_sum_of_its_samples),
         cmocka_unit_test(without_training_dropout_is_off_and_nothing_is_kept),
         cmocka_unit_test(a_pass_fits_its_arena_and_keeping_changes_no_loss),

@@ -53,7 +53,7 @@ static void taken_rows_and_only_they_get_a_gradient(void **state) {
         for (size_t r = 0; r < N_ROWS; r++) {
             add_row(&f.batch, SP_ENCODER);
             if (r == 2 || r == 3 || r == 8)
-                assert_int_equal(sp_batch_take_last_row(&f.batch), SP_OK);
+                assert_int_equal(sp_batch_take_last_rows(&f.batch, 1), SP_OK);
         }
         assert_int_equal(sp_take_block_create(&block, &config, &f.norm, SP_ENCODER), SP_OK);
         assert_int_equal(block->kind->n_out_rows(block, &f.batch), 3);
@@ -61,6 +61,74 @@ static void taken_rows_and_only_they_get_a_gradient(void **state) {
         block->kind->destroy(block);
         tear_down(&f);
     }
+}
+
+/* Chunks of 2, 1 and 3 rows of two sequences; the rows between them are in no slot. */
+static void pool_rows(sp_batch *batch) {
+    int32_t seq = 0;
+    for (size_t r = 0; r < N_ROWS; r++) {
+        if (r == 0 || r == 4)
+            assert_int_equal(sp_batch_add_seq(batch, SP_ENCODER, SP_NO_PARENT, 1, &seq), SP_OK);
+        add_row(batch, SP_ENCODER);
+        if (r == 1) assert_int_equal(sp_batch_take_last_rows(batch, 2), SP_OK);
+        if (r == 2) assert_int_equal(sp_batch_take_last_rows(batch, 1), SP_OK);
+        if (r == 7) assert_int_equal(sp_batch_take_last_rows(batch, 3), SP_OK);
+    }
+}
+
+static void pooled_rows_share_a_slots_gradient(void **state) {
+    for (int is_norm_trained = 0; is_norm_trained < 2; is_norm_trained++) {
+        fixture f;
+        sp_block *block = NULL;
+        set_up(&f, is_norm_trained);
+        pool_rows(&f.batch);
+        assert_int_equal(sp_pool_block_create(&block, &config, &f.norm, SP_ENCODER), SP_OK);
+        assert_int_equal(block->kind->n_out_rows(block, &f.batch), 3);
+        check_block(block, &f.batch, f.x, N_ROWS, &f.params);
+        block->kind->destroy(block);
+        tear_down(&f);
+    }
+}
+
+/* Runs a block's forward pass alone. */
+static void forward(const sp_block *block, sp_batch *batch, float *y, const float *x) {
+    const sp_cost cost = block->kind->cost(block, batch);
+    sp_arena arena = {0};
+    assert_int_equal(
+        sp_arena_reserve(
+            &arena, sp_arena_bytes(cost.bytes_kept) + sp_arena_bytes(cost.bytes_scratch), "a pass"),
+        SP_OK);
+    char *kept = sp_arena_push(&arena, cost.bytes_kept);
+    block->kind->forward(block, batch, y, x, kept, &arena);
+    sp_arena_release(&arena);
+}
+
+static void a_pooled_slot_is_the_mean_of_its_rows_final_states(void **state) {
+    fixture f;
+    sp_block *pool = NULL, *take = NULL;
+    float pooled[3 * D], states[N_ROWS * D];
+    set_up(&f, false);
+    pool_rows(&f.batch);
+    assert_int_equal(sp_pool_block_create(&pool, &config, &f.norm, SP_ENCODER), SP_OK);
+    forward(pool, &f.batch, pooled, f.x);
+    sp_batch_clear(&f.batch);
+    int32_t seq = 0;
+    assert_int_equal(sp_batch_add_seq(&f.batch, SP_ENCODER, SP_NO_PARENT, 1, &seq), SP_OK);
+    for (size_t r = 0; r < N_ROWS; r++) {
+        add_row(&f.batch, SP_ENCODER);
+        assert_int_equal(sp_batch_take_last_rows(&f.batch, 1), SP_OK);
+    }
+    assert_int_equal(sp_take_block_create(&take, &config, &f.norm, SP_ENCODER), SP_OK);
+    forward(take, &f.batch, states, f.x);
+    for (size_t i = 0; i < D; i++) {
+        const float *s = states + i;
+        assert_close(pooled[i], (s[0] + s[D]) / 2, 1e-6);
+        assert_close(pooled[D + i], s[2 * D], 1e-6);
+        assert_close(pooled[2 * D + i], (s[5 * D] + s[6 * D] + s[7 * D]) / 3, 1e-6);
+    }
+    take->kind->destroy(take);
+    pool->kind->destroy(pool);
+    tear_down(&f);
 }
 
 /* A parent whose last row holds a child's target, rows without a target, both losses. */
@@ -180,6 +248,8 @@ static void a_batch_without_targets_has_no_loss_and_no_gradient(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(taken_rows_and_only_they_get_a_gradient),
+        cmocka_unit_test(pooled_rows_share_a_slots_gradient),
+        cmocka_unit_test(a_pooled_slot_is_the_mean_of_its_rows_final_states),
         cmocka_unit_test(both_losses_reach_rows_and_norm),
         cmocka_unit_test(losses_are_sums_over_their_own_targets),
         cmocka_unit_test(a_batch_without_targets_has_no_loss_and_no_gradient),

@@ -17,8 +17,10 @@ for name in gpt2-tiny llama-tiny llama-tied-bf16 mistral-window qwen2-tiny phi3-
     make_tokens 6
     mkdir "$folder/$name"
     cp "$folder/corpus.jsonl" "$folder/$name"
-    for mode in lora full; do
-        pretrain 0 1 "$name/$mode" "$all_targets" train.steps=3 encoder.train=$mode
+    for mode in lora full pooled; do
+        kind=encoder.train=$mode
+        [ $mode != pooled ] || kind=encoder.memory=pooled
+        pretrain 0 1 "$name/$mode" "$all_targets" train.steps=3 $kind
         run="$folder/$name/$mode"
         export_run "$name/$mode"
         expect 0 "$slotpress" compress --quiet --checkpoint "$run" --output "$run.h5" "$folder/corpus.jsonl"

@@ -56,7 +56,7 @@ static void a_batch_grows_without_losing_rows(void **state) {
         int32_t seq = 0;
         must(sp_batch_add_seq(&batch, SP_ENCODER, SP_NO_PARENT, (uint64_t)i, &seq));
         must(sp_batch_add_row(&batch, SP_ENCODER, i));
-        must(sp_batch_take_last_row(&batch));
+        must(sp_batch_take_last_rows(&batch, 1));
     }
     const sp_rows *rows = &batch.rows[SP_ENCODER];
     assert_int_equal(batch.n_taken, N);
@@ -65,6 +65,7 @@ static void a_batch_grows_without_losing_rows(void **state) {
         assert_int_equal(rows->seqs[i].begin, i);
         assert_int_equal(rows->samples[i], i);
         assert_int_equal(batch.taken[i], i);
+        assert_int_equal(batch.taken_rows[i], 1);
     }
     sp_batch_free(&batch);
 }

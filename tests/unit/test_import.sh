@@ -17,11 +17,12 @@ import_run() {
 for name in gpt2-tiny llama-tiny llama-tied-bf16 mistral-window qwen2-tiny phi3-tiny; do
     encoder=tests/fixtures/models/$name
     make_tokens 6
-    for mode in lora full none; do
+    for mode in lora full none pooled; do
         for targets in q,k,v,o,gate,up,down,embed,head v,down; do
             [ $mode = lora ] || [ $targets = v,down ] || continue
             run=$name.$mode.$(echo $targets | wc -c)
             set -- encoder.train=$mode "encoder.lora.targets=[$targets]"
+            [ $mode != pooled ] || set -- encoder.memory=pooled "encoder.lora.targets=[$targets]"
             pretrain 0 1 "$run" train.steps=2 "$@"
             export_run "$run"
             import_run "$run" "$run.back" "$@"

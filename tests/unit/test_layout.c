@@ -79,6 +79,27 @@ static void both_branches_share_one_prefix(void **state) {
     sp_batch_free(&batch);
 }
 
+static void pooled_slots_cover_the_text(void **state) {
+    static const row encoder[] = {
+        {31, 0, NONE, 0}, {32, 1, NONE, 0}, {33, 2, NONE, 0}, {34, 3, NONE, 0}, {35, 4, NONE, 0}};
+    static const size_t lens[] = {2, 2, 1};
+    sp_layout pooled = layout;
+    sp_batch batch = {0};
+    const sp_sample sample = sample_of(true, true);
+    pooled.is_pooled = true;
+    for (size_t s = 0; s < 2; s++) {
+        must(sp_layout_add_sample(&pooled, &batch, &sample));
+        assert_int_equal(batch.n_taken, 3 * (s + 1));
+        for (size_t k = 0; k < 3; k++) {
+            assert_int_equal(batch.taken[3 * s + k], 5 * s + 2 * k);
+            assert_int_equal(batch.taken_rows[3 * s + k], lens[k]);
+        }
+        if (s == 0) check_rows(&batch.rows[SP_ENCODER], encoder, COUNT(encoder));
+    }
+    assert_int_equal(batch.rows[SP_DECODER].n_rows, 2 * 14); /* as with memory tokens */
+    sp_batch_free(&batch);
+}
+
 static void slots_are_numbered_through_the_batch(void **state) {
     sp_batch batch = {0};
     const sp_sample sample = sample_of(true, false);
@@ -247,6 +268,7 @@ static void a_question_reads_all_its_segments_and_learns_the_answer_alone(void *
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_branches_share_one_prefix),
+        cmocka_unit_test(pooled_slots_cover_the_text),
         cmocka_unit_test(slots_are_numbered_through_the_batch),
         cmocka_unit_test(without_completion_the_prefix_holds_no_target),
         cmocka_unit_test(completion_alone_has_no_ae),

@@ -93,6 +93,7 @@ static void slots_of_a_full_segment_must_have_their_rows(void **state) {
     assert_int_equal(load(&config, SETS("segment.tokens=256", "segment.ratio=4")), SP_OK);
     sp_run_config_free(&config);
     assert_refused(SETS("segment.tokens=257"), "the 65 slots", "raise it to 65, or the ratio to 5");
+    assert_refused(SETS("encoder.memory=pooled", "segment.slots=fixed"), "segment.slots", "pooled");
     assert_refused(SETS("encoder.memory_tokens=10"), "10 are too few for the 64 slots", "to 26");
 }
 
