@@ -81,6 +81,13 @@ sp_status sp_context_reader_open(sp_context_reader **reader, const char *checkpo
     return status;
 }
 
+sp_status sp_context_reader_use_ratio(sp_context_reader *r, size_t ratio) {
+    sp_context_reader_clear(r);
+    SP_TRY(sp_trained_use_ratio(&r->trained, ratio));
+    r->layout = sp_trained_layout(&r->trained);
+    return SP_OK;
+}
+
 void sp_context_reader_close(sp_context_reader *r) {
     if (r == NULL) return;
     free(r->nll);

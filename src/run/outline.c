@@ -58,7 +58,7 @@ sp_status sp_outline_fill(const sp_outline *outline, sp_batch *batch, const sp_r
     const sp_model_config *decoder = &outline->decoder.config;
     const size_t n = config->segment.tokens;
     const sp_layout layout = {.segment_tokens = n,
-                              .ratio = config->segment.ratio,
+                              .ratio = sp_run_config_least_ratio(config),
                               .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
                               .bos = decoder->bos_token_id,
                               .eos = decoder->eos_token_id,
