@@ -76,7 +76,8 @@ static sp_status fill(const sp_compress_work *work, sp_batch *batch, bool as_tex
     if (status == SP_OK) status = sp_batch_add_seq(batch, SP_DECODER, SP_NO_PARENT, 0, &seq);
     for (size_t i = 0; as_text && i < n && status == SP_OK; i++)
         status = sp_batch_add_row(batch, SP_DECODER, 0);
-    if (!as_text && status == SP_OK) status = sp_layout_add_memory(batch, &n_slots, 1, &slot);
+    if (!as_text && status == SP_OK)
+        status = sp_layout_add_memory(&work->layout, batch, &n_slots, 1, &slot);
     return status;
 }
 

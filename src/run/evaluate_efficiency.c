@@ -183,7 +183,8 @@ static sp_status note_compressed(efficiency *e, const char *checkpoint, const do
     const double plain_s = e->plain[PREFILL] + e->plain[DECODE];
     const double amortised_s = figures[PREFILL] + figures[DECODE];
     const double one_shot_s = figures[COMPRESSION] + amortised_s;
-    const size_t n_rows = e->n_all_slots / e->job->batch + 2 * e->n_segments;
+    const size_t n_rows =
+        e->n_all_slots / e->job->batch + sp_layout_n_boundaries(&e->layout) * e->n_segments;
     json_t *made = json_pack(
         "{s:I, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "ratio",
         (json_int_t)e->layout.ratio, "checkpoint", checkpoint, "context_rows", (json_int_t)n_rows,

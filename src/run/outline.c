@@ -60,6 +60,7 @@ sp_status sp_outline_fill(const sp_outline *outline, sp_batch *batch, const sp_r
     const sp_layout layout = {.segment_tokens = n,
                               .ratio = sp_run_config_least_ratio(config),
                               .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
+                              .omits_boundaries = !config->decoder.boundaries,
                               .bos = decoder->bos_token_id,
                               .eos = decoder->eos_token_id,
                               .longrope_switch = sp_longrope_switch(decoder)};

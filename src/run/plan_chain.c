@@ -320,6 +320,7 @@ static sp_status open_chain(sp_plan_chain *chain, const sp_samples *samples) {
     chain->layout = (sp_layout){.segment_tokens = config->segment.tokens,
                                 .ratio = sp_run_config_least_ratio(config),
                                 .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
+                                .omits_boundaries = !config->decoder.boundaries,
                                 .bos = decoder->bos_token_id,
                                 .eos = decoder->eos_token_id,
                                 .longrope_switch = sp_longrope_switch(decoder)};

@@ -57,6 +57,8 @@ static const sp_config_key keys[] = {
      precision_words, "of its frozen weights"},
     {"decoder.markers", SP_KEY_CHOICE, MEMBER(decoder.markers), "auto", 0, 0, marker_words,
      "auto trains them unless train.init brings them"},
+    {"decoder.boundaries", SP_KEY_BOOL, MEMBER(decoder.boundaries), "true", 0, 0, NULL,
+     "<mem> and </mem> around the slots of each segment; false: an ablation without them"},
 
     {"data.tokens", SP_KEY_STRING, MEMBER(data.tokens), "null", 0, 0, NULL,
      "token file of `slotpress tokenize`"},

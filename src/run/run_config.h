@@ -50,6 +50,7 @@ typedef struct sp_run_config {
         char *model;
         sp_asked_precision precision;
         sp_markers markers;
+        bool boundaries;
     } decoder;
     struct {
         char *tokens, *encoder_stream, *decoder_stream;

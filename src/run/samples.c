@@ -123,6 +123,7 @@ static sp_status open_any(sp_samples *samples, const sp_tokens *tokens, const sp
         .layout = {.segment_tokens = config->segment.tokens,
                    .ratio = sp_run_config_least_ratio(config),
                    .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
+                   .omits_boundaries = !config->decoder.boundaries,
                    .bos = SP_NO_TOKEN,
                    .eos = SP_NO_TOKEN},
         .ratios = config->segment.ratios,

@@ -341,7 +341,8 @@ sp_status sp_task_set_read(sp_task_set *set, const sp_run_config *config, sp_on_
                  .set = set,
                  .layout = {.segment_tokens = config->segment.tokens,
                             .ratio = sp_run_config_least_ratio(config),
-                            .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED}};
+                            .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
+                            .omits_boundaries = !config->decoder.boundaries}};
     const sp_status status = read_all(&r, on_error);
     free(r.table);
     free(r.messages);

@@ -215,6 +215,7 @@ static sp_status compare(const sp_run_config *now, const sp_run_config *saved, c
         {"encoder.train", now->encoder.train != saved->encoder.train},
         {"train.only", now->train.only != saved->train.only},
         {"encoder.memory_tokens", now->encoder.memory_tokens != saved->encoder.memory_tokens},
+        {"decoder.boundaries", now->decoder.boundaries != saved->decoder.boundaries},
         {"encoder.lora.rank", now->encoder.train == SP_ENCODER_LORA &&
                                   now->encoder.lora.rank != saved->encoder.lora.rank},
         {"encoder.lora.targets",

@@ -53,6 +53,7 @@ sp_layout sp_trained_layout(const sp_trained *trained) {
     return (sp_layout){.segment_tokens = config->segment.tokens,
                        .ratio = trained->ratio,
                        .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
+                       .omits_boundaries = !config->decoder.boundaries,
                        .bos = decoder != NULL ? decoder->config.bos_token_id : SP_NO_TOKEN,
                        .eos = decoder != NULL ? decoder->config.eos_token_id : SP_NO_TOKEN,
                        .longrope_switch =
