@@ -52,8 +52,9 @@ def cut_segments(tokenizer, text, most):
 class Compressor:
     """A trained PCC: encoder, converter, markers, and the frozen decoder."""
 
-    def __init__(self, export, encoder, decoder, segment_tokens, ratio, dtype=torch.float32):
-        self.segment_tokens, self.ratio = segment_tokens, ratio
+    def __init__(self, export, encoder, decoder, segment_tokens, ratio, dtype=torch.float32,
+                 boundaries=True):
+        self.segment_tokens, self.ratio, self.boundaries = segment_tokens, ratio, boundaries
         self.encoder_tokens, self.decoder_tokens = load_tokenizer(encoder), load_tokenizer(decoder)
         self.encoder = load_encoder(export, encoder, dtype=dtype)
         self.decoder = AutoModelForCausalLM.from_pretrained(decoder, dtype=dtype).eval()
@@ -93,7 +94,7 @@ class Compressor:
         bos, table = self.decoder.config.bos_token_id, self.decoder.get_input_embeddings()
         rows = [] if bos is None else [table(torch.tensor([bos]))]
         for of_segment in slots:
-            rows += [mem, of_segment, end_mem]
+            rows += [mem, of_segment, end_mem] if self.boundaries else [of_segment]
         if text is None:
             return torch.cat([*rows, ae])
         ids = self.decoder_tokens.encode(text, add_special_tokens=False)
@@ -120,12 +121,14 @@ def main():
         parser.add_argument(f"--{option}", required=True, metavar="DIR")
     parser.add_argument("--segment-tokens", type=int, default=256)
     parser.add_argument("--ratio", type=int, default=4)
+    parser.add_argument("--no-boundaries", action="store_true",
+                        help="of a run with decoder.boundaries: false")
     parser.add_argument("--prompt", help="go on after this text; without it: reconstruct")
     parser.add_argument("--max-new-tokens", type=int, default=300)
     parser.add_argument("file", metavar="TEXT.txt")
     options = parser.parse_args()
     pcc = Compressor(options.export, options.encoder, options.decoder, options.segment_tokens,
-                     options.ratio)
+                     options.ratio, boundaries=not options.no_boundaries)
     text = Path(options.file).read_text(encoding="utf-8")
     if options.prompt is None:
         ids = pcc.reconstruct(text, options.max_new_tokens)

@@ -56,11 +56,15 @@ static sp_status fail_number(const sp_config_key *key, const char *text) {
                    is_real ? "number" : "count", key->min, key->max, or_auto);
 }
 
+static bool parse_number(double *value, const sp_config_key *key, const char *text) {
+    const bool is_number =
+        key->type == SP_KEY_REAL ? parse_real(value, text) : parse_count(value, text);
+    return is_number && *value >= key->min && *value <= key->max;
+}
+
 static sp_status set_number(void *config, const sp_config_key *key, const char *text) {
     double value = 0;
-    const bool is_number =
-        key->type == SP_KEY_REAL ? parse_real(&value, text) : parse_count(&value, text);
-    if (!is_number || !(value >= key->min && value <= key->max)) return fail_number(key, text);
+    if (!parse_number(&value, key, text)) return fail_number(key, text);
     if (key->type == SP_KEY_REAL)
         *(double *)member_of(config, key) = value;
     else
@@ -179,8 +183,8 @@ static void trim(const char **begin, const char **end) {
     while (*end > *begin && isspace((unsigned char)(*end)[-1])) --*end;
 }
 
-static sp_status set_list_from_text(void *config, const sp_config_key *key, const char *text) {
-    sp_string_list list = {0};
+/* Splits "[a, b]" or "a,b" into an empty list, which is released if that fails. */
+static sp_status split_list(sp_string_list *list, const char *text) {
     const char *begin = text, *end = text + strlen(text);
     trim(&begin, &end);
     const bool has_brackets = end - begin >= 2 && *begin == '[' && end[-1] == ']';
@@ -190,14 +194,56 @@ static sp_status set_list_from_text(void *config, const sp_config_key *key, cons
         const char *comma = memchr(begin, ',', (size_t)(end - begin));
         const char *item = begin, *item_end = comma == NULL ? end : comma;
         trim(&item, &item_end);
-        const sp_status status = append_item(&list, item, (size_t)(item_end - item));
+        const sp_status status = append_item(list, item, (size_t)(item_end - item));
         if (status != SP_OK) {
-            free_list(&list);
+            free_list(list);
             return status;
         }
         begin = comma == NULL ? end : comma + 1;
     }
+    return SP_OK;
+}
+
+static sp_status set_list_from_text(void *config, const sp_config_key *key, const char *text) {
+    sp_string_list list = {0};
+    SP_TRY(split_list(&list, text));
     return set_list(config, key, &list);
+}
+
+/* ---- counts ---- */
+
+/* Puts a count in its place. */
+static sp_status add_count(sp_count_list *list, const sp_config_key *key, const char *text) {
+    double value = 0;
+    if (!parse_number(&value, key, text)) return fail_number(key, text);
+    const size_t count = (size_t)value;
+    size_t place = list->n_items;
+    while (place > 0 && list->items[place - 1] > count) place--;
+    if (place > 0 && list->items[place - 1] == count)
+        return sp_fail(SP_USAGE, "%s: %zu is there twice", key->name, count);
+    if (list->n_items == SP_MOST_COUNTS)
+        return sp_fail(SP_USAGE, "%s: more than %d items", key->name, (int)SP_MOST_COUNTS);
+    memmove(list->items + place + 1, list->items + place,
+            (list->n_items++ - place) * sizeof *list->items);
+    list->items[place] = count;
+    return SP_OK;
+}
+
+static sp_status read_counts(sp_count_list *list, const sp_config_key *key, char *const *items,
+                             size_t n_items) {
+    sp_count_list made = {0};
+    if (n_items == 0) return sp_fail(SP_USAGE, "%s: needs a value", key->name);
+    for (size_t i = 0; i < n_items; i++) SP_TRY(add_count(&made, key, items[i]));
+    *list = made;
+    return SP_OK;
+}
+
+static sp_status read_counts_text(sp_count_list *list, const sp_config_key *key, const char *text) {
+    sp_string_list items = {0};
+    SP_TRY(split_list(&items, text));
+    const sp_status status = read_counts(list, key, items.items, items.n_items);
+    free_list(&items);
+    return status;
 }
 
 /* ---- one member ---- */
@@ -230,6 +276,8 @@ static sp_status set_text(void *config, const sp_config_key *key, const char *te
         return set_string(config, key, text);
     case SP_KEY_CHOICE:
         return set_choice(config, key, text);
+    case SP_KEY_COUNTS:
+        return read_counts_text(member_of(config, key), key, text);
     case SP_KEY_LIST:
         return set_list_from_text(config, key, text);
     }
@@ -301,6 +349,8 @@ static sp_status set_entry(void *config, const sp_config_table *table, const sp_
     if (key == NULL) return fail_name(table, entry->path);
     if (entry->kind == SP_YAML_NULL) return set_null(config, key);
     if (entry->kind == SP_YAML_SCALAR) return set_text(config, key, entry->items[0]);
+    if (key->type == SP_KEY_COUNTS)
+        return read_counts(member_of(config, key), key, entry->items, entry->n_items);
     if (key->type != SP_KEY_LIST) return sp_fail(SP_USAGE, "%s: is one value, no list", key->name);
     return set_list_from_items(config, key, entry->items, entry->n_items);
 }
@@ -328,6 +378,18 @@ static json_t *dump_list(const sp_string_list *list) {
     return array;
 }
 
+/* One is no list, as a configuration without lists has it. A new reference; NULL without memory. */
+static json_t *dump_counts(const sp_count_list *list) {
+    if (list->n_items == 1) return json_integer((json_int_t)list->items[0]);
+    json_t *array = json_array();
+    for (size_t i = 0; i < list->n_items && array != NULL; i++)
+        if (json_array_append_new(array, json_integer((json_int_t)list->items[i])) != 0) {
+            json_decref(array);
+            array = NULL;
+        }
+    return array;
+}
+
 /* A new reference; NULL without memory, or for a string that is not UTF-8. */
 static json_t *dump_member(const void *config, const sp_config_key *key) {
     const void *member = const_member_of(config, key);
@@ -348,6 +410,8 @@ static json_t *dump_member(const void *config, const sp_config_key *key) {
     }
     case SP_KEY_CHOICE:
         return json_string(key->words[*(const int *)member]);
+    case SP_KEY_COUNTS:
+        return dump_counts(member);
     case SP_KEY_LIST:
         return dump_list(member);
     }
@@ -421,6 +485,16 @@ sp_status sp_config_load_file(void *config, const sp_config_table *table, const 
     return status;
 }
 
+size_t sp_config_find_line(const char *path, const char *name) {
+    sp_yaml yaml = {0};
+    size_t line = 0;
+    if (sp_yaml_read(&yaml, path) != SP_OK) return 0;
+    for (size_t i = 0; i < yaml.n_entries; i++)
+        if (strcmp(yaml.entries[i].path, name) == 0) line = yaml.entries[i].line;
+    sp_yaml_free(&yaml);
+    return line;
+}
+
 sp_status sp_config_load_json(void *config, const sp_config_table *table, const json_t *object,
                               const char *where) {
     if (!json_is_object(object)) return sp_fail(SP_USAGE, "'%s': no configuration", where);
@@ -447,6 +521,20 @@ sp_status sp_config_dump(json_t **object, const void *config, const sp_config_ta
     }
     *object = root;
     return SP_OK;
+}
+
+sp_status sp_config_parse_counts(sp_count_list *list, const char *name, const char *text) {
+    const sp_config_key key = {
+        .name = name, .type = SP_KEY_COUNTS, .min = 1, .max = SP_COUNT_LIMIT};
+    return read_counts_text(list, &key, text);
+}
+
+void sp_config_counts_text(char *text, size_t size, const sp_count_list *list) {
+    size_t used = 0;
+    if (size > 0) text[0] = '\0';
+    for (size_t i = 0; i < list->n_items && used < size; i++)
+        used +=
+            (size_t)snprintf(text + used, size - used, "%s%zu", i == 0 ? "" : ", ", list->items[i]);
 }
 
 void sp_config_print_help(FILE *out, const sp_config_table *table) {

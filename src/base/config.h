@@ -24,11 +24,19 @@ typedef enum sp_key_type {
     SP_KEY_BOOL,          /* bool */
     SP_KEY_STRING,        /* char *, owned; `null` gives NULL */
     SP_KEY_CHOICE,        /* int or an enum: the index in `words` */
+    SP_KEY_COUNTS,        /* sp_count_list: one count, or a list of them that differ */
     SP_KEY_LIST, /* sp_string_list, owned; items differ, and are of `words` if there are any */
 } sp_key_type;
 
 #define SP_COUNT_AUTO SIZE_MAX
 #define SP_COUNT_LIMIT 9007199254740992.0 /* 2^53: a count, too, is read as a double */
+
+enum { SP_MOST_COUNTS = 16 };
+
+typedef struct sp_count_list {
+    size_t items[SP_MOST_COUNTS]; /* [n_items], rising */
+    size_t n_items;
+} sp_count_list;
 
 typedef struct sp_string_list {
     char **items; /* [n_items], owned like each item */
@@ -40,7 +48,8 @@ typedef struct sp_config_key {
     sp_key_type type;
     size_t offset;            /* offsetof() its member */
     const char *initial;      /* the default, as a user would write it */
-    double min, max;          /* of numbers: allowed, both ends included; of lists: their length */
+    double min, max;          /* of numbers, and each of SP_KEY_COUNTS: allowed, both ends included;
+                                 of lists: their length */
     const char *const *words; /* allowed ones, NULL-terminated; NULL: any */
     const char *help;         /* one line, with the unit */
 } sp_config_key;
@@ -72,6 +81,9 @@ SP_NODISCARD sp_status sp_config_assign(void *config, const sp_config_table *tab
 SP_NODISCARD sp_status sp_config_load_file(void *config, const sp_config_table *table,
                                            const char *path);
 
+/* The line of the YAML file at `path` that sets `name`; 0: none does, or the file cannot be read. */
+size_t sp_config_find_line(const char *path, const char *name);
+
 /* Sets the members that a JSON object names, such as one from sp_config_dump(); `where` stands for
    it in messages. Errors as above. */
 SP_NODISCARD sp_status sp_config_load_json(void *config, const sp_config_table *table,
@@ -80,6 +92,13 @@ SP_NODISCARD sp_status sp_config_load_json(void *config, const sp_config_table *
 /* Makes a nested object of all keys and their values, in the table's order. *object is owned. */
 SP_NODISCARD sp_status sp_config_dump(json_t **object, const void *config,
                                       const sp_config_table *table);
+
+/* Reads counts as a list of text has them, "4" or "4,16": SP_USAGE names `name`; each is at least 1. */
+SP_NODISCARD sp_status sp_config_parse_counts(sp_count_list *list, const char *name,
+                                              const char *text);
+
+/* Writes "4, 16" to text, as much of it as there is room for. */
+void sp_config_counts_text(char *text, size_t size, const sp_count_list *list);
 
 /* Prints one line a key: name, default, help, and the words allowed. */
 void sp_config_print_help(FILE *out, const sp_config_table *table);

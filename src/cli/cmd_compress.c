@@ -31,7 +31,10 @@ enum {
 
 static const struct argp_option argp_options[] = {
     {"checkpoint", OPTION_CHECKPOINT, "DIR", 0, "Run or step folder of the compressor", 0},
-    {"ratio", OPTION_RATIO, "N", 0, "Encoder tokens for one slot; the checkpoint's by default", 0},
+    {"ratio", OPTION_RATIO, "N", 0,
+     "Encoder tokens for one slot: a ratio that the checkpoint was trained for, the least by "
+     "default",
+     0},
     {"output", OPTION_OUTPUT, "FILE", 0, "Slot file to write; FILE.work holds what is done", 0},
     {"space", OPTION_SPACE, "memory|slots", 0,
      "Keep the encoder's memory, which the converter turns into slots when it is read (memory), or "

@@ -34,6 +34,7 @@ typedef struct evaluate_options {
     const char *data, *predictions;
     const char *file;             /* the argument after the task */
     size_t limit, max_new_tokens; /* 0: the task's own */
+    sp_count_list ratios;         /* none: all that a checkpoint was trained for */
     size_t n_samples;
     sp_json_option json;
 } evaluate_options;
@@ -49,6 +50,7 @@ enum {
     OPTION_RUNS,
     OPTION_SPLIT,
     OPTION_LIMIT,
+    OPTION_RATIO,
     OPTION_SEGMENTS,
     OPTION_MAX_NEW_TOKENS,
     OPTION_MIN_CONTEXT,
@@ -60,7 +62,7 @@ enum {
 static const struct argp_option argp_options[] = {
     {NULL, 0, NULL, 0, "What is evaluated:", 1},
     {"checkpoint", OPTION_CHECKPOINT, "DIR", 0,
-     "Run or step folder of a compressor; may be given several times, such as once a ratio", 1},
+     "Run or step folder of a compressor; may be given several times", 1},
     {"data", OPTION_DATA, "FILE", 0,
      "As published, also .gz and .zst. qa: SQuAD (v1.1, v2.0), AdversarialQA, HotpotQA, Natural "
      "Questions, NQ-open; icl: GSM8K (.jsonl), SST-2 (.tsv), WSC (.jsonl); roleplay: HPD, or JSON "
@@ -75,6 +77,8 @@ static const struct argp_option argp_options[] = {
     {"split", OPTION_SPLIT, "held-out|trained|all", 0,
      "reconstruction: segments of documents held out in training (the default), trained on, or all",
      1},
+    {"ratio", OPTION_RATIO, "R[,R...]", 0,
+     "Encoder tokens for one slot; all ratios that a checkpoint was trained for by default", 1},
     {"limit", OPTION_LIMIT, "N", 0, "The first N items only (reconstruction: 256)", 1},
     {"segments", OPTION_SEGMENTS, "N", OPTION_HIDDEN, "The same as --limit", 1},
     {NULL, 0, NULL, 0, "How:", 2},
@@ -184,6 +188,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         options->reconstruction.split =
             (sp_split)sp_parse_choice("--split", argument, splits, state);
         return 0;
+    case OPTION_RATIO:
+        if (sp_config_parse_counts(&options->ratios, "--ratio", argument) != SP_OK)
+            argp_error(state, "%s", sp_message());
+        return 0;
     case OPTION_LIMIT:
         options->limit = sp_parse_count("--limit", argument, 1, state);
         return 0;
@@ -233,11 +241,13 @@ static const struct argp argp = {
         "were made elsewhere by the same code.\v"
         "reconstruction: how well slots let the decoder write a segment again: greedy BLEU, "
         "ROUGE-L and exact match of free-running text, token accuracy and perplexity with the text "
-        "given; by checkpoint, and by segment length in quarters of a full one. Without TOKENS.h5 "
+        "given; by checkpoint and ratio, and by segment length in quarters of a full one. Without "
+        "TOKENS.h5 "
         "the configuration's file is read.\n"
         "qa: F1 and exact match (em), 0-100, of greedy answers to the prompt `Question: "
         "...\\n\\nAnswer: "
-        "` after the full context, none, and the context compressed by each checkpoint; scored as "
+        "` after the full context, none, and the context compressed by each checkpoint at each of "
+        "its ratios; scored as "
         "SQuAD's scripts do: lower case, no ASCII punctuation, no a, an and the; the best over the "
         "accepted answers.\n\n"
         "  mpirun -n 4 slotpress evaluate qa --checkpoint runs/4x --checkpoint runs/16x --data "
@@ -279,7 +289,8 @@ static sp_status score_predictions(const evaluate_options *options) {
 
 static sp_methods_options methods_of(const evaluate_options *options) {
     return (sp_methods_options){options->checkpoints, options->n_checkpoints,
-                                options->assignments.items, options->assignments.n};
+                                options->assignments.items, options->assignments.n,
+                                options->ratios};
 }
 
 static sp_status evaluate_segments(sp_world *world, json_t **result, evaluate_options *options) {

@@ -21,6 +21,7 @@ typedef struct generate_options {
 enum {
     OPTION_CHECKPOINT = 256,
     OPTION_MEMORY,
+    OPTION_RATIO,
     OPTION_DOCUMENT,
     OPTION_PROMPT,
     OPTION_INPUT,
@@ -34,6 +35,10 @@ enum {
 static const struct argp_option argp_options[] = {
     {"checkpoint", OPTION_CHECKPOINT, "DIR", 0, "Run or step folder of the compressor", 0},
     {"memory", OPTION_MEMORY, "FILE", 0, "Slot file of `slotpress compress`", 0},
+    {"ratio", OPTION_RATIO, "N", 0,
+     "Encoder tokens for one slot, of contexts that are compressed on the spot: a ratio that the "
+     "checkpoint was trained for, the least by default; a slot file must have this one, too",
+     0},
     {"document", OPTION_DOCUMENT, "ID", 0,
      "Which of its documents; given again, the next one's memory follows", 0},
     {"prompt", OPTION_PROMPT, "TEXT", 0, "Go on after this text", 0},
@@ -116,6 +121,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case OPTION_MEMORY:
         job->memory = argument;
+        return 0;
+    case OPTION_RATIO:
+        job->ratio = sp_parse_count("--ratio", argument, 1, state);
         return 0;
     case OPTION_DOCUMENT:
         add_document(options, argument, state);

@@ -36,13 +36,16 @@ sp_status sp_layout_add_encoder(const sp_layout *layout, sp_batch *batch, const 
     return SP_OK;
 }
 
-sp_status sp_layout_add_memory(sp_batch *batch, const size_t *n_slots, size_t n_segments,
-                               size_t *slot) {
+sp_status sp_layout_add_memory(const sp_layout *layout, sp_batch *batch, const size_t *n_slots,
+                               size_t n_segments, size_t *slot) {
+    const bool has_boundaries = !layout->omits_boundaries;
     for (size_t i = 0; i < n_segments; i++) {
-        SP_TRY(sp_batch_add_row(batch, SP_DECODER, sp_id_of_marker(SP_MARKER_MEM)));
+        if (has_boundaries)
+            SP_TRY(sp_batch_add_row(batch, SP_DECODER, sp_id_of_marker(SP_MARKER_MEM)));
         for (size_t j = 0; j < n_slots[i]; j++)
             SP_TRY(sp_batch_add_row(batch, SP_DECODER, sp_id_of_slot((*slot)++)));
-        SP_TRY(sp_batch_add_row(batch, SP_DECODER, sp_id_of_marker(SP_MARKER_END_MEM)));
+        if (has_boundaries)
+            SP_TRY(sp_batch_add_row(batch, SP_DECODER, sp_id_of_marker(SP_MARKER_END_MEM)));
     }
     return SP_OK;
 }
@@ -51,7 +54,7 @@ sp_status sp_layout_add_prefix(const sp_layout *layout, sp_batch *batch, const s
                                size_t n_segments, size_t *slot, uint64_t key, int32_t *prefix) {
     SP_TRY(sp_batch_add_seq(batch, SP_DECODER, SP_NO_PARENT, key, prefix));
     if (layout->bos != SP_NO_TOKEN) SP_TRY(sp_batch_add_row(batch, SP_DECODER, layout->bos));
-    return sp_layout_add_memory(batch, n_slots, n_segments, slot);
+    return sp_layout_add_memory(layout, batch, n_slots, n_segments, slot);
 }
 
 sp_status sp_layout_add_reconstruction_prompt(const sp_layout *layout, sp_batch *batch,
@@ -80,7 +83,8 @@ static sp_status add_ids(sp_batch *batch, int32_t before, int32_t seq, const int
 
 /* Whether prefix and branch are more rows than the decoder's first frequencies serve. */
 static bool is_long(const sp_layout *layout, size_t n_slots, size_t branch_len) {
-    const size_t prefix_len = n_slots + 2 + (layout->bos != SP_NO_TOKEN ? 1 : 0);
+    const size_t prefix_len =
+        n_slots + sp_layout_n_boundaries(layout) + (layout->bos != SP_NO_TOKEN ? 1 : 0);
     return layout->longrope_switch > 0 && prefix_len + branch_len > layout->longrope_switch;
 }
 
@@ -129,7 +133,7 @@ sp_status sp_layout_add_question(const sp_layout *layout, sp_batch *batch,
     SP_TRY(add_rows(batch, question->before, question->n_before));
     for (size_t k = 0; k < question->n_segments; k++) {
         const size_t n_slots = sp_layout_n_slots(layout, question->segment_lens[k]);
-        SP_TRY(sp_layout_add_memory(batch, &n_slots, 1, &slot));
+        SP_TRY(sp_layout_add_memory(layout, batch, &n_slots, 1, &slot));
     }
     SP_TRY(add_rows(batch, question->prompt, question->n_prompt));
     return add_ids(batch, seq, seq, question->answer, question->n_answer, question->end, SP_ANSWER);

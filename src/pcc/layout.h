@@ -8,6 +8,7 @@
 
        question   [BOS] before ( <mem> slots </mem> ) x k  prompt answer, targets answer and its end
 
+   Without boundaries there is no <mem> and no </mem>: y_0 is then the target of the last slot's row.
    Both branches are children of one prefix, unless the decoder would read it differently for each:
    then of two that are alike. Nothing is padded. */
 #pragma once
@@ -24,6 +25,7 @@ typedef struct sp_layout {
     bool slots_are_fixed;   /* a short segment gets a full one's slots */
     bool is_pooled;         /* no memory tokens: a slot is made of its own chunk of `ratio` tokens,
                                the last of what is left; then slots are not fixed */
+    bool omits_boundaries;  /* no <mem> and </mem> around a segment's slots */
     int32_t bos, eos;       /* the decoder's, or SP_NO_TOKEN: then without */
     size_t longrope_switch; /* the decoder's, sp_longrope_switch(): branches on either side of it
                                do not share a prefix */
@@ -59,10 +61,15 @@ size_t sp_layout_n_targets(const sp_layout *layout, size_t n_ids);
 SP_NODISCARD sp_status sp_layout_add_encoder(const sp_layout *layout, sp_batch *batch,
                                              const int32_t *ids, size_t n_ids, uint64_t key);
 
+/* Rows of a segment's memory beside its slots: <mem> and </mem>. */
+static inline size_t sp_layout_n_boundaries(const sp_layout *layout) {
+    return layout->omits_boundaries ? 0 : 2;
+}
+
 /* Appends memory to the decoder's last sequence: for each of n_segments <mem>, its slots, </mem>.
    Slots are numbered on from *slot, which moves on. */
-SP_NODISCARD sp_status sp_layout_add_memory(sp_batch *batch, const size_t *n_slots,
-                                            size_t n_segments, size_t *slot);
+SP_NODISCARD sp_status sp_layout_add_memory(const sp_layout *layout, sp_batch *batch,
+                                            const size_t *n_slots, size_t n_segments, size_t *slot);
 
 /* Appends a prefix to the decoder's rows: BOS, then memory as above. */
 SP_NODISCARD sp_status sp_layout_add_prefix(const sp_layout *layout, sp_batch *batch,

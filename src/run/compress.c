@@ -18,8 +18,9 @@
 static sp_status open_checkpoint(sp_compress_work *work, sp_sides sides) {
     const sp_compress_job *job = work->job;
     sp_trained_close(&work->trained);
-    return sp_trained_open(&work->trained, job->checkpoint, job->assignments, job->n_assignments,
-                           sides);
+    SP_TRY(sp_trained_open(&work->trained, job->checkpoint, job->assignments, job->n_assignments,
+                           sides));
+    return sp_trained_use_ratio(&work->trained, job->ratio);
 }
 
 /* What can be told without the encoder. */
@@ -32,10 +33,6 @@ static sp_status open_job(sp_compress_work *work) {
     SP_TRY(open_checkpoint(work, SP_SIDES_NEITHER));
     if (job->n_refinements > 0 && job->space != SP_SLOTS_DECODER)
         return sp_fail(SP_USAGE, "--refine: the decoder's slots are refined; with --space slots");
-    const size_t ratio = work->trained.config.segment.ratio;
-    if (job->ratio != 0 && job->ratio != ratio)
-        return sp_fail(SP_USAGE, "--ratio %zu: '%s' was trained for ratio %zu", job->ratio,
-                       sp_checkpoint_path(work->trained.checkpoint), ratio);
     return SP_OK;
 }
 
@@ -79,7 +76,8 @@ static sp_status fill(const sp_compress_work *work, sp_batch *batch, bool as_tex
     if (status == SP_OK) status = sp_batch_add_seq(batch, SP_DECODER, SP_NO_PARENT, 0, &seq);
     for (size_t i = 0; as_text && i < n && status == SP_OK; i++)
         status = sp_batch_add_row(batch, SP_DECODER, 0);
-    if (!as_text && status == SP_OK) status = sp_layout_add_memory(batch, &n_slots, 1, &slot);
+    if (!as_text && status == SP_OK)
+        status = sp_layout_add_memory(&work->layout, batch, &n_slots, 1, &slot);
     return status;
 }
 

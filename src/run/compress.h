@@ -24,7 +24,7 @@
 
 typedef struct sp_compress_job {
     const char *checkpoint; /* run or step folder */
-    size_t ratio;           /* as the checkpoint was trained for; 0: that */
+    size_t ratio;           /* one that the checkpoint was trained for; 0: the least */
     const char *output;     /* slot file */
     /* Text shards, or one token file, and what to take of text. Also on_error of documents that
        cannot be compressed: a token beyond the encoder's vocabulary, or slots that the type cannot

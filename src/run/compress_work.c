@@ -48,7 +48,7 @@ static void add_options(const sp_compress_work *work, FILE *command) {
         command,
         "compress 1\ncompressor %s\nspace %d dtype %d text %d refine %zu ratio %zu on error %d\n",
         work->trained.digest, job->space, job->dtype, job->keeps_text, job->n_refinements,
-        work->trained.config.segment.ratio, corpus->on_error);
+        work->trained.ratio, corpus->on_error);
     if (job->n_refinements > 0)
         fprintf(command, "decoder %s\n", work->trained.config.decoder.model);
     for (size_t i = 0; i < job->n_assignments; i++)

@@ -32,7 +32,7 @@ struct sp_encoder_states {
 
 bool sp_encoder_states_are_used(const sp_run_config *config) {
     return sp_run_config_is_of_tasks(config) && config->train.only == SP_TRAIN_ONLY_CONVERTER &&
-           config->data.encoder_states != NULL;
+           config->segment.ratios.n_items == 1 && config->data.encoder_states != NULL;
 }
 
 /* ---- the key: rank 0's ---- */
@@ -251,7 +251,7 @@ static sp_status make_missing(sp_encoder_states *states, sp_world *world,
                 .config = config,
                 .checkpoint = checkpoint,
                 .layout = {.segment_tokens = config->segment.tokens,
-                           .ratio = config->segment.ratio,
+                           .ratio = sp_run_config_least_ratio(config),
                            .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
                            .is_pooled = config->encoder.memory == SP_MEMORY_POOLED,
                            .bos = SP_NO_TOKEN,
@@ -276,7 +276,7 @@ static sp_status allocate(sp_encoder_states *states, const sp_run_config *config
                           const sp_checkpoint *checkpoint) {
     const sp_task_set *set = states->tasks;
     const sp_layout layout = {.segment_tokens = config->segment.tokens,
-                              .ratio = config->segment.ratio,
+                              .ratio = sp_run_config_least_ratio(config),
                               .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
                               .is_pooled = config->encoder.memory == SP_MEMORY_POOLED};
     sp_checkpoint_tensor norm = {0};

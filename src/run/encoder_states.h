@@ -14,7 +14,7 @@
 
 typedef struct sp_encoder_states sp_encoder_states; /* opaque */
 
-/* Does the run train the converter alone, on rows, and want states to be kept? */
+/* Does the run train the converter alone, on rows, at one ratio, and want states to be kept? */
 bool sp_encoder_states_are_used(const sp_run_config *config);
 
 /* Collective over the world. Makes what is missing or damaged, shared out over the ranks, and opens

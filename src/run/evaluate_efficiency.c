@@ -18,7 +18,8 @@ typedef enum figure { COMPRESSION, PREFILL, DECODE, N_FIGURES } figure;
 typedef struct efficiency {
     sp_world *world;
     const sp_efficiency_job *job;
-    sp_trained trained; /* of the checkpoint at hand */
+    sp_compressor_choices compressors;
+    sp_trained trained; /* of the one at hand */
     sp_layout layout;
     sp_batch batch, prompts;
     sp_workspace workspace;
@@ -182,7 +183,8 @@ static sp_status note_compressed(efficiency *e, const char *checkpoint, const do
     const double plain_s = e->plain[PREFILL] + e->plain[DECODE];
     const double amortised_s = figures[PREFILL] + figures[DECODE];
     const double one_shot_s = figures[COMPRESSION] + amortised_s;
-    const size_t n_rows = e->n_all_slots / e->job->batch + 2 * e->n_segments;
+    const size_t n_rows =
+        e->n_all_slots / e->job->batch + sp_layout_n_boundaries(&e->layout) * e->n_segments;
     json_t *made = json_pack(
         "{s:I, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "ratio",
         (json_int_t)e->layout.ratio, "checkpoint", checkpoint, "context_rows", (json_int_t)n_rows,
@@ -217,11 +219,12 @@ static void close_checkpoint(efficiency *e) {
     sp_trained_close(&e->trained);
 }
 
-static sp_status open_checkpoint(efficiency *e, const char *checkpoint) {
+static sp_status open_compressor(efficiency *e, const sp_compressor_choice *compressor) {
     const sp_methods_options *o = &e->job->methods;
     close_checkpoint(e);
-    SP_TRY(
-        sp_trained_open(&e->trained, checkpoint, o->assignments, o->n_assignments, SP_SIDES_BOTH));
+    SP_TRY(sp_trained_open(&e->trained, compressor->checkpoint, o->assignments, o->n_assignments,
+                           SP_SIDES_BOTH));
+    SP_TRY(sp_trained_use_ratio(&e->trained, compressor->ratio));
     e->layout = sp_trained_layout(&e->trained);
     return plan_segments(e);
 }
@@ -238,10 +241,11 @@ static sp_status reserve(efficiency *e) {
 
 static sp_status evaluate(efficiency *e, json_t **result) {
     SP_TRY(sp_agree(e->world, reserve(e)));
-    for (size_t c = 0; c < e->job->methods.n_checkpoints; c++) {
-        const char *checkpoint = e->job->methods.checkpoints[c];
+    SP_TRY(sp_agree(e->world, sp_compressor_choices_make(&e->compressors, &e->job->methods)));
+    for (size_t c = 0; c < e->compressors.n; c++) {
+        const sp_compressor_choice *compressor = &e->compressors.items[c];
         double figures[N_FIGURES] = {0};
-        SP_TRY(sp_agree(e->world, open_checkpoint(e, checkpoint)));
+        SP_TRY(sp_agree(e->world, open_compressor(e, compressor)));
         if (c == 0) {
             SP_TRY(sp_agree(e->world, add_plain_prompts(e)));
             SP_TRY(time_prompts(e, e->plain));
@@ -249,7 +253,7 @@ static sp_status evaluate(efficiency *e, json_t **result) {
         SP_TRY(time_work(e, &figures[COMPRESSION], compress));
         SP_TRY(sp_agree(e->world, add_compressed_prompts(e)));
         SP_TRY(time_prompts(e, figures));
-        SP_TRY(sp_agree(e->world, note_compressed(e, checkpoint, figures)));
+        SP_TRY(sp_agree(e->world, note_compressed(e, compressor->checkpoint, figures)));
     }
     return sp_agree(e->world, report(e, result));
 }
@@ -258,6 +262,7 @@ sp_status sp_evaluate_efficiency(sp_world *world, json_t **result, const sp_effi
     efficiency e = {.world = world, .job = job};
     const sp_status status = evaluate(&e, result);
     close_checkpoint(&e);
+    sp_compressor_choices_free(&e.compressors);
     json_decref(e.compressed);
     free(e.seconds);
     free(e.ids);

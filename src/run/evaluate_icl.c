@@ -141,7 +141,7 @@ static sp_status solve_group(icl *i, size_t method, size_t begin, size_t end) {
 
 static sp_status answer_group(icl *i, size_t begin, size_t end) {
     for (size_t m = 0; m < i->methods.n_methods; m++) {
-        if (i->methods.methods[m].checkpoint != i->methods.checkpoint) continue;
+        if (i->methods.methods[m].compressor != i->methods.compressor) continue;
         SP_TRY(i->tests.options != NULL ? choose_group(i, m, begin, end)
                                         : solve_group(i, m, begin, end));
     }
@@ -153,7 +153,7 @@ static sp_status read_demonstrations(icl *i) {
     sp_context_reader *reader = i->methods.reader;
     SP_TRY(sp_context_reader_add(reader, (sp_answer_text){i->shown, i->shown_len}, &i->context));
     for (size_t m = 0; m < i->methods.n_methods; m++)
-        if (i->methods.methods[m].checkpoint == i->methods.checkpoint)
+        if (i->methods.methods[m].compressor == i->methods.compressor)
             i->rows[m] = sp_context_reader_rows(reader, i->context, i->methods.methods[m].form);
     return SP_OK;
 }
@@ -224,7 +224,7 @@ static sp_status open_all(icl *i, sp_world *world) {
 
 static sp_status evaluate(icl *i, sp_world *world, json_t **result) {
     SP_TRY(sp_agree(world, open_all(i, world)));
-    for (size_t c = 0; c < i->job->methods.n_checkpoints; c++) {
+    for (size_t c = 0; c < i->methods.compressors.n; c++) {
         SP_TRY(sp_methods_use(&i->methods, c));
         SP_TRY(sp_agree(world, answer_share(i)));
     }

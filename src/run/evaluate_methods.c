@@ -7,26 +7,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-static sp_status open_reader(sp_methods *m, size_t checkpoint) {
+/* A checkpoint stays open for all its ratios. */
+static sp_status open_reader(sp_methods *m, size_t compressor) {
     const sp_methods_options *o = &m->options;
-    sp_context_reader_close(m->reader);
-    m->reader = NULL;
-    SP_TRY(sp_context_reader_open(&m->reader, o->checkpoints[checkpoint], o->assignments,
-                                  o->n_assignments));
-    m->checkpoint = checkpoint;
-    m->methods[2 + checkpoint].ratio = sp_context_reader_trained(m->reader)->config.segment.ratio;
-    return SP_OK;
+    const sp_compressor_choice *choices = m->compressors.items;
+    if (m->reader == NULL || choices[compressor].checkpoint != choices[m->compressor].checkpoint) {
+        sp_context_reader_close(m->reader);
+        m->reader = NULL;
+        SP_TRY(sp_context_reader_open(&m->reader, choices[compressor].checkpoint, o->assignments,
+                                      o->n_assignments));
+    }
+    m->compressor = compressor;
+    return sp_context_reader_use_ratio(m->reader, choices[compressor].ratio);
 }
 
 sp_status sp_methods_open(sp_methods *m, sp_world *world, const sp_methods_options *options) {
     void *methods = NULL;
-    *m = (sp_methods){.world = world, .options = *options, .n_methods = 2 + options->n_checkpoints};
+    *m = (sp_methods){.world = world, .options = *options};
+    SP_TRY(sp_compressor_choices_make(&m->compressors, options));
+    m->n_methods = 2 + m->compressors.n;
     SP_TRY(sp_alloc_array(&methods, m->n_methods, sizeof *m->methods, "methods"));
     m->methods = methods;
     m->methods[0].form = SP_CONTEXT_FULL;
     m->methods[1].form = SP_CONTEXT_NONE;
-    for (size_t c = 0; c < options->n_checkpoints; c++)
-        m->methods[2 + c] = (sp_method){.form = SP_CONTEXT_COMPRESSED, .checkpoint = c};
+    for (size_t c = 0; c < m->compressors.n; c++)
+        m->methods[2 + c] = (sp_method){.form = SP_CONTEXT_COMPRESSED, .compressor = c};
     m->noted = json_array();
     m->gathered = json_array();
     return open_reader(m, 0);
@@ -45,6 +50,7 @@ void sp_methods_close(sp_methods *m) {
     free(m->texts);
     free(m->figures);
     free(m->methods);
+    sp_compressor_choices_free(&m->compressors);
     *m = (sp_methods){0};
 }
 
@@ -56,13 +62,13 @@ sp_status sp_methods_begin(sp_methods *m, size_t n_items, size_t n_figures) {
     m->figures = figures;
     SP_TRY(sp_alloc_array(&texts, m->n_methods * n_items, sizeof *m->texts, "texts"));
     m->texts = texts;
-    sp_progress_begin(&m->progress, "evaluate", m->options.n_checkpoints * n_items, "items");
+    sp_progress_begin(&m->progress, "evaluate", m->compressors.n * n_items, "items");
     m->has_progress = true;
     return SP_OK;
 }
 
-sp_status sp_methods_use(sp_methods *m, size_t checkpoint) {
-    return sp_agree(m->world, checkpoint == m->checkpoint ? SP_OK : open_reader(m, checkpoint));
+sp_status sp_methods_use(sp_methods *m, size_t compressor) {
+    return sp_agree(m->world, compressor == m->compressor ? SP_OK : open_reader(m, compressor));
 }
 
 bool sp_methods_is_mine(const sp_methods *m, size_t group) {
@@ -70,7 +76,7 @@ bool sp_methods_is_mine(const sp_methods *m, size_t group) {
 }
 
 void sp_methods_update(sp_methods *m, size_t item_end) {
-    sp_progress_update(&m->progress, m->checkpoint * m->n_items + item_end, NULL);
+    sp_progress_update(&m->progress, m->compressor * m->n_items + item_end, NULL);
 }
 
 double *sp_methods_figures(const sp_methods *m, size_t method, size_t item) {
@@ -150,7 +156,8 @@ json_t *sp_methods_describe(const sp_methods *m, size_t method) {
     const sp_method *which = &m->methods[method];
     json_t *made = json_pack("{s:s}", "method", sp_context_form_names[which->form]);
     if (which->form != SP_CONTEXT_COMPRESSED) return made;
-    json_object_set_new(made, "ratio", json_integer((json_int_t)which->ratio));
-    json_object_set_new(made, "checkpoint", json_string(m->options.checkpoints[which->checkpoint]));
+    const sp_compressor_choice *choice = &m->compressors.items[which->compressor];
+    json_object_set_new(made, "ratio", json_integer((json_int_t)choice->ratio));
+    json_object_set_new(made, "checkpoint", json_string(choice->checkpoint));
     return made;
 }

@@ -1,31 +1,25 @@
 /* What every comparison of contexts has in common: its methods (the full context, none, and compressed
-   by each checkpoint), items that groups of ranks share, and figures of each item that come together on
+   by each checkpoint at each of its ratios), items that groups of ranks share, and figures of each item that come together on
    every rank, added in the items' order whatever the number of ranks. */
 #pragma once
 
 #include "base/json.h"
 #include "base/progress.h"
 #include "mpi/world.h"
+#include "run/evaluate_compressors.h"
 #include "run/evaluate_reader.h"
-
-typedef struct sp_methods_options {
-    const char *const *checkpoints; /* [n_checkpoints], at least 1: run or step folders; the first
-                                       one's decoder also reads the full context, and none */
-    size_t n_checkpoints;
-    const char *const *assignments; /* [n_assignments] over the configurations */
-    size_t n_assignments;
-} sp_methods_options; /* borrowed */
 
 typedef struct sp_method {
     sp_context_form form;
-    size_t checkpoint, ratio;
+    size_t compressor; /* that works it: the full context and none are the first one's */
 } sp_method;
 
 typedef struct sp_methods {
     sp_world *world;
     sp_methods_options options;
-    sp_context_reader *reader; /* of the checkpoint in use */
-    size_t checkpoint;
+    sp_compressor_choices compressors;
+    sp_context_reader *reader; /* of the compressor in use */
+    size_t compressor;
     sp_method *methods; /* [n_methods], owned */
     size_t n_methods, n_items, n_figures;
     double *figures;      /* [n_methods, n_items, n_figures], owned */
@@ -36,7 +30,7 @@ typedef struct sp_methods {
     bool has_progress; /* begun, and not ended */
 } sp_methods;          /* all zero: empty */
 
-/* Local. Opens the first checkpoint. */
+/* Local. Opens the first compressor. Errors as of sp_compressor_choices_make(), too. */
 SP_NODISCARD sp_status sp_methods_open(sp_methods *methods, sp_world *world,
                                        const sp_methods_options *options);
 void sp_methods_close(sp_methods *methods);
@@ -44,13 +38,13 @@ void sp_methods_close(sp_methods *methods);
 /* Local. Makes room for n_items of n_figures each, all 0, and begins the progress over them. */
 SP_NODISCARD sp_status sp_methods_begin(sp_methods *methods, size_t n_items, size_t n_figures);
 
-/* Collective. Brings a checkpoint into use. */
-SP_NODISCARD sp_status sp_methods_use(sp_methods *methods, size_t checkpoint);
+/* Collective. Brings a compressor into use. */
+SP_NODISCARD sp_status sp_methods_use(sp_methods *methods, size_t compressor);
 
 /* Local. Whether this rank is to work on a group of items: they are dealt in turn. */
 bool sp_methods_is_mine(const sp_methods *methods, size_t group);
 
-/* Local. Items before `item_end` are done with the checkpoint in use. */
+/* Local. Items before `item_end` are done with the compressor in use. */
 void sp_methods_update(sp_methods *methods, size_t item_end);
 
 /* Local. The figures [n_figures] of an item, which its rank fills. */
@@ -60,7 +54,7 @@ double *sp_methods_figures(const sp_methods *methods, size_t method, size_t item
 SP_NODISCARD sp_status sp_methods_note(sp_methods *methods, size_t method, size_t item,
                                        const char *text, size_t n_bytes);
 
-/* Collective, after all checkpoints. Figures become those of all ranks, texts of all come to rank 0. */
+/* Collective, after all compressors. Figures become those of all ranks, texts of all come to rank 0. */
 SP_NODISCARD sp_status sp_methods_gather(sp_methods *methods);
 
 /* Local, after that. The sum of a figure over all items. */

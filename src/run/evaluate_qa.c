@@ -209,7 +209,7 @@ static sp_status read_group(qa *q, size_t begin, size_t end) {
                          .prompt = {q->items[i].prompt, strlen(q->items[i].prompt)}};
     }
     for (size_t m = 0; m < q->methods.n_methods; m++)
-        if (q->methods.methods[m].checkpoint == q->methods.checkpoint)
+        if (q->methods.methods[m].compressor == q->methods.compressor)
             SP_TRY(ask_group(q, m, readings, begin, end));
     return SP_OK;
 }
@@ -321,7 +321,7 @@ static sp_status evaluate(qa *q, sp_world *world, json_t **result) {
     if (q->n_passed_over > 0)
         sp_log(SP_LOG_INFO, "%zu questions are asked, %zu are on contexts of another length",
                q->n_items, q->n_passed_over);
-    for (size_t c = 0; c < q->job->methods.n_checkpoints; c++) {
+    for (size_t c = 0; c < q->methods.compressors.n; c++) {
         SP_TRY(sp_methods_use(&q->methods, c));
         SP_TRY(sp_agree(world, ask_share(q)));
     }

@@ -81,6 +81,13 @@ sp_status sp_context_reader_open(sp_context_reader **reader, const char *checkpo
     return status;
 }
 
+sp_status sp_context_reader_use_ratio(sp_context_reader *r, size_t ratio) {
+    sp_context_reader_clear(r);
+    SP_TRY(sp_trained_use_ratio(&r->trained, ratio));
+    r->layout = sp_trained_layout(&r->trained);
+    return SP_OK;
+}
+
 void sp_context_reader_close(sp_context_reader *r) {
     if (r == NULL) return;
     free(r->nll);
@@ -190,7 +197,8 @@ sp_status sp_context_reader_add(sp_context_reader *r, sp_answer_text text, size_
 size_t sp_context_reader_rows(const sp_context_reader *r, size_t index, sp_context_form form) {
     const context *c = &r->contexts[index];
     if (form == SP_CONTEXT_NONE) return 0;
-    return form == SP_CONTEXT_FULL ? c->n_ids : c->n_slots + 2 * c->n_segments;
+    if (form == SP_CONTEXT_FULL) return c->n_ids;
+    return c->n_slots + sp_layout_n_boundaries(&r->layout) * c->n_segments;
 }
 
 /* ---- slots ---- */
@@ -251,7 +259,8 @@ static sp_status add_prefix(sp_context_reader *r, const context *c, sp_context_f
         SP_TRY(sp_batch_add_row(&r->batch, SP_DECODER, r->layout.bos));
     if (form == SP_CONTEXT_FULL) return add_ids(r, r->decoder_ids.items + c->id_begin, c->n_ids);
     if (form == SP_CONTEXT_NONE) return SP_OK;
-    return sp_layout_add_memory(&r->batch, r->n_slots + c->segment_begin, c->n_segments, &slot);
+    return sp_layout_add_memory(&r->layout, &r->batch, r->n_slots + c->segment_begin, c->n_segments,
+                                &slot);
 }
 
 static sp_status check_encoding(const sp_context_reader *r) {

@@ -32,6 +32,9 @@ SP_NODISCARD sp_status sp_context_reader_open(sp_context_reader **reader, const 
                                               const char *const *assignments, size_t n_assignments);
 void sp_context_reader_close(sp_context_reader *reader); /* NULL is fine */
 
+/* Forgets the group's contexts, and reads others at this ratio; 0 and errors as sp_trained_use_ratio(). */
+SP_NODISCARD sp_status sp_context_reader_use_ratio(sp_context_reader *reader, size_t ratio);
+
 const sp_trained *sp_context_reader_trained(const sp_context_reader *reader);
 
 /* Tokens that the decoder's tokenizer makes of a text. */

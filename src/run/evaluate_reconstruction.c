@@ -21,7 +21,7 @@ enum { SEGMENTS_AT_ONCE = 8 };
 typedef struct evaluation {
     sp_world *world;
     const sp_reconstruction_job *job;
-    const char *checkpoint;
+    const sp_compressor_choice *compressor;
     sp_trained trained;
     sp_tokens *tokens;
     sp_samples samples;
@@ -90,8 +90,9 @@ static sp_status choose_tokens(sp_run_config *config, const char *path) {
 static sp_status open_evaluation(evaluation *e) {
     const sp_methods_options *o = &e->job->compressors;
     void *figures = NULL;
-    SP_TRY(sp_trained_open(&e->trained, e->checkpoint, o->assignments, o->n_assignments,
+    SP_TRY(sp_trained_open(&e->trained, e->compressor->checkpoint, o->assignments, o->n_assignments,
                            SP_SIDES_BOTH));
+    SP_TRY(sp_trained_use_ratio(&e->trained, e->compressor->ratio));
     SP_TRY(choose_tokens(&e->trained.config, e->job->tokens));
     const sp_run_config *config = &e->trained.config;
     SP_TRY(sp_tokens_open(&e->tokens, config->data.tokens));
@@ -324,8 +325,8 @@ static sp_status report(const evaluation *e, json_t *result, json_t *samples) {
     const double n_targets = sp_figures_sum(e->figures, e->n_segments, SP_FIGURE_TARGETS);
     const double n_correct = sp_figures_sum(e->figures, e->n_segments, SP_FIGURE_CORRECT);
     size_t n = 0;
-    json_object_set_new(result, "ratio", json_integer((json_int_t)e->trained.config.segment.ratio));
-    json_object_set_new(result, "checkpoint", json_string(e->checkpoint));
+    json_object_set_new(result, "ratio", json_integer((json_int_t)e->trained.ratio));
+    json_object_set_new(result, "checkpoint", json_string(e->compressor->checkpoint));
     json_object_set_new(result, "split", json_string(e->split));
     SP_TRY(sp_figures_report(result, &n, e->figures, e->n_segments, 0, SIZE_MAX));
     json_object_set_new(result, "token_accuracy", json_real(n_correct / n_targets));
@@ -351,9 +352,10 @@ static sp_status evaluate(evaluation *e, json_t *result) {
     return sp_agree(e->world, status);
 }
 
-static sp_status evaluate_checkpoint(sp_world *world, json_t *result,
-                                     const sp_reconstruction_job *job, const char *checkpoint) {
-    evaluation e = {.world = world, .job = job, .checkpoint = checkpoint};
+static sp_status evaluate_compressor(sp_world *world, json_t *result,
+                                     const sp_reconstruction_job *job,
+                                     const sp_compressor_choice *compressor) {
+    evaluation e = {.world = world, .job = job, .compressor = compressor};
     const sp_status status = evaluate(&e, result);
     free(e.figures);
     free(e.nll);
@@ -386,14 +388,16 @@ sp_status sp_evaluate_reconstruction(sp_world *world, json_t **result,
                                      const sp_reconstruction_job *job) {
     const double begin_s = sp_clock_seconds();
     json_t *by_ratio = json_array();
-    sp_status status = SP_OK;
-    for (size_t c = 0; status == SP_OK && c < job->compressors.n_checkpoints; c++) {
+    sp_compressor_choices compressors = {0};
+    sp_status status = sp_agree(world, sp_compressor_choices_make(&compressors, &job->compressors));
+    for (size_t c = 0; status == SP_OK && c < compressors.n; c++) {
         json_t *made = json_object();
-        status = evaluate_checkpoint(world, made, job, job->compressors.checkpoints[c]);
+        status = evaluate_compressor(world, made, job, &compressors.items[c]);
         json_array_append_new(by_ratio, made);
     }
     if (status == SP_OK && sp_world_rank(world) == 0)
         *result = join(by_ratio, sp_clock_seconds() - begin_s);
+    sp_compressor_choices_free(&compressors);
     json_decref(by_ratio);
     return status;
 }

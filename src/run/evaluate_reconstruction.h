@@ -9,7 +9,7 @@
 typedef enum sp_split { SP_SPLIT_HELD_OUT, SP_SPLIT_TRAINED, SP_SPLIT_ALL } sp_split;
 
 typedef struct sp_reconstruction_job {
-    sp_methods_options compressors; /* such as one a ratio */
+    sp_methods_options compressors; /* at each ratio */
     const char *tokens;             /* token file; NULL: each configuration's */
     sp_split split;
     size_t most_segments;  /* the first of the split */
@@ -22,7 +22,7 @@ typedef struct sp_reconstruction_job {
    bleu_sentence (0-100), rouge_l, rouge_l_stem (0-1), exact_match (0-1), token_accuracy (0-1) and
    perplexity (teacher-forced), by_length [{min_tokens, max_tokens, and these figures}], in quarters of
    a full segment's encoder tokens, samples [{segment, document, reference, reconstruction}]; all that
-   of the first checkpoint, and of each one in by_ratio; seconds. Apart from the latter the same for
+   of the first checkpoint at its first ratio, and of each at each of its own in by_ratio; seconds. Apart from the latter the same for
    any number of ranks. A file without held-out segments is evaluated whole, and `split` says so. */
 SP_NODISCARD sp_status sp_evaluate_reconstruction(sp_world *world, json_t **result,
                                                   const sp_reconstruction_job *job);

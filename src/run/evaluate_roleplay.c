@@ -48,7 +48,7 @@ static sp_status read_group(roleplay *p, size_t begin, size_t end) {
                                      &reading->context));
     }
     for (size_t m = 0; m < p->methods.n_methods; m++)
-        if (p->methods.methods[m].checkpoint == p->methods.checkpoint)
+        if (p->methods.methods[m].compressor == p->methods.compressor)
             SP_TRY(score_group(p, m, readings, begin, end));
     return SP_OK;
 }
@@ -104,7 +104,7 @@ static sp_status open_all(roleplay *p, sp_world *world) {
 
 static sp_status evaluate(roleplay *p, sp_world *world, json_t **result) {
     SP_TRY(sp_agree(world, open_all(p, world)));
-    for (size_t c = 0; c < p->job->methods.n_checkpoints; c++) {
+    for (size_t c = 0; c < p->methods.compressors.n; c++) {
         SP_TRY(sp_methods_use(&p->methods, c));
         SP_TRY(sp_agree(world, score_share(p)));
     }

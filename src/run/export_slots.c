@@ -32,6 +32,9 @@ typedef struct exporting {
 static sp_status open_all(exporting *e) {
     const sp_export_slots_job *job = e->job;
     SP_TRY(sp_trained_open(&e->trained, job->checkpoint, NULL, 0, SP_SIDES_NEITHER));
+    if (job->has_markers && !e->trained.config.decoder.boundaries)
+        return sp_fail(SP_USAGE, "--markers: '%s' was trained without them (decoder.boundaries)",
+                       sp_checkpoint_path(e->trained.checkpoint));
     SP_TRY(sp_converted_slots_open(&e->slots, job->slots, &e->trained));
     e->d = e->trained.models.compressor->converter.out.n_out;
     void *markers = NULL;

@@ -75,15 +75,26 @@ static sp_status name_streams(sp_run_config *config) {
     return SP_OK;
 }
 
-/* A compressor learns one ratio at a time; another one than before may be meant. */
+/* Are all ratios among those that weights were trained with? */
+static bool has_ratios(const sp_count_list *trained, const sp_count_list *asked) {
+    size_t n = 0;
+    for (size_t i = 0; i < asked->n_items; i++)
+        for (size_t k = 0; k < trained->n_items; k++) n += trained->items[k] == asked->items[i];
+    return n == asked->n_items;
+}
+
+/* A compressor knows the ratios that it was trained with; another one may be meant. */
 static void note_changes(const sp_run_config *config, const sp_run_config *inherited) {
     if (config->train.init == NULL) return;
     if (config->segment.tokens != inherited->segment.tokens)
         sp_log(SP_LOG_WARNING, "segment.tokens is %zu; '%s' was trained with %zu",
                config->segment.tokens, config->train.init, inherited->segment.tokens);
-    if (config->segment.ratio != inherited->segment.ratio)
-        sp_log(SP_LOG_WARNING, "segment.ratio is %zu; '%s' was trained with %zu",
-               config->segment.ratio, config->train.init, inherited->segment.ratio);
+    if (has_ratios(&inherited->segment.ratios, &config->segment.ratios)) return;
+    char now[64], before[64];
+    sp_config_counts_text(now, sizeof now, &config->segment.ratios);
+    sp_config_counts_text(before, sizeof before, &inherited->segment.ratios);
+    sp_log(SP_LOG_WARNING, "segment.ratio is %s; '%s' was trained with %s", now, config->train.init,
+           before);
 }
 
 static sp_status check(const sp_run_config *config) {
@@ -106,7 +117,8 @@ sp_status sp_finetune_config_load(sp_run_config *config, const char *path,
     if (status == SP_OK) status = inherit(config, &first);
     if (status == SP_OK) status = apply(config, &what);
     if (status == SP_OK) status = name_streams(config);
-    if (status == SP_OK) status = check(config);
+    if (status == SP_OK)
+        status = sp_run_config_explain(check(config), path, assignments, n_assignments);
     if (status == SP_OK) note_changes(config, &inherited);
     sp_run_config_free(&inherited);
     sp_run_config_free(&first);

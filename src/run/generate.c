@@ -184,16 +184,26 @@ static sp_status open_chat(generation *g) {
     return SP_OK;
 }
 
+/* Ratios are whole numbers. */
+static sp_status check_memory_ratio(const generation *g) {
+    const double made = sp_slots_get_info(g->memory.file)->ratio;
+    if (g->job->ratio == 0 || (size_t)made == g->job->ratio) return SP_OK;
+    return sp_fail(SP_USAGE, "--ratio %zu: '%s' was compressed at ratio %g", g->job->ratio,
+                   g->job->memory, made);
+}
+
 static sp_status open_models(generation *g) {
     const sp_generate_job *job = g->job;
     SP_TRY(sp_trained_open(&g->trained, job->checkpoint, job->assignments, job->n_assignments,
                            g->has_contexts ? SP_SIDES_BOTH : SP_SIDES_DECODER));
+    SP_TRY(sp_trained_use_ratio(&g->trained, job->ratio));
     const char *decoder = g->trained.config.decoder.model;
     SP_TRY(sp_tokenizer_json_load(&g->tokenizer_json, decoder));
     SP_TRY(sp_tokenizer_create(&g->tokenizer, g->tokenizer_json, decoder));
     g->prompts = (sp_prompts){.trained = &g->trained, .tokenizer = g->tokenizer};
     if (job->memory != NULL) {
         SP_TRY(sp_converted_slots_open(&g->memory, job->memory, &g->trained));
+        SP_TRY(check_memory_ratio(g));
         g->prompts.memory = &g->memory;
     }
     if (g->has_contexts) {

@@ -16,6 +16,9 @@ typedef enum sp_generate_task {
 typedef struct sp_generate_job {
     const char *checkpoint; /* run or step folder */
     const char *memory;     /* slot file; NULL: no document is named */
+    size_t
+        ratio; /* of contexts compressed on the spot, and the slot file's; 0: the least trained, and
+                     any */
     sp_generate_task task;
     bool is_chat;                 /* each prompt is a user's turn; the task is to answer it */
     const sp_chat_template *chat; /* of a chat, static; NULL: the one that is recognised */

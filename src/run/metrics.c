@@ -74,16 +74,16 @@ static sp_status write_line(sp_metrics *metrics, json_t *object) {
         sp_fail(SP_IO, "cannot write '%s': %s", metrics->path, strerror(errno)));
 }
 
-/* Adds the means of the losses that the run has, as members PREFIX + name. */
+/* Adds the means of the losses that the run has, as members PREFIX + name + SUFFIX. */
 static void add_losses(json_t *line, const sp_metrics *metrics, const char *prefix,
-                       const double *sums, const uint64_t *n_targets) {
+                       const double *sums, const uint64_t *n_targets, const char *suffix) {
     static const char *const names[SP_N_LOSSES] = {[SP_RECONSTRUCTION] = "reconstruction",
                                                    [SP_COMPLETION] = "completion",
                                                    [SP_ANSWER] = "answer"};
     for (int loss = 0; loss < SP_N_LOSSES; loss++) {
         char name[64];
         if ((loss == SP_ANSWER) != metrics->is_of_answers) continue;
-        snprintf(name, sizeof name, "%s%s", prefix, names[loss]);
+        snprintf(name, sizeof name, "%s%s%s", prefix, names[loss], suffix);
         json_object_set_new(line, name, mean(sums[loss], n_targets[loss]));
     }
 }
@@ -99,7 +99,8 @@ static json_t *join(json_t *line, json_t *more) {
 
 sp_status sp_metrics_write_step(sp_metrics *metrics, const sp_step_metrics *m) {
     json_t *line = json_pack("{s:o}", "step", count(m->step));
-    add_losses(line, metrics, "loss_", m->loss_sum, m->n_targets);
+    add_losses(line, metrics, "loss_", m->loss_sum, m->n_targets, "");
+    if (m->ratio > 0) json_object_set_new(line, "ratio", count(m->ratio));
     return write_line(
         metrics,
         join(line,
@@ -116,12 +117,22 @@ sp_status sp_metrics_write_step(sp_metrics *metrics, const sp_step_metrics *m) {
                  number(m->timing.bubble))));
 }
 
-sp_status sp_metrics_write_validation(sp_metrics *metrics, const sp_validation_metrics *m) {
+static void add_validation(json_t *line, const sp_metrics *metrics, const sp_validation_sums *sums,
+                           const char *suffix) {
     double n_correct[SP_N_LOSSES];
-    for (int loss = 0; loss < SP_N_LOSSES; loss++) n_correct[loss] = (double)m->n_correct[loss];
+    for (int loss = 0; loss < SP_N_LOSSES; loss++) n_correct[loss] = (double)sums->n_correct[loss];
+    add_losses(line, metrics, "validation_loss_", sums->loss_sum, sums->n_targets, suffix);
+    add_losses(line, metrics, "validation_accuracy_", n_correct, sums->n_targets, suffix);
+}
+
+sp_status sp_metrics_write_validation(sp_metrics *metrics, const sp_validation_metrics *m) {
     json_t *line = json_pack("{s:o}", "step", count(m->step));
-    add_losses(line, metrics, "validation_loss_", m->loss_sum, m->n_targets);
-    add_losses(line, metrics, "validation_accuracy_", n_correct, m->n_targets);
+    add_validation(line, metrics, &m->all, "");
+    for (size_t i = 0; m->ratios->n_items > 1 && i < m->ratios->n_items; i++) {
+        char suffix[32];
+        snprintf(suffix, sizeof suffix, "_%zux", m->ratios->items[i]);
+        add_validation(line, metrics, &m->by_ratio[i], suffix);
+    }
     return write_line(
         metrics, join(line, json_pack("{s:o, s:o}", "validation_segments", count(m->n_segments),
                                       "validation_seconds", number(m->seconds))));

@@ -2,13 +2,15 @@
 
    A training line has step, loss_reconstruction, loss_completion (null without a target) or in
    fine-tuning loss_answer in their place, grad_norm
-   (before clipping), lr, tokens (of contexts), tokens_per_second, flops_per_second, seconds,
+   (before clipping), lr, where several ratios are trained ratio (of this step), tokens (of contexts), tokens_per_second, flops_per_second, seconds,
    seconds_data, seconds_communication (waiting for other ranks), seconds_checkpoint, skipped, and how
    evenly the ranks were busy (mpi/step_timing.h): slowest_rank, slowest_host, slowest_seconds, balance,
    bubble. Line N holds the losses before update N.
-   A validation line has step and validation_… keys. Losses are mean NLL in nats. */
+   A validation line has step and validation_… keys, of all ratios together, and where several are
+   trained those of each, such as validation_loss_reconstruction_4x. Losses are mean NLL in nats. */
 #pragma once
 
+#include "base/config.h"
 #include "chain/batch.h"
 #include "mpi/step_timing.h"
 
@@ -27,6 +29,7 @@ typedef struct sp_step_metrics {
     double loss_sum[SP_N_LOSSES];
     uint64_t n_targets[SP_N_LOSSES];
     double grad_norm, lr;
+    size_t ratio;      /* of the step, where several are trained; else 0 */
     uint64_t n_tokens; /* context tokens */
     double flop;
     double seconds, seconds_data, seconds_communication, seconds_checkpoint;
@@ -34,10 +37,16 @@ typedef struct sp_step_metrics {
     bool is_skipped; /* no update was made */
 } sp_step_metrics;
 
-typedef struct sp_validation_metrics {
-    uint64_t step, n_segments;
+typedef struct sp_validation_sums {
     double loss_sum[SP_N_LOSSES];
     uint64_t n_targets[SP_N_LOSSES], n_correct[SP_N_LOSSES];
+} sp_validation_sums;
+
+typedef struct sp_validation_metrics {
+    uint64_t step, n_segments;
+    sp_validation_sums all;
+    const sp_count_list *ratios;                 /* borrowed */
+    sp_validation_sums by_ratio[SP_MOST_COUNTS]; /* [ratios->n_items] */
     double seconds;
 } sp_validation_metrics;
 

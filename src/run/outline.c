@@ -58,9 +58,10 @@ sp_status sp_outline_fill(const sp_outline *outline, sp_batch *batch, const sp_r
     const sp_model_config *decoder = &outline->decoder.config;
     const size_t n = config->segment.tokens;
     const sp_layout layout = {.segment_tokens = n,
-                              .ratio = config->segment.ratio,
+                              .ratio = sp_run_config_least_ratio(config),
                               .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
                               .is_pooled = config->encoder.memory == SP_MEMORY_POOLED,
+                              .omits_boundaries = !config->decoder.boundaries,
                               .bos = decoder->bos_token_id,
                               .eos = decoder->eos_token_id,
                               .longrope_switch = sp_longrope_switch(decoder)};

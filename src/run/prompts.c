@@ -83,6 +83,7 @@ static sp_status read_slots(sp_prompts *p, const passage *from, size_t begin, si
 
 /* Appends a request's memory to the last sequence. */
 static sp_status add_memory(sp_prompts *p, const sp_request *request) {
+    const sp_layout layout = sp_trained_layout(p->trained);
     for (size_t i = 0; i < n_passages(request); i++) {
         passage from;
         size_t slot = p->n_slots;
@@ -90,7 +91,7 @@ static sp_status add_memory(sp_prompts *p, const sp_request *request) {
         SP_TRY(read_slots(p, &from, from.begin, from.end));
         for (size_t s = from.begin; s < from.end; s++) {
             const size_t n = count_slots(p, &from, s, s + 1);
-            SP_TRY(sp_layout_add_memory(&p->batch, &n, 1, &slot));
+            SP_TRY(sp_layout_add_memory(&layout, &p->batch, &n, 1, &slot));
         }
     }
     return SP_OK;

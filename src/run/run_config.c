@@ -1,6 +1,8 @@
 #include "run/run_config.h"
 
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define MEMBER(path) offsetof(sp_run_config, path)
 
@@ -58,6 +60,8 @@ static const sp_config_key keys[] = {
      precision_words, "of its frozen weights"},
     {"decoder.markers", SP_KEY_CHOICE, MEMBER(decoder.markers), "auto", 0, 0, marker_words,
      "auto trains them unless train.init brings them"},
+    {"decoder.boundaries", SP_KEY_BOOL, MEMBER(decoder.boundaries), "true", 0, 0, NULL,
+     "<mem> and </mem> around the slots of each segment; false: an ablation without them"},
 
     {"data.tokens", SP_KEY_STRING, MEMBER(data.tokens), "null", 0, 0, NULL,
      "token file of `slotpress tokenize`"},
@@ -85,8 +89,8 @@ static const sp_config_key keys[] = {
 
     {"segment.tokens", SP_KEY_COUNT, MEMBER(segment.tokens), "256", 1, 1 << 20, NULL,
      "encoder tokens of a full segment, as in the token file"},
-    {"segment.ratio", SP_KEY_COUNT, MEMBER(segment.ratio), "4", 1, 1 << 20, NULL,
-     "encoder tokens for one slot"},
+    {"segment.ratio", SP_KEY_COUNTS, MEMBER(segment.ratios), "4", 1, 1 << 20, NULL,
+     "encoder tokens for one slot; of a list, such as [4, 16, 64], each training step draws one"},
     {"segment.slots", SP_KEY_CHOICE, MEMBER(segment.slots), "proportional", 0, 0, slot_words,
      "of a short segment: ceil(tokens / ratio), or as many as a full one"},
 
@@ -195,7 +199,7 @@ static sp_status check_only(const sp_run_config *config) {
 }
 
 static sp_status check_slots(const sp_run_config *config) {
-    const size_t tokens = config->segment.tokens, ratio = config->segment.ratio;
+    const size_t tokens = config->segment.tokens, ratio = sp_run_config_least_ratio(config);
     const size_t n_rows = config->encoder.memory_tokens, n_slots = divide_up(tokens, ratio);
     if (config->encoder.memory == SP_MEMORY_POOLED && config->segment.slots == SP_SLOTS_FIXED)
         return sp_fail(SP_USAGE, "segment.slots: fixed does not go with encoder.memory: pooled, "
@@ -204,8 +208,9 @@ static sp_status check_slots(const sp_run_config *config) {
     return sp_fail(
         SP_USAGE,
         "encoder.memory_tokens: %zu are too few for the %zu slots of a full segment "
-        "(segment.tokens %zu at segment.ratio %zu); raise it to %zu, or the ratio to %zu",
-        n_rows, n_slots, tokens, ratio, n_slots, divide_up(tokens, n_rows));
+        "(segment.tokens %zu at %s segment.ratio, %zu); raise it to %zu, or the ratio to %zu",
+        n_rows, n_slots, tokens, config->segment.ratios.n_items > 1 ? "the least" : "the", ratio,
+        n_slots, divide_up(tokens, n_rows));
 }
 
 sp_status sp_run_config_check(const sp_run_config *config) {
@@ -232,6 +237,37 @@ sp_status sp_run_config_check(const sp_run_config *config) {
     return SP_OK;
 }
 
+static bool is_assigned(const char *key, const char *const *assignments, size_t n_assignments) {
+    const size_t len = strlen(key);
+    for (size_t i = 0; i < n_assignments; i++)
+        if (strncmp(assignments[i], key, len) == 0 && assignments[i][len] == '=') return true;
+    return false;
+}
+
+sp_status sp_run_config_explain(sp_status status, const char *path, const char *const *assignments,
+                                size_t n_assignments) {
+    const char *first = NULL;
+    size_t line = 0;
+    if (status != SP_USAGE || path == NULL) return status;
+    char *message = strdup(sp_message()); /* reading the file may leave another */
+    if (message == NULL) return status;
+    for (size_t i = 0; i < sp_run_config_table.n_keys; i++) {
+        const char *key = keys[i].name, *at = strstr(message, key);
+        if (at == NULL || (first != NULL && at >= first)) continue;
+        if (is_assigned(key, assignments, n_assignments)) continue;
+        const size_t found = sp_config_find_line(path, key);
+        if (found == 0) continue;
+        first = at;
+        line = found;
+    }
+    if (line > 0)
+        status = sp_fail(status, "'%s', line %zu: %s", path, line, message);
+    else
+        status = sp_fail(status, "%s", message);
+    free(message);
+    return status;
+}
+
 sp_status sp_run_config_load(sp_run_config *config, const char *path,
                              const char *const *assignments, size_t n_assignments) {
     SP_TRY(sp_config_init(config, &sp_run_config_table));
@@ -241,7 +277,7 @@ sp_status sp_run_config_load(sp_run_config *config, const char *path,
     if (sp_run_config_is_of_tasks(config))
         return sp_fail(SP_USAGE, "data.rows: rows are what `slotpress finetune` trains on; this "
                                  "command wants data.tokens");
-    return sp_run_config_check(config);
+    return sp_run_config_explain(sp_run_config_check(config), path, assignments, n_assignments);
 }
 
 void sp_run_config_free(sp_run_config *config) { sp_config_free(config, &sp_run_config_table); }

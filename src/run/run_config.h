@@ -52,6 +52,7 @@ typedef struct sp_run_config {
         char *model;
         sp_asked_precision precision;
         sp_markers markers;
+        bool boundaries;
     } decoder;
     struct {
         char *tokens, *encoder_stream, *decoder_stream;
@@ -64,7 +65,8 @@ typedef struct sp_run_config {
         char *encoder_states;         /* a folder, or "auto"; NULL: none are kept */
     } data;
     struct {
-        size_t tokens, ratio;
+        size_t tokens;
+        sp_count_list ratios; /* segment.ratio: each step of training draws one */
         sp_slot_rule slots;
     } segment;
     struct {
@@ -126,6 +128,17 @@ size_t sp_run_config_most_slots(const sp_run_config *config);
 static inline bool sp_run_config_is_of_tasks(const sp_run_config *config) {
     return config->data.rows != NULL;
 }
+
+/* The ratio that makes the most slots: what memory and costs are reckoned with. */
+static inline size_t sp_run_config_least_ratio(const sp_run_config *config) {
+    return config->segment.ratios.items[0];
+}
+
+/* Puts file and line of the first key that the present message names, and the file at `path` (NULL:
+   none) sets, before the message of a failed check; keys of assignments [n_assignments] are passed
+   over. Returns `status`. */
+sp_status sp_run_config_explain(sp_status status, const char *path, const char *const *assignments,
+                                size_t n_assignments);
 
 /* Refuses with SP_USAGE what no single key's range can: required keys that are missing, and keys
    that do not go together. sp_run_config_load() refuses data.rows, too, which is for `finetune`

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 /* What the counters of Philox are for, beside the sample's place in the stream. */
-enum { PURPOSE_ORDER = 1, PURPOSE_DRAW, PURPOSE_DROPOUT };
+enum { PURPOSE_ORDER = 1, PURPOSE_DRAW, PURPOSE_DROPOUT, PURPOSE_RATIO };
 
 static uint64_t random_of(uint64_t seed, uint64_t index, uint32_t epoch, uint32_t purpose) {
     const uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), epoch, purpose};
@@ -128,11 +128,14 @@ static sp_status open_any(sp_samples *samples, const sp_tokens *tokens, const sp
         .tokens = tokens,
         .tasks = tasks,
         .layout = {.segment_tokens = config->segment.tokens,
-                   .ratio = config->segment.ratio,
+                   .ratio = sp_run_config_least_ratio(config),
                    .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
                    .is_pooled = config->encoder.memory == SP_MEMORY_POOLED,
+                   .omits_boundaries = !config->decoder.boundaries,
                    .bos = SP_NO_TOKEN,
                    .eos = SP_NO_TOKEN},
+        .ratios = config->segment.ratios,
+        .global_batch = config->train.global_batch,
         .seed = config->run.seed,
         .draws_one = config->objective.draw == SP_DRAW_ONE,
         .draws_completion = completion / (reconstruction + completion),
@@ -201,6 +204,12 @@ sp_sample_range sp_samples_of_step(const sp_samples *samples, const sp_run_confi
     const uint64_t batch = config->train.global_batch;
     return (sp_sample_range){min_u64((step - 1) * batch, samples->n_taken),
                              min_u64(step * batch, samples->n_taken)};
+}
+
+size_t sp_samples_ratio_of_step(const sp_samples *samples, uint64_t step) {
+    const uint64_t n = samples->ratios.n_items, round = (step - 1) / n;
+    const uint64_t key = random_of(samples->seed, round, 0, PURPOSE_RATIO);
+    return samples->ratios.items[sp_permute((step - 1) % n, n, key)];
 }
 
 static void count_task(sp_sample_counts *counts, const sp_task_set *tasks, size_t i) {
@@ -294,6 +303,8 @@ sp_status sp_samples_fill(sp_samples *samples, sp_batch *batch, uint64_t begin, 
     for (uint64_t position = begin; position < end; position++) {
         const place at = place_of(samples, position);
         const uint64_t key = random_of(samples->seed, at.segment, at.epoch, PURPOSE_DROPOUT);
+        samples->layout.ratio =
+            sp_samples_ratio_of_step(samples, position / samples->global_batch + 1);
         SP_TRY(samples->tasks != NULL
                    ? add_task(samples, batch, at.segment, key)
                    : add_segment(samples, batch, at.segment, branches_of(samples, at), key));

@@ -6,6 +6,9 @@
    from 1, takes samples [(s - 1) B, s B), the last step of a budget or of the epochs what is left of
    it. Nothing here depends on a rank.
 
+   Of several ratios each step draws one, from the seed and its number alone: every ratio once in as
+   many steps as there are ratios, in a random order.
+
    In fine-tuning the samples are rows (run/task_set.h) in place of segments; all else is the same. */
 #pragma once
 
@@ -19,7 +22,8 @@ typedef struct sp_samples {
     const sp_task_set *tasks; /* borrowed, or NULL */
     size_t encoder_stream, decoder_stream;
     sp_layout layout;
-    uint64_t seed;
+    sp_count_list ratios; /* a batch to train on has its step's one, others have layout.ratio */
+    uint64_t global_batch, seed;
     double draws_completion; /* share of samples that complete, where one objective is drawn */
     bool draws_one, reconstructs, completes;
     uint32_t *trained, *held_out; /* segments, or tasks, in file order, owned */
@@ -58,6 +62,9 @@ typedef struct sp_sample_range {
 sp_sample_range sp_samples_of_step(const sp_samples *samples, const sp_run_config *config,
                                    uint64_t step);
 
+/* The ratio of a step, from 1. */
+size_t sp_samples_ratio_of_step(const sp_samples *samples, uint64_t step);
+
 /* Encoder tokens, and targets of each loss, of stream positions [begin, end). */
 typedef struct sp_sample_counts {
     uint64_t tokens, targets[SP_N_LOSSES];
@@ -67,11 +74,12 @@ sp_sample_counts sp_samples_count(const sp_samples *samples, uint64_t begin, uin
 /* The segment, or task, that stream position `position` is. */
 uint32_t sp_samples_segment(const sp_samples *samples, uint64_t position);
 
-/* Fills the batch with stream positions [begin, end), for training. */
+/* Fills the batch with stream positions [begin, end), for training, each at the ratio of its step;
+   layout.ratio is then that of the last. */
 SP_NODISCARD sp_status sp_samples_fill(sp_samples *samples, sp_batch *batch, uint64_t begin,
                                        uint64_t end);
 
 /* Fills the batch with n segments of the file, or n tasks, without dropout, with both objectives where they are
-   trained. */
+   trained, at layout.ratio. */
 SP_NODISCARD sp_status sp_samples_fill_segments(sp_samples *samples, sp_batch *batch,
                                                 const uint32_t *segments, size_t n);

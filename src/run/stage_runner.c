@@ -26,6 +26,7 @@ typedef struct batch_job {
     bool is_training;
     uint64_t step, begin, end;      /* this replica's stream positions; of validation: segments */
     size_t first_group, n_replicas; /* of validation: micro-batch m is group first + m n_replicas */
+    size_t ratio;                   /* of validation */
     const float *loss_scale;
 } batch_job;
 
@@ -96,6 +97,7 @@ static sp_status fill(sp_stage_runner *runner, const batch_job *job, size_t m, s
     if (!job->is_training) {
         const uint64_t group = job->first_group + m * job->n_replicas;
         const uint64_t begin = least(group * size, job->end);
+        samples->layout.ratio = job->ratio;
         return sp_samples_fill_segments(samples, batch, samples->held_out + begin,
                                         (size_t)(least(begin + size, job->end) - begin));
     }
@@ -342,12 +344,13 @@ sp_status sp_stage_runner_train(sp_stage_runner *runner, sp_stage_sums *sums, ui
 }
 
 sp_status sp_stage_runner_validate(sp_stage_runner *runner, sp_stage_sums *sums, uint64_t step,
-                                   size_t n_segments) {
+                                   size_t n_segments, size_t ratio) {
     const size_t n_replicas = sp_grid_data_size(runner->parts.grid);
     const size_t n_groups = divide_up(n_segments, runner->parts.micro_batch);
     const batch_job job = {.step = step,
                            .end = n_segments,
                            .first_group = sp_grid_data_rank(runner->parts.grid),
-                           .n_replicas = n_replicas};
+                           .n_replicas = n_replicas,
+                           .ratio = ratio};
     return run(runner, &job, divide_up(n_groups, n_replicas), sums);
 }

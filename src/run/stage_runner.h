@@ -52,7 +52,7 @@ SP_NODISCARD sp_status sp_stage_runner_train(sp_stage_runner *runner, sp_stage_s
                                              uint64_t step, uint64_t begin, uint64_t end,
                                              const float *loss_scale);
 
-/* Runs held-out segments [0, n) forward, groups of them dealt to the replicas in turn. Collective
+/* Runs held-out segments [0, n) forward at a ratio, groups of them dealt to the replicas in turn. Collective
    likewise. */
 SP_NODISCARD sp_status sp_stage_runner_validate(sp_stage_runner *runner, sp_stage_sums *sums,
-                                                uint64_t step, size_t n_segments);
+                                                uint64_t step, size_t n_segments, size_t ratio);

@@ -340,8 +340,9 @@ sp_status sp_task_set_read(sp_task_set *set, const sp_run_config *config, sp_on_
     reading r = {.config = config,
                  .set = set,
                  .layout = {.segment_tokens = config->segment.tokens,
-                            .ratio = config->segment.ratio,
+                            .ratio = sp_run_config_least_ratio(config),
                             .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
+                            .omits_boundaries = !config->decoder.boundaries,
                             .is_pooled = config->encoder.memory == SP_MEMORY_POOLED}};
     const sp_status status = read_all(&r, on_error);
     free(r.table);

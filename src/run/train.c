@@ -168,6 +168,9 @@ static sp_status train_step(training *t, step_wishes *wishes) {
     sp_step_metrics m = {.step = t->run.step + 1,
                          .n_tokens = counts.tokens,
                          .lr = sp_learning_rate(config, t->run.step + 1, t->run.n_steps),
+                         .ratio = config->segment.ratios.n_items > 1
+                                      ? sp_samples_ratio_of_step(&t->run.samples, t->run.step + 1)
+                                      : 0,
                          .seconds_checkpoint = t->seconds_checkpoint};
     SP_TRY(compute(t, &m, &sums, &samples, &counts));
     SP_TRY(verify_weights(t));
@@ -207,27 +210,42 @@ static sp_status train_step(training *t, step_wishes *wishes) {
 
 /* ---- between steps ---- */
 
+/* Adds what one ratio is worth to what all are. */
+static sp_status validate_at(training *t, sp_validation_sums *made, sp_validation_sums *all,
+                             size_t n_segments, size_t ratio) {
+    sp_stage_sums sums = {0};
+    const sp_status status =
+        sp_stage_runner_validate(t->run.runner, &sums, t->run.step, n_segments, ratio);
+    SP_TRY(sp_world_fail_alone(t->run.world, status));
+    memcpy(made->loss_sum, sums.loss_sum, sizeof made->loss_sum);
+    memcpy(made->n_targets, sums.n_targets, sizeof made->n_targets);
+    memcpy(made->n_correct, sums.n_correct, sizeof made->n_correct);
+    at(t, SP_PHASE_AGREE);
+    sp_world_sum_double(t->run.world, made->loss_sum, SP_N_LOSSES);
+    sp_world_sum_u64(t->run.world, made->n_targets, SP_N_LOSSES);
+    sp_world_sum_u64(t->run.world, made->n_correct, SP_N_LOSSES);
+    for (int loss = 0; loss < SP_N_LOSSES; loss++) {
+        all->loss_sum[loss] += made->loss_sum[loss];
+        all->n_targets[loss] += made->n_targets[loss];
+        all->n_correct[loss] += made->n_correct[loss];
+    }
+    return SP_OK;
+}
+
 /* *is_best: it is the best so far, in a run that keeps it. */
 static sp_status validate(training *t, bool *is_best) {
     const double begin_s = sp_clock_seconds();
     const size_t most = t->run.config->train.validate_segments,
                  held_out = t->run.samples.n_held_out;
-    sp_validation_metrics m = {.step = t->run.step,
-                               .n_segments = held_out < most ? held_out : most};
-    sp_stage_sums sums = {0};
-    const sp_status status =
-        sp_stage_runner_validate(t->run.runner, &sums, t->run.step, (size_t)m.n_segments);
-    SP_TRY(sp_world_fail_alone(t->run.world, status));
-    memcpy(m.loss_sum, sums.loss_sum, sizeof m.loss_sum);
-    memcpy(m.n_targets, sums.n_targets, sizeof m.n_targets);
-    memcpy(m.n_correct, sums.n_correct, sizeof m.n_correct);
-    at(t, SP_PHASE_AGREE);
-    sp_world_sum_double(t->run.world, m.loss_sum, SP_N_LOSSES);
-    sp_world_sum_u64(t->run.world, m.n_targets, SP_N_LOSSES);
-    sp_world_sum_u64(t->run.world, m.n_correct, SP_N_LOSSES);
+    const sp_count_list *ratios = &t->run.config->segment.ratios;
+    sp_validation_metrics m = {
+        .step = t->run.step, .n_segments = held_out < most ? held_out : most, .ratios = ratios};
+    for (size_t i = 0; i < ratios->n_items; i++)
+        SP_TRY(validate_at(t, &m.by_ratio[i], &m.all, (size_t)m.n_segments, ratios->items[i]));
     m.seconds = sp_clock_seconds() - begin_s;
     if (sp_best_is_kept(t->run.config))
-        *is_best = sp_best_note(&t->run.best, m.step, total_loss(t, m.loss_sum, m.n_targets));
+        *is_best =
+            sp_best_note(&t->run.best, m.step, total_loss(t, m.all.loss_sum, m.all.n_targets));
     return sp_agree(t->run.world, sp_train_run_is_first(&t->run)
                                       ? sp_metrics_write_validation(&t->run.metrics, &m)
                                       : SP_OK);

@@ -9,6 +9,7 @@ static sp_status open_trained(sp_trained *trained, const char *dir, const char *
     for (size_t i = 0; i < n_assignments; i++)
         SP_TRY(sp_config_assign(&trained->config, &sp_run_config_table, assignments[i]));
     SP_TRY(sp_run_config_check(&trained->config));
+    trained->ratio = sp_run_config_least_ratio(&trained->config);
     SP_TRY(sp_train_state_check_shapes(&trained->config, trained->checkpoint));
     const char *where = sp_checkpoint_path(trained->checkpoint);
     SP_TRY(sp_json_get_string(&trained->digest, sp_checkpoint_manifest(trained->checkpoint),
@@ -33,13 +34,27 @@ void sp_trained_close(sp_trained *trained) {
     *trained = (sp_trained){0};
 }
 
+sp_status sp_trained_use_ratio(sp_trained *trained, size_t ratio) {
+    const sp_count_list *ratios = &trained->config.segment.ratios;
+    char text[128];
+    for (size_t i = 0; i < ratios->n_items; i++) {
+        if (ratio != 0 && ratio != ratios->items[i]) continue;
+        trained->ratio = ratios->items[i];
+        return SP_OK;
+    }
+    sp_config_counts_text(text, sizeof text, ratios);
+    return sp_fail(SP_USAGE, "--ratio %zu: '%s' was trained for ratio%s %s", ratio,
+                   sp_checkpoint_path(trained->checkpoint), ratios->n_items > 1 ? "s" : "", text);
+}
+
 sp_layout sp_trained_layout(const sp_trained *trained) {
     const sp_run_config *config = &trained->config;
     const sp_weights *decoder = trained->models.decoder_weights;
     return (sp_layout){.segment_tokens = config->segment.tokens,
-                       .ratio = config->segment.ratio,
+                       .ratio = trained->ratio,
                        .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
                        .is_pooled = config->encoder.memory == SP_MEMORY_POOLED,
+                       .omits_boundaries = !config->decoder.boundaries,
                        .bos = decoder != NULL ? decoder->config.bos_token_id : SP_NO_TOKEN,
                        .eos = decoder != NULL ? decoder->config.eos_token_id : SP_NO_TOKEN,
                        .longrope_switch =

@@ -7,6 +7,7 @@ typedef struct sp_trained {
     sp_checkpoint *checkpoint;
     sp_run_config config; /* the checkpoint's, with the user's assignments over it */
     sp_models models;
+    size_t ratio;       /* the one in use of config's: the least, until another one is chosen */
     const char *digest; /* of the parameters: the compressor's identity; borrowed */
 } sp_trained;           /* all zero: empty */
 
@@ -17,6 +18,10 @@ SP_NODISCARD sp_status sp_trained_open(sp_trained *trained, const char *dir,
                                        sp_sides sides);
 void sp_trained_close(sp_trained *trained);
 
-/* The batch layout of this compressor: segment length, ratio and rule, the decoder's BOS and EOS if
+/* Brings a ratio into use; 0: the least of those that the compressor was trained for. SP_USAGE: it was
+   not trained for this one; the message names those. */
+SP_NODISCARD sp_status sp_trained_use_ratio(sp_trained *trained, size_t ratio);
+
+/* The batch layout of this compressor: segment length, the ratio in use and rule, the decoder's BOS and EOS if
    it is open. */
 sp_layout sp_trained_layout(const sp_trained *trained);

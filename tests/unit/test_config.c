@@ -16,6 +16,7 @@ typedef struct sample_config {
     char *dir;
     shade shade;
     sp_string_list targets;
+    sp_count_list ratios;
 } sample_config;
 
 static const char *const shades[] = {"light", "dark", NULL};
@@ -35,6 +36,7 @@ static const sp_config_key keys[] = {
     {"run.shade", SP_KEY_CHOICE, offsetof(sample_config, shade), "light", 0, 0, shades, "of it"},
     {"encoder.lora.targets", SP_KEY_LIST, offsetof(sample_config, targets), "q,v", 1, 3, roles,
      "roles"},
+    {"segment.ratio", SP_KEY_COUNTS, offsetof(sample_config, ratios), "4", 1, 1000, NULL, "ratios"},
 };
 /* clang-format on */
 static const sp_config_table table = {keys, sizeof keys / sizeof keys[0]};
@@ -92,6 +94,7 @@ static void assert_same(const sample_config *a, const sample_config *b) {
     assert_int_equal(a->targets.n_items, b->targets.n_items);
     for (size_t i = 0; i < a->targets.n_items; i++)
         assert_string_equal(a->targets.items[i], b->targets.items[i]);
+    assert_memory_equal(&a->ratios, &b->ratios, sizeof a->ratios);
 }
 
 static void defaults_come_from_the_table(void **state) {
@@ -161,6 +164,18 @@ static void bad_value_is_refused_by_name_and_changes_nothing(void **state) {
                                          {"encoder.lora.targets", "[]"},
                                          {"encoder.lora.targets", "q,,v"},
                                          {"encoder.lora.targets", "null"},
+                                         {"segment.ratio", "0"},
+                                         {"segment.ratio", "4,0"},
+                                         {"segment.ratio", "1001"},
+                                         {"segment.ratio", "4,4"},
+                                         {"segment.ratio", "16,4,16"},
+                                         {"segment.ratio", "4,x"},
+                                         {"segment.ratio", "4 16"},
+                                         {"segment.ratio", "[]"},
+                                         {"segment.ratio", "auto"},
+                                         {"segment.ratio", "null"},
+                                         {"segment.ratio", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,"
+                                                           "16,17"},
                                          {"train.lrr", "0.1"},
                                          {"train", "1"},
                                          {"", "1"}};
@@ -173,6 +188,62 @@ static void bad_value_is_refused_by_name_and_changes_nothing(void **state) {
         free_config(&config);
         free_config(&untouched);
     }
+}
+
+static void counts_are_one_or_a_list_and_rise(void **state) {
+    static const struct {
+        const char *text, *in_file, *dumped, *shown;
+    } lists[] = {
+        {"4", "segment: {ratio: 4}\n", "4", "4"},
+        {"[16]", "segment: {ratio: [16]}\n", "16", "16"},
+        {"64,4, 16", "segment:\n  ratio: [64, 4, 16]\n", "[4,16,64]", "4, 16, 64"},
+        {"[ 1K , 1 ]", "segment:\n  ratio:\n    - 1000\n    - 1\n", "[1,1000]", "1, 1000"},
+        {"1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16",
+         "segment: {ratio: [16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1]}",
+         "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]",
+         "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"},
+    };
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        sample_config config = make_default(), loaded = make_default();
+        char shown[128], little[4];
+        json_t *dump = NULL;
+        assert_int_equal(sp_config_set(&config, &table, "segment.ratio", lists[i].text), SP_OK);
+        assert_int_equal(load(&loaded, lists[i].in_file), SP_OK);
+        assert_same(&loaded, &config);
+        assert_int_equal(sp_config_dump(&dump, &config, &table), SP_OK);
+        const json_t *value = json_object_get(json_object_get(dump, "segment"), "ratio");
+        char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+        assert_string_equal(text, lists[i].dumped);
+        sample_config again = make_default();
+        assert_int_equal(sp_config_load_json(&again, &table, dump, "dump"), SP_OK);
+        assert_same(&again, &config);
+        sp_config_counts_text(shown, sizeof shown, &config.ratios);
+        assert_string_equal(shown, lists[i].shown);
+        sp_config_counts_text(little, sizeof little, &config.ratios);
+        assert_int_equal(strncmp(little, lists[i].shown, 3), 0);
+        free(text);
+        json_decref(dump);
+        free_config(&again);
+        free_config(&loaded);
+        free_config(&config);
+    }
+    sp_count_list list = {{7}, 1};
+    assert_int_equal(sp_config_parse_counts(&list, "--ratio", "4,0"), SP_USAGE);
+    assert_message_has("--ratio: '0'");
+    assert_true(list.n_items == 1 && list.items[0] == 7);
+    assert_int_equal(sp_config_parse_counts(&list, "--ratio", "8,4"), SP_OK);
+    assert_true(list.n_items == 2 && list.items[0] == 4 && list.items[1] == 8);
+}
+
+static void the_line_that_sets_a_key_is_found(void **state) {
+    char path[64];
+    const char text[] = "train: {lr: 0.1}\n\nrun:\n  dir: a\n  loud: true\n";
+    write_file(path, text, sizeof text - 1);
+    assert_int_equal(sp_config_find_line(path, "run.loud"), 5);
+    assert_int_equal(sp_config_find_line(path, "train.lr"), 1);
+    assert_int_equal(sp_config_find_line(path, "train.global_batch"), 0);
+    unlink(path);
+    assert_int_equal(sp_config_find_line(path, "run.loud"), 0);
 }
 
 static void message_says_what_is_allowed(void **state) {
@@ -407,6 +478,8 @@ int main(void) {
         cmocka_unit_test(defaults_come_from_the_table),
         cmocka_unit_test(suffixes_are_decimal_and_exact),
         cmocka_unit_test(bad_value_is_refused_by_name_and_changes_nothing),
+        cmocka_unit_test(counts_are_one_or_a_list_and_rise),
+        cmocka_unit_test(the_line_that_sets_a_key_is_found),
         cmocka_unit_test(message_says_what_is_allowed),
         cmocka_unit_test(assignments_apply_in_order_and_keep_what_follows_the_first_equals_sign),
         cmocka_unit_test(block_and_flow_style_read_the_same),

@@ -146,6 +146,44 @@ static void completion_alone_has_no_ae(void **state) {
     sp_batch_free(&batch);
 }
 
+/* y_0 is then the last slot's to tell, and <ae> stays. */
+static void without_boundaries_slots_stand_alone(void **state) {
+    static const row decoder[] = {
+        {BOS, 0, NONE, 0}, {SLOT0, 1, NONE, 0}, {SLOT0 - 1, 2, NONE, 0}, {SLOT0 - 2, 3, 21, C},
+        {AE, 4, 11, R},    {11, 5, 12, R},      {12, 6, 13, R},          {13, 7, 14, R},
+        {14, 8, EOS, R},   {21, 4, 22, C},      {22, 5, 23, C},          {23, 6, EOS, C}};
+    static const row prompt[] = {{BOS, 0, NONE, 0}, {SLOT0, 1, NONE, 0}, {AE, 2, NONE, 0}};
+    static const row memory[] = {
+        {BOS, 0, NONE, 0}, {SLOT0, 1, NONE, 0}, {SLOT0 - 1, 2, NONE, 0}, {SLOT0 - 2, 3, NONE, 0}};
+    sp_layout bare = layout;
+    bare.omits_boundaries = true;
+    assert_int_equal(sp_layout_n_boundaries(&bare), 0);
+    assert_int_equal(sp_layout_n_boundaries(&layout), 2);
+    sp_batch batch = {0};
+    const sp_sample sample = sample_of(true, true);
+    must(sp_layout_add_sample(&bare, &batch, &sample));
+    check_rows(&batch.rows[SP_DECODER], decoder, COUNT(decoder));
+    sp_batch_clear(&batch);
+    size_t slot = 0;
+    must(sp_layout_add_reconstruction_prompt(&bare, &batch, 1, &slot));
+    check_rows(&batch.rows[SP_DECODER], prompt, COUNT(prompt));
+    sp_batch_clear(&batch);
+    int32_t prefix = 0;
+    slot = 0;
+    must(sp_layout_add_prefix(&bare, &batch, (const size_t[]){1, 2}, 2, &slot, 9, &prefix));
+    check_rows(&batch.rows[SP_DECODER], memory, COUNT(memory));
+    /* With one row less than the switch two branches share, with boundaries they would not. */
+    bare.longrope_switch = 1 + 3 + 5;
+    sp_batch_clear(&batch);
+    must(sp_layout_add_sample(&bare, &batch, &sample));
+    assert_int_equal(batch.rows[SP_DECODER].n_seqs, 3);
+    bare.omits_boundaries = false;
+    sp_batch_clear(&batch);
+    must(sp_layout_add_sample(&bare, &batch, &sample));
+    assert_int_equal(batch.rows[SP_DECODER].n_seqs, 4);
+    sp_batch_free(&batch);
+}
+
 static void a_model_without_bos_or_eos_has_neither_row_nor_target(void **state) {
     static const row decoder[] = {
         {MEM, 0, NONE, 0},   {SLOT0, 1, NONE, 0}, {SLOT0 - 1, 2, NONE, 0}, {SLOT0 - 2, 3, NONE, 0},
@@ -272,6 +310,7 @@ int main(void) {
         cmocka_unit_test(slots_are_numbered_through_the_batch),
         cmocka_unit_test(without_completion_the_prefix_holds_no_target),
         cmocka_unit_test(completion_alone_has_no_ae),
+        cmocka_unit_test(without_boundaries_slots_stand_alone),
         cmocka_unit_test(a_model_without_bos_or_eos_has_neither_row_nor_target),
         cmocka_unit_test(slots_follow_the_rule_where_the_ratio_does_not_divide),
         cmocka_unit_test(a_fixed_number_of_slots_reaches_both_sides),

@@ -40,12 +40,15 @@ static const sp_step_metrics a_step = {.step = 7,
                                                   .bubble = 0.25},
                                        .seconds_checkpoint = 0.125};
 
-static const sp_validation_metrics a_validation = {.step = 7,
-                                                   .n_segments = 5,
-                                                   .loss_sum = {12, 9},
-                                                   .n_targets = {8, 6},
-                                                   .n_correct = {2, 3},
-                                                   .seconds = 1.5};
+static const sp_count_list one_ratio = {{4}, 1}, two_ratios = {{4, 16}, 2};
+
+static const sp_validation_metrics a_validation = {
+    .step = 7,
+    .n_segments = 5,
+    .all = {.loss_sum = {12, 9}, .n_targets = {8, 6}, .n_correct = {2, 3}},
+    .ratios = &one_ratio,
+    .by_ratio = {{.loss_sum = {12, 9}, .n_targets = {8, 6}, .n_correct = {2, 3}}},
+    .seconds = 1.5};
 
 /* The only line of the file, as an object. */
 static json_t *read_line(void) {
@@ -115,6 +118,36 @@ static void a_validation_has_each_key(void **state) {
         {"step", 7}, {"validation_loss_reconstruction", 1.5}, {"validation_loss_completion", 1.5},
         {"validation_accuracy_reconstruction", 0.25}, {"validation_accuracy_completion", 0.5},
         {"validation_segments", 5}, {"validation_seconds", 1.5});
+    sp_metrics_close(&metrics);
+}
+
+static void each_of_several_ratios_has_keys_of_its_own(void **state) {
+    sp_metrics metrics = {0};
+    sp_step_metrics step = a_step;
+    sp_validation_metrics m = a_validation;
+    m.ratios = &two_ratios;
+    m.by_ratio[0] =
+        (sp_validation_sums){.loss_sum = {4, 6}, .n_targets = {4, 3}, .n_correct = {2, 3}};
+    m.by_ratio[1] = (sp_validation_sums){.loss_sum = {8, 3}, .n_targets = {4, 0}, .n_correct = {1}};
+    must(sp_metrics_open(&metrics, dir, 0));
+    must(sp_metrics_write_validation(&metrics, &m));
+    ASSERT_LINE_IS(
+        {"step", 7}, {"validation_loss_reconstruction", 1.5}, {"validation_loss_completion", 1.5},
+        {"validation_accuracy_reconstruction", 0.25}, {"validation_accuracy_completion", 0.5},
+        {"validation_loss_reconstruction_4x", 1}, {"validation_loss_completion_4x", 2},
+        {"validation_accuracy_reconstruction_4x", 0.5}, {"validation_accuracy_completion_4x", 1},
+        {"validation_loss_reconstruction_16x", 2}, {"validation_loss_completion_16x", NAN},
+        {"validation_accuracy_reconstruction_16x", 0.25},
+        {"validation_accuracy_completion_16x", NAN}, {"validation_segments", 5},
+        {"validation_seconds", 1.5});
+    sp_metrics_close(&metrics);
+    remove(path);
+    must(sp_metrics_open(&metrics, dir, 0));
+    step.ratio = 16;
+    must(sp_metrics_write_step(&metrics, &step));
+    json_t *line = read_line();
+    assert_int_equal(json_integer_value(json_object_get(line, "ratio")), 16);
+    json_decref(line);
     sp_metrics_close(&metrics);
 }
 
@@ -229,6 +262,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_step_has_each_key),
         TEST(a_validation_has_each_key),
+        TEST(each_of_several_ratios_has_keys_of_its_own),
         TEST(what_is_no_number_is_null),
         TEST(lines_follow_each_other),
         TEST(lines_beyond_the_step_are_taken_out),

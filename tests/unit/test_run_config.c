@@ -43,7 +43,8 @@ static void defaults_are_the_methods_own(void **state) {
     assert_true(config.decoder.markers == SP_MARKERS_AUTO);
     assert_true(config.data.validation == 0.01 && config.data.epochs == 1);
     assert_true(config.data.limit == SP_COUNT_AUTO && config.data.budget_tokens == SP_COUNT_AUTO);
-    assert_true(config.segment.tokens == 256 && config.segment.ratio == 4);
+    assert_true(config.segment.tokens == 256 && config.segment.ratios.n_items == 1 &&
+                config.segment.ratios.items[0] == 4);
     assert_true(config.segment.slots == SP_SLOTS_PROPORTIONAL);
     assert_true(config.objective.reconstruction == 0.5 && config.objective.completion == 0.5);
     assert_true(config.objective.draw == SP_DRAW_BOTH);
@@ -95,6 +96,31 @@ static void slots_of_a_full_segment_must_have_their_rows(void **state) {
     assert_refused(SETS("segment.tokens=257"), "the 65 slots", "raise it to 65, or the ratio to 5");
     assert_refused(SETS("encoder.memory=pooled", "segment.slots=fixed"), "segment.slots", "pooled");
     assert_refused(SETS("encoder.memory_tokens=10"), "10 are too few for the 64 slots", "to 26");
+}
+
+/* The least of several ratios makes the most slots. The message names the line of the file, unless the
+   command line has set the key. */
+static void slots_of_the_least_ratio_must_have_their_rows(void **state) {
+    static const char path[] = "/tmp/slotpress-run-config.yaml";
+    sp_run_config config = {0};
+    assert_int_equal(load(&config, SETS("segment.ratio=64,4,16")), SP_OK);
+    assert_int_equal(sp_run_config_least_ratio(&config), 4);
+    sp_run_config_free(&config);
+    assert_refused(SETS("segment.ratio=64,2"), "the 128 slots", "the least segment.ratio, 2");
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("encoder:\n  model: m\n  memory_tokens: 8\nsegment:\n  ratio: [8, 64]\n", file);
+    fclose(file);
+    const char *sets[N_REQUIRED + 1];
+    memcpy(sets, required, sizeof required);
+    assert_int_equal(sp_run_config_load(&config, path, sets, N_REQUIRED), SP_USAGE);
+    assert_non_null(strstr(sp_message(), "run-config.yaml', line 3: encoder.memory_tokens: 8 are"));
+    sp_run_config_free(&config);
+    sets[N_REQUIRED] = "encoder.memory_tokens=9";
+    assert_int_equal(sp_run_config_load(&config, path, sets, N_REQUIRED + 1), SP_USAGE);
+    assert_non_null(strstr(sp_message(), "run-config.yaml', line 5: encoder.memory_tokens: 9 are"));
+    sp_run_config_free(&config);
+    remove(path);
 }
 
 static void what_cannot_be_run_is_refused_by_key(void **state) {
@@ -168,6 +194,7 @@ int main(void) {
         cmocka_unit_test(words_reach_their_enums),
         cmocka_unit_test(each_required_key_is_asked_for_by_name),
         cmocka_unit_test(slots_of_a_full_segment_must_have_their_rows),
+        cmocka_unit_test(slots_of_the_least_ratio_must_have_their_rows),
         cmocka_unit_test(what_cannot_be_run_is_refused_by_key),
         cmocka_unit_test(recipes_load_and_are_complete),
         cmocka_unit_test(set_wins_over_the_file),

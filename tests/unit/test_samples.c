@@ -200,6 +200,43 @@ static void a_batch_is_its_samples_one_after_the_other(void **state) {
     close_fixture(&f);
 }
 
+/* Rounds in which each ratio comes once; a sample has the slots of its step's ratio, wherever the stream
+   is cut. */
+static void each_step_draws_a_ratio_for_its_samples(void **state) {
+    fixture f, other;
+    OPEN(&f, "segment.ratio=8,2,4", "train.steps=300");
+    OPEN(&other, "segment.ratio=4,8,2", "run.seed=4");
+    size_t n_first[9] = {0}, n_same = 0;
+    for (uint64_t step = 1; step <= 300; step++) {
+        const size_t ratio = sp_samples_ratio_of_step(&f.samples, step);
+        if (step % 3 == 1) {
+            const size_t second = sp_samples_ratio_of_step(&f.samples, step + 1);
+            const size_t third = sp_samples_ratio_of_step(&f.samples, step + 2);
+            assert_int_equal(ratio + second + third, 14);
+            assert_int_equal(ratio * second * third, 64);
+            n_first[ratio]++;
+        }
+        n_same += ratio == sp_samples_ratio_of_step(&other.samples, step);
+    }
+    for (size_t ratio = 2; ratio <= 8; ratio *= 2)
+        assert_true(n_first[ratio] > 15 && n_first[ratio] < 60);
+    assert_true(n_same > 50 && n_same < 160);
+    for (uint64_t begin = 0; begin < 60; begin += 9) {
+        must(sp_samples_fill(&f.samples, &f.batch, begin, begin + 9));
+        const sp_rows *rows = &f.batch.rows[SP_ENCODER];
+        assert_int_equal(rows->n_seqs, 9);
+        for (uint64_t i = 0; i < 9; i++) {
+            const size_t ratio = sp_samples_ratio_of_step(&f.samples, (begin + i) / 7 + 1);
+            const size_t row = rows->seqs[i].begin, end = row + rows->seqs[i].len;
+            size_t n_slots = 0;
+            for (size_t r = row; r < end; r++) n_slots += rows->ids[r] < 0;
+            assert_int_equal(n_slots, (end - row - n_slots + ratio - 1) / ratio);
+        }
+    }
+    close_fixture(&other);
+    close_fixture(&f);
+}
+
 static void dropouts_key_differs_by_sample_epoch_and_seed(void **state) {
     fixture f, other;
     OPEN(&f, "train.steps=1");
@@ -454,6 +491,7 @@ int main(void) {
         cmocka_unit_test(every_epoch_is_a_permutation_of_its_own),
         cmocka_unit_test(the_stream_follows_the_seed_alone),
         cmocka_unit_test(a_batch_is_its_samples_one_after_the_other),
+        cmocka_unit_test(each_step_draws_a_ratio_for_its_samples),
         cmocka_unit_test(dropouts_key_differs_by_sample_epoch_and_seed),
         cmocka_unit_test(counts_are_those_of_the_filled_batches),
         cmocka_unit_test(completion_is_of_the_next_segment_of_the_document),

@@ -1,0 +1,31 @@
+/* The compressors that an evaluation compares: each checkpoint at each ratio that it was trained for,
+   or at those that are asked for. */
+#pragma once
+
+#include "base/config.h"
+
+typedef struct sp_methods_options {
+    const char *const *checkpoints; /* [n_checkpoints], at least 1: run or step folders; the first
+                                       one's decoder also reads the full context, and none */
+    size_t n_checkpoints;
+    const char *const *assignments; /* [n_assignments] over the configurations */
+    size_t n_assignments;
+    sp_count_list ratios; /* none: all of each checkpoint */
+} sp_methods_options;     /* borrowed */
+
+typedef struct sp_compressor_choice {
+    const char *checkpoint; /* borrowed */
+    size_t ratio;
+} sp_compressor_choice;
+
+typedef struct sp_compressor_choices {
+    sp_compressor_choice
+        *items; /* [n], owned: checkpoints as they are named, their ratios rising */
+    size_t n;
+} sp_compressor_choices; /* all zero: none */
+
+/* Local. Reads what the checkpoints were trained for; no model is opened. SP_USAGE: a checkpoint was
+   not trained for a ratio that is asked for; the message names those that it was. */
+SP_NODISCARD sp_status sp_compressor_choices_make(sp_compressor_choices *choices,
+                                                  const sp_methods_options *options);
+void sp_compressor_choices_free(sp_compressor_choices *choices);
