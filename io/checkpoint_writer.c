@@ -53,7 +53,7 @@ static sp_status make_names(sp_checkpoint_writer *writer, const char *run_dir, u
 }
 
 static sp_status create_file(sp_checkpoint_writer *writer, uint64_t step) {
-    SP_TRY(sp_hdf5_create(&writer->file, writer->path, writer->path));
+    SP_TRY(sp_hdf5_create(&writer->file, writer->path, writer->path, false));
     SP_TRY(sp_hdf5_write_u64(&writer->file, "/", "step", step));
     return sp_hdf5_create_group(&writer->file, SP_CHECKPOINT_TENSORS);
 }
@@ -181,7 +181,7 @@ static sp_status describe(sp_checkpoint_file *file, const sp_checkpoint_writer *
     struct stat info;
     *file = (sp_checkpoint_file){0};
     snprintf(file->name, sizeof file->name, "%s", writer->name);
-    SP_TRY(sp_digest_file(file->xxh3_128, writer->path));
+    SP_TRY(sp_digest_file(file->xxh3_128, writer->path, 0));
     if (stat(writer->path, &info) != 0)
         return sp_fail(SP_IO, "cannot stat '%s': %s", writer->path, strerror(errno));
     file->n_bytes = (uint64_t)info.st_size;

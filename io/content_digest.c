@@ -21,7 +21,7 @@ void sp_digest_bytes(char hex[SP_DIGEST_HEX_SIZE], const void *data, size_t n_by
     write_hex(hex, XXH3_128bits(data, n_bytes));
 }
 
-sp_status sp_digest_file(char hex[SP_DIGEST_HEX_SIZE], const char *path) {
+sp_status sp_digest_file(char hex[SP_DIGEST_HEX_SIZE], const char *path, size_t begin) {
     XXH3_state_t *state = XXH3_createState();
     char *buffer = malloc(READ_BYTES);
     sp_status status = SP_OK;
@@ -32,6 +32,10 @@ sp_status sp_digest_file(char hex[SP_DIGEST_HEX_SIZE], const char *path) {
     }
     if (fd < 0) {
         status = sp_fail(SP_IO, "cannot open '%s': %s", path, strerror(errno));
+        goto cleanup;
+    }
+    if (lseek(fd, (off_t)begin, SEEK_SET) < 0) {
+        status = sp_fail(SP_IO, "cannot read '%s': %s", path, strerror(errno));
         goto cleanup;
     }
     XXH3_128bits_reset(state);

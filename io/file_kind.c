@@ -1,6 +1,7 @@
 #include "io/file_kind.h"
 
 #include "io/hdf5_internal.h"
+#include "io/hdf5_seal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -104,16 +105,15 @@ static sp_status kind_of_name(sp_file_kind *kind, const char *path) {
 }
 
 static sp_status kind_of_file(sp_file_kind *kind, const char *path) {
-    static const char hdf5_magic[] = "\x89HDF\r\n\x1a\n", gguf_magic[] = "GGUF";
-    char begin[sizeof hdf5_magic - 1] = "";
+    static const char gguf_magic[] = "GGUF";
+    char begin[8] = "";
     FILE *file = fopen(path, "rb");
     if (file == NULL) return sp_fail(SP_IO, "'%s': %s", path, strerror(errno));
     const size_t n_bytes = fread(begin, 1, sizeof begin, file);
     const bool has_failed = ferror(file) != 0;
     fclose(file);
     if (has_failed) return sp_fail(SP_IO, "'%s': cannot be read", path);
-    if (n_bytes == sizeof begin && memcmp(begin, hdf5_magic, sizeof begin) == 0)
-        return kind_of_hdf5(kind, path);
+    if (sp_hdf5_begins(begin, n_bytes)) return kind_of_hdf5(kind, path);
     if (n_bytes >= 4 && memcmp(begin, gguf_magic, 4) == 0) {
         *kind = SP_FILE_MODEL;
         return SP_OK;

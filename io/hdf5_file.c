@@ -2,6 +2,7 @@
 
 #include "io/hdf5_driver.h"
 #include "io/hdf5_internal.h"
+#include "io/hdf5_seal.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -87,14 +88,16 @@ static hid_t access_properties(void) {
     return properties;
 }
 
-static hid_t creation_properties(void) {
+static hid_t creation_properties(bool is_sealed) {
     const hid_t properties = H5Pcreate(H5P_FILE_CREATE);
     if (properties >= 0) H5Pset_obj_track_times(properties, 0);
+    if (properties >= 0 && is_sealed) H5Pset_userblock(properties, SP_HDF5_SEAL_BYTES);
     return properties;
 }
 
-sp_status sp_hdf5_create(sp_hdf5_file *file, const char *temp_path, const char *path) {
-    hid_t access = access_properties(), creation = creation_properties();
+sp_status sp_hdf5_create(sp_hdf5_file *file, const char *temp_path, const char *path,
+                         bool is_sealed) {
+    hid_t access = access_properties(), creation = creation_properties(is_sealed);
     int *write_errno = calloc(1, sizeof *write_errno);
     hid_t id = H5I_INVALID_HID;
     sp_status status = SP_OK;
@@ -109,7 +112,8 @@ sp_status sp_hdf5_create(sp_hdf5_file *file, const char *temp_path, const char *
     sp_hdf5_release(&creation);
     sp_hdf5_release(&access);
     if (status == SP_OK)
-        *file = (sp_hdf5_file){.id = id, .path = path, .write_errno = write_errno};
+        *file = (sp_hdf5_file){
+            .id = id, .path = path, .write_errno = write_errno, .is_sealed = is_sealed};
     else
         free(write_errno);
     return status;
@@ -120,11 +124,13 @@ sp_status sp_hdf5_open(sp_hdf5_file *file, const char *path) {
     if (stat(path, &info) != 0)
         return sp_fail(SP_IO, "cannot open '%s': %s", path, strerror(errno));
     if (!S_ISREG(info.st_mode)) return sp_fail(SP_BAD_DATA, "'%s': not a regular file", path);
+    bool is_sealed = false;
+    SP_TRY(sp_hdf5_check_seal(&is_sealed, path));
     hid_t access = access_properties();
     const hid_t id = H5Fopen(path, H5F_ACC_RDONLY, access);
     const sp_status status = id < 0 ? sp_hdf5_fail(path, "/") : SP_OK;
     sp_hdf5_release(&access);
-    if (status == SP_OK) *file = (sp_hdf5_file){.id = id, .path = path};
+    if (status == SP_OK) *file = (sp_hdf5_file){.id = id, .path = path, .is_sealed = is_sealed};
     return status;
 }
 

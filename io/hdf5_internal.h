@@ -29,16 +29,19 @@ typedef struct sp_hdf5_file {
     hid_t id;
     const char *path; /* borrowed */
     int *write_errno; /* owned: of the first write that failed, else 0; NULL if opened to read */
+    bool is_sealed;   /* io/hdf5_seal.h; a virtual dataset is read from such a file only */
 } sp_hdf5_file;
 
 /* Turns the library's error stack into one message about `object` in the file and clears it: at
    once after the call that failed, for every other call empties the stack. Returns SP_IO if the system failed (its errno is in the stack), else SP_BAD_DATA. */
 SP_NODISCARD sp_status sp_hdf5_fail(const char *path, const char *object);
 
-/* Creates the file temp_path, known as `path`. */
-SP_NODISCARD sp_status sp_hdf5_create(sp_hdf5_file *file, const char *temp_path, const char *path);
+/* Creates the file temp_path, known as `path`, with room for a seal if it is to get one. */
+SP_NODISCARD sp_status sp_hdf5_create(sp_hdf5_file *file, const char *temp_path, const char *path,
+                                      bool is_sealed);
 
-/* Opens an existing regular file for reading. SP_IO: cannot be opened; SP_BAD_DATA: no HDF5. */
+/* Opens an existing regular file for reading. SP_IO: cannot be opened; SP_BAD_DATA: no HDF5, or not
+   what its seal says. */
 SP_NODISCARD sp_status sp_hdf5_open(sp_hdf5_file *file, const char *path);
 
 /* Has all writing to the file succeeded so far? SP_IO if not: going on is then in vain. */

@@ -210,6 +210,12 @@ sp_status sp_hdf5_read_virtual(bool *is_virtual, sp_hdf5_rows *rows, sp_hdf5_par
     hid_t properties = H5Dget_create_plist(dataset);
     sp_status status = properties < 0 ? sp_hdf5_fail(file->path, name) : SP_OK;
     *is_virtual = properties >= 0 && H5Pget_layout(properties) == H5D_VIRTUAL;
+    if (status == SP_OK && *is_virtual && !file->is_sealed)
+        status =
+            sp_fail(SP_BAD_DATA,
+                    "'%s', '%s': lies in parts, but the file has no seal of ours to say that it "
+                    "is whole; write it anew",
+                    file->path, name);
     if (status == SP_OK && *is_virtual)
         status = read_rows(&made, parts, dataset, properties, file, name, first_row);
     if (status == SP_OK)

@@ -130,7 +130,7 @@ sp_status sp_manifest_verify(const json_t *manifest, const char *dir, size_t fir
         const char *expected = json_string_value(json_object_get(file_at(manifest, i), "xxh3_128"));
         char *path = NULL, digest[SP_DIGEST_HEX_SIZE];
         SP_TRY(join(&path, dir, sp_manifest_file(manifest, i)));
-        sp_status status = sp_digest_file(digest, path);
+        sp_status status = sp_digest_file(digest, path, 0);
         if (status == SP_OK && strcmp(digest, expected) != 0)
             status = sp_fail(SP_BAD_DATA, "'%s': its checksum is not the manifest's", path);
         free(path);

@@ -1,6 +1,7 @@
 #include "base/memory.h"
 #include "io/atomic_file.h"
 #include "io/content_digest.h"
+#include "io/hdf5_seal.h"
 #include "io/hdf5_virtual.h"
 #include "io/slots_digest.h"
 #include "io/slots_header.h"
@@ -193,11 +194,12 @@ static sp_status write_file(index_writer *index, const sp_atomic_file *target, s
     sp_hdf5_file file = {.id = H5I_INVALID_HID};
     index->file = &file;
     sp_hdf5_lock();
-    sp_status status = sp_hdf5_create(&file, target->temp_path, target->path);
+    sp_status status = sp_hdf5_create(&file, target->temp_path, target->path, true);
     if (status == SP_OK) status = sp_slots_header_write(&file, index->info, false);
     if (status == SP_OK) status = write_datasets(index, longest_id);
     if (status == SP_OK) status = write_digests(index, target->path);
     if (status == SP_OK) status = sp_hdf5_finish(&file);
+    if (status == SP_OK) status = sp_hdf5_seal(target->temp_path, target->path);
     sp_hdf5_close(&file);
     sp_hdf5_unlock();
     return status;

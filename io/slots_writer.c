@@ -65,7 +65,7 @@ static sp_status create_columns(sp_slots_writer *writer) {
 }
 
 static sp_status begin_file(sp_slots_writer *writer) {
-    SP_TRY(sp_hdf5_create(&writer->file, writer->target.temp_path, writer->target.path));
+    SP_TRY(sp_hdf5_create(&writer->file, writer->target.temp_path, writer->target.path, false));
     SP_TRY(sp_slots_header_write(&writer->file, &writer->info, writer->is_part));
     return create_columns(writer);
 }

@@ -2,6 +2,7 @@
 #include "io/atomic_file.h"
 #include "io/corpus_digest.h"
 #include "io/hdf5_column.h"
+#include "io/hdf5_seal.h"
 #include "io/hdf5_virtual.h"
 #include "io/tokens_header.h"
 #include "io/tokens_origin.h"
@@ -239,9 +240,10 @@ sp_status sp_tokens_index_write(const sp_tokens_plan *plan, const sp_tokens_sour
     if (status == SP_OK) status = sp_atomic_begin(&target, plan->output);
     if (status == SP_OK) {
         sp_hdf5_lock();
-        status = sp_hdf5_create(&file, target.temp_path, target.path);
+        status = sp_hdf5_create(&file, target.temp_path, target.path, true);
         if (status == SP_OK) status = write_all(&index, sources, n_sources, &origin);
         if (status == SP_OK) status = sp_hdf5_finish(&file);
+        if (status == SP_OK) status = sp_hdf5_seal(target.temp_path, target.path);
         sp_hdf5_close(&file);
         sp_hdf5_unlock();
     }

@@ -87,7 +87,7 @@ static sp_status create_stream(const sp_tokens_writer *writer, size_t position, 
 }
 
 static sp_status begin_file(sp_tokens_writer *writer, const sp_tokens_stream *streams) {
-    SP_TRY(sp_hdf5_create(&writer->file, writer->target.temp_path, writer->target.path));
+    SP_TRY(sp_hdf5_create(&writer->file, writer->target.temp_path, writer->target.path, false));
     SP_TRY(create_groups(writer));
     SP_TRY(create_columns(writer));
     for (size_t s = 0; s < writer->n_streams; s++)

@@ -6,6 +6,7 @@
 
    where `target` picks one of the files and one of its datasets or attributes, and `power` moves the
    value's bits up. An input that begins as HDF5 files do takes the plain file's place as it is. */
+#include "io/hdf5_seal.h"
 #include "io/tokens_part.h"
 #include "io/tokens_verify.h"
 #include "tests/fuzz/input_file.h"
@@ -341,6 +342,7 @@ static void make_change(const change *c) {
     if (kind == RENAME_STREAM) rename_stream(id, c);
     H5Fclose(id);
     H5Eclear2(H5E_DEFAULT);
+    if (file == &files[INDEX]) need(sp_hdf5_seal(file->path, file->path));
 }
 
 /* ---- reading ---- */

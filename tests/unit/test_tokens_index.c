@@ -2,6 +2,7 @@
 #include "tests/parts_corpus.h"
 #include "tests/temp_folder.h"
 
+#include "io/hdf5_seal.h"
 #include "io/tokens_file.h"
 
 #include <stdlib.h>
@@ -44,6 +45,26 @@ static void index_cut_anywhere_is_refused(void **state) {
         temp_write(parts_index, data, cut);
         assert_int_equal(parts_read_all(parts_index), SP_BAD_DATA);
     }
+    free(data);
+}
+
+/* Also in HDF5's global heap, whose mappings have no checksum of its own. */
+static void index_flipped_anywhere_is_refused(void **state) {
+    size_t n_bytes = 0;
+    parts_write_index(&parts_in_two);
+    char *data = temp_read(parts_index, &n_bytes);
+    for (size_t at = 0; at < n_bytes; at += 1 + at % 7) {
+        data[at] ^= (char)(1 << at % 8);
+        temp_write(parts_index, data, n_bytes);
+        assert_int_equal(parts_read_all(parts_index), SP_BAD_DATA);
+        assert_non_null(strstr(sp_message(), parts_index));
+        data[at] ^= (char)(1 << at % 8);
+    }
+    /* Nor is one without its seal. */
+    temp_write(parts_index, data + SP_HDF5_SEAL_BYTES, n_bytes - SP_HDF5_SEAL_BYTES);
+    assert_int_equal(parts_read_all(parts_index), SP_BAD_DATA);
+    temp_write(parts_index, data, n_bytes);
+    assert_int_equal(parts_read_all(parts_index), SP_OK);
     free(data);
 }
 
@@ -100,6 +121,7 @@ static void falsify(const mapping *mappings, size_t n, hsize_t extent) {
     H5Sclose(whole);
     H5Pclose(properties);
     H5Fclose(file);
+    assert_int_equal(sp_hdf5_seal(parts_index, parts_index), SP_OK);
 }
 
 static void falsified_mappings_are_refused(void **state) {
@@ -155,8 +177,8 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, parts_set_up, parts_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(missing_part_is_named),          TEST(part_cut_anywhere_is_refused),
-        TEST(index_cut_anywhere_is_refused),  TEST(part_of_another_run_is_refused),
-        TEST(falsified_mappings_are_refused),
+        TEST(index_cut_anywhere_is_refused),  TEST(index_flipped_anywhere_is_refused),
+        TEST(part_of_another_run_is_refused), TEST(falsified_mappings_are_refused),
     };
     return cmocka_run_group_tests_name("tokens_index", tests, NULL, NULL);
 }
