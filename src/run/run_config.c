@@ -165,7 +165,7 @@ static size_t divide_up(size_t a, size_t b) { return a / b + (a % b != 0); }
 
 size_t sp_run_config_most_slots(const sp_run_config *config) {
     if (config->encoder.memory == SP_MEMORY_OF_TOKENS) return config->encoder.memory_tokens;
-    return divide_up(config->segment.tokens, config->segment.ratio);
+    return divide_up(config->segment.tokens, sp_run_config_least_ratio(config));
 }
 
 static sp_status check_required(const sp_run_config *config) {
