@@ -4,6 +4,7 @@
 #include "cli/evaluation_tables.h"
 #include "cli/print_options.h"
 #include "mpi/world.h"
+#include "run/evaluate_ablation.h"
 #include "run/evaluate_efficiency.h"
 #include "run/evaluate_icl.h"
 #include "run/evaluate_predictions.h"
@@ -14,11 +15,23 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef enum evaluate_task { RECONSTRUCTION, QA, ICL, ROLEPLAY, EFFICIENCY, N_TASKS } evaluate_task;
+typedef enum evaluate_task {
+    RECONSTRUCTION,
+    QA,
+    ICL,
+    ROLEPLAY,
+    EFFICIENCY,
+    ABLATION,
+    N_TASKS
+} evaluate_task;
 
-static const char *const task_names[] = {
-    [RECONSTRUCTION] = "reconstruction", [QA] = "qa",     [ICL] = "icl", [ROLEPLAY] = "roleplay",
-    [EFFICIENCY] = "efficiency",         [N_TASKS] = NULL};
+static const char *const task_names[] = {[RECONSTRUCTION] = "reconstruction",
+                                         [QA] = "qa",
+                                         [ICL] = "icl",
+                                         [ROLEPLAY] = "roleplay",
+                                         [EFFICIENCY] = "efficiency",
+                                         [ABLATION] = "ablation",
+                                         [N_TASKS] = NULL};
 
 enum { MOST_CHECKPOINTS = 32 };
 
@@ -29,7 +42,10 @@ typedef struct evaluate_options {
     sp_qa_job qa;
     sp_icl_job icl;
     sp_efficiency_job efficiency;
-    const char *checkpoints[MOST_CHECKPOINTS];
+    const char *checkpoints[MOST_CHECKPOINTS],
+        *names[MOST_CHECKPOINTS];     /* names: of variants, or NULL */
+    char *variants[MOST_CHECKPOINTS]; /* NAME=DIR */
+    size_t n_variants;
     size_t n_checkpoints;
     const char *data, *predictions;
     const char *file;             /* the argument after the task */
@@ -41,6 +57,7 @@ typedef struct evaluate_options {
 
 enum {
     OPTION_CHECKPOINT = 256,
+    OPTION_VARIANT,
     OPTION_DATA,
     OPTION_PREDICTIONS,
     OPTION_DEMONSTRATIONS,
@@ -63,6 +80,8 @@ static const struct argp_option argp_options[] = {
     {NULL, 0, NULL, 0, "What is evaluated:", 1},
     {"checkpoint", OPTION_CHECKPOINT, "DIR", 0,
      "Run or step folder of a compressor; may be given several times", 1},
+    {"variant", OPTION_VARIANT, "[NAME=]DIR", 0,
+     "ablation: what is compared with --checkpoint; may be given several times", 1},
     {"data", OPTION_DATA, "FILE", 0,
      "As published, also .gz and .zst. qa: SQuAD (v1.1, v2.0), AdversarialQA, HotpotQA, Natural "
      "Questions, NQ-open; icl: GSM8K (.jsonl), SST-2 (.tsv), WSC (.jsonl); roleplay: HPD, or JSON "
@@ -83,7 +102,8 @@ static const struct argp_option argp_options[] = {
     {"segments", OPTION_SEGMENTS, "N", OPTION_HIDDEN, "The same as --limit", 1},
     {NULL, 0, NULL, 0, "How:", 2},
     {"max-new-tokens", OPTION_MAX_NEW_TOKENS, "N", 0,
-     "Generate at most so many (reconstruction: 300 for a segment; qa: 30; icl: 300, of GSM8K; "
+     "Generate at most so many (reconstruction: 300 for a segment; qa: 30, ablation likewise; icl: "
+     "300, of GSM8K; "
      "efficiency: 32, exactly)",
      2},
     {"min-context", OPTION_MIN_CONTEXT, "N", 0,
@@ -101,16 +121,18 @@ static const struct argp_option argp_options[] = {
     {0},
 };
 
+static bool takes_tokens(evaluate_task task) { return task == RECONSTRUCTION || task == ABLATION; }
+
 static void take_argument(evaluate_options *options, char *argument,
                           const struct argp_state *state) {
     if (options->task == N_TASKS)
         options->task = (evaluate_task)sp_parse_choice("task", argument, task_names, state);
-    else if (options->file == NULL && options->task == RECONSTRUCTION)
+    else if (options->file == NULL && takes_tokens(options->task))
         options->file = argument;
     else
         argp_error(state, "'%s': %s", argument,
-                   options->task == RECONSTRUCTION ? "one token file at a time"
-                                                   : "the data are named by --data");
+                   takes_tokens(options->task) ? "one token file at a time"
+                                               : "the data are named by --data");
 }
 
 /* Predictions are scored by themselves: nothing is generated. */
@@ -126,9 +148,20 @@ static void check_predictions(const evaluate_options *options, const struct argp
         argp_error(state, "--predictions of qa need --data FILE, which has the answers");
 }
 
+static void check_ablation(const evaluate_options *options, const struct argp_state *state) {
+    if (options->task != ABLATION && options->n_variants > 0)
+        argp_error(state, "--variant goes with ablation; others take --checkpoint several times");
+    if (options->task != ABLATION) return;
+    if (options->n_checkpoints != 1 || options->n_variants == 0)
+        argp_error(state,
+                   "ablation needs one --checkpoint DIR, the base, and --variant [NAME=]DIR");
+}
+
 static void check_options(const evaluate_options *options, const struct argp_state *state) {
     if (options->task == N_TASKS)
-        argp_error(state, "needs a task: reconstruction, qa, icl, roleplay or efficiency");
+        argp_error(state,
+                   "needs a task: reconstruction, qa, icl, roleplay, efficiency or ablation");
+    check_ablation(options, state);
     if (options->predictions != NULL) {
         check_predictions(options, state);
         return;
@@ -137,7 +170,7 @@ static void check_options(const evaluate_options *options, const struct argp_sta
         argp_error(state, "needs a task and --checkpoint DIR, or --predictions FILE");
     if (options->task == RECONSTRUCTION && options->data != NULL)
         argp_error(state, "--data: reconstruction takes a token file as its argument");
-    const bool takes_data = options->task != RECONSTRUCTION && options->task != EFFICIENCY;
+    const bool takes_data = options->task != EFFICIENCY && !takes_tokens(options->task);
     if (options->task == EFFICIENCY && options->data != NULL)
         argp_error(state, "--data: efficiency makes its contexts itself");
     if (takes_data && options->data == NULL)
@@ -161,6 +194,11 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         if (options->n_checkpoints == MOST_CHECKPOINTS)
             argp_error(state, "--checkpoint: more than %d of them", (int)MOST_CHECKPOINTS);
         options->checkpoints[options->n_checkpoints++] = argument;
+        return 0;
+    case OPTION_VARIANT:
+        if (options->n_variants == MOST_CHECKPOINTS - 1)
+            argp_error(state, "--variant: more than %d of them", (int)MOST_CHECKPOINTS - 1);
+        options->variants[options->n_variants++] = argument;
         return 0;
     case OPTION_DATA:
         options->data = argument;
@@ -235,7 +273,7 @@ static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
     .children = children,
-    .args_doc = "reconstruction [TOKENS.h5]\nqa\nicl\nroleplay\nefficiency",
+    .args_doc = "reconstruction [TOKENS.h5]\nqa\nicl\nroleplay\nefficiency\nablation [TOKENS.h5]",
     .doc =
         "Measures what a compressor's slots are worth to the decoder, or scores predictions that "
         "were made elsewhere by the same code.\v"
@@ -262,6 +300,13 @@ static const struct argp argp = {
         "first "
         "new token) and to write on (decode), compressed and plain; one-shot with the compression, "
         "amortised without. All ranks work at the same time, the slowest counts.\n\n"
+        "ablation: compressors that were trained otherwise (--variant) beside --checkpoint, the "
+        "base: "
+        "the figures of reconstruction on the base's token file, or TOKENS.h5, and with --data "
+        "those "
+        "of qa, in one table whose rows say what differs in their configurations.\n\n"
+        "  slotpress evaluate ablation --checkpoint runs/base --variant bare=runs/bare --data "
+        "dev-v1.1.json\n\n"
         "Scoring predictions made elsewhere:\n"
         "  slotpress evaluate qa --data dev-v1.1.json --predictions answers.jsonl\n"
         "  slotpress evaluate reconstruction --predictions pairs.jsonl\n"
@@ -337,6 +382,32 @@ static sp_status evaluate_efficiency(sp_world *world, json_t **result, evaluate_
     return sp_evaluate_efficiency(world, result, job);
 }
 
+/* The base, and each variant with its name: what stands before the first `=`, unless that is in a path. */
+static void name_variants(evaluate_options *options) {
+    options->names[0] = "base";
+    for (size_t i = 0; i < options->n_variants; i++) {
+        char *variant = options->variants[i], *equals = variant + strcspn(variant, "=/");
+        const bool is_named = *equals == '=' && equals != variant;
+        if (is_named) *equals = '\0';
+        options->names[options->n_checkpoints] = is_named ? variant : NULL;
+        options->checkpoints[options->n_checkpoints++] = is_named ? equals + 1 : variant;
+    }
+}
+
+static sp_status evaluate_ablation(sp_world *world, json_t **result, evaluate_options *options) {
+    name_variants(options);
+    sp_ablation_job job = {
+        .reconstruction = options->reconstruction, .names = options->names, .qa = options->qa};
+    job.reconstruction.compressors = methods_of(options);
+    job.reconstruction.tokens = options->file;
+    job.reconstruction.most_segments = options->limit > 0 ? options->limit : 256;
+    job.reconstruction.max_new_tokens = options->max_new_tokens > 0 ? options->max_new_tokens : 300;
+    job.qa.data = options->data;
+    job.qa.limit = options->limit;
+    job.qa.max_new_tokens = options->max_new_tokens > 0 ? options->max_new_tokens : 30;
+    return sp_evaluate_ablation(world, result, &job);
+}
+
 /* What a task does over all ranks, and how its result is printed by the first. */
 static const struct {
     sp_status (*evaluate)(sp_world *world, json_t **result, evaluate_options *options);
@@ -347,6 +418,7 @@ static const struct {
     [ICL] = {evaluate_icl, sp_print_icl},
     [ROLEPLAY] = {evaluate_roleplay, sp_print_roleplay},
     [EFFICIENCY] = {evaluate_efficiency, sp_print_efficiency},
+    [ABLATION] = {evaluate_ablation, sp_print_ablation},
 };
 
 static sp_status evaluate(evaluate_options *options) {

@@ -1,6 +1,8 @@
 #include "cli/evaluation_tables.h"
 
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static double real_of(const json_t *result, const char *name) {
     return json_number_value(json_object_get(result, name));
@@ -156,5 +158,50 @@ void sp_print_efficiency(const json_t *result) {
             printf("it never pays\n");
         else
             printf("pays from %.0f uses of a context on\n", real_of(method, "break_even_uses"));
+    }
+}
+
+/* "decoder.boundaries: false (true); ..." */
+static void print_changes(const json_t *changes) {
+    const json_t *change;
+    size_t i;
+    json_array_foreach(changes, i, change) {
+        char *value = json_dumps(json_object_get(change, "value"), JSON_ENCODE_ANY | JSON_COMPACT);
+        char *base = json_dumps(json_object_get(change, "base"), JSON_ENCODE_ANY | JSON_COMPACT);
+        if (value != NULL && base != NULL)
+            printf("%s%s: %s (%s)", i > 0 ? "; " : "",
+                   json_string_value(json_object_get(change, "key")), value, base);
+        free(base);
+        free(value);
+    }
+}
+
+void sp_print_ablation(const json_t *result) {
+    const bool has_answers = json_object_get(result, "methods") != NULL;
+    const json_t *rows = json_object_get(result, "rows"), *row;
+    size_t i;
+    printf("reconstruction of %lld %s segments of '%s'",
+           count_of(json_array_get(rows, 0), "segments"),
+           json_string_value(json_object_get(result, "split")),
+           json_string_value(json_object_get(result, "tokens")));
+    if (has_answers)
+        printf("; %lld questions of %s", count_of(result, "count"),
+               json_string_value(json_object_get(result, "data")));
+    printf("\n  %-24s %6s %8s %8s %8s %10s", "", "ratio", "bleu", "rouge_l", "exact", "perplexity");
+    if (has_answers) printf(" %8s %8s", "f1", "em");
+    printf("  what differs (base)\n");
+    json_array_foreach(json_object_get(result, "methods"), i, row)
+        printf("  %-24s %6s %8s %8s %8s %10s %8.2f %8.2f\n",
+               json_string_value(json_object_get(row, "method")), "", "", "", "", "",
+               real_of(row, "f1"), real_of(row, "em"));
+    json_array_foreach(rows, i, row) {
+        printf("  %-24s %5lldx %8.2f %8.4f %8.4f %10.2f",
+               json_string_value(json_object_get(row, "name")), count_of(row, "ratio"),
+               real_of(row, "bleu"), real_of(row, "rouge_l"), real_of(row, "exact_match"),
+               real_of(row, "perplexity"));
+        if (has_answers) printf(" %8.2f %8.2f", real_of(row, "f1"), real_of(row, "em"));
+        printf("  ");
+        print_changes(json_object_get(row, "changes"));
+        printf("\n");
     }
 }

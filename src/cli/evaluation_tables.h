@@ -9,4 +9,5 @@ void sp_print_qa(const json_t *result);
 void sp_print_icl(const json_t *result);
 void sp_print_roleplay(const json_t *result);
 void sp_print_efficiency(const json_t *result);
+void sp_print_ablation(const json_t *result);
 void sp_print_predictions(const json_t *result); /* of predictions made elsewhere */
