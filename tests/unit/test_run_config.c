@@ -162,6 +162,59 @@ static void recipes_load_and_are_complete(void **state) {
     }
 }
 
+/* The configuration of a variant of the ablation, as an object; owned. */
+static json_t *load_variant(const char *name, int stage) {
+    char path[96];
+    sp_run_config config = {0};
+    json_t *dump = NULL;
+    snprintf(path, sizeof path, "configs/ablation/%s/stage%d.yaml", name, stage);
+    if (sp_run_config_load(&config, path, NULL, 0) != SP_OK) fail_msg("%s", sp_message());
+    assert_int_equal(sp_config_dump(&dump, &config, &sp_run_config_table), SP_OK);
+    sp_run_config_free(&config);
+    return dump;
+}
+
+/* Appends the keys whose values differ, "decoder.boundaries encoder.memory ", to text. */
+static void append_changes(char *text, size_t size, const json_t *a, const json_t *b) {
+    for (size_t i = 0; i < sp_run_config_table.n_keys; i++) {
+        const json_t *in_a = a, *in_b = b;
+        char key[96];
+        snprintf(key, sizeof key, "%s", sp_run_config_table.keys[i].name);
+        char *rest = key;
+        for (const char *part; (part = strsep(&rest, ".")) != NULL;) {
+            in_a = json_object_get(in_a, part);
+            in_b = json_object_get(in_b, part);
+        }
+        const size_t used = strlen(text);
+        if (!json_equal(in_a, in_b))
+            snprintf(text + used, size - used, "%s ", sp_run_config_table.keys[i].name);
+    }
+}
+
+/* Each variant of the ablation differs from the base in what it is named after, and in folders. */
+static void ablations_change_one_thing(void **state) {
+    static const struct {
+        const char *name;
+        int stage;
+        const char *changes;
+    } variants[] = {
+        {"no-boundaries", 1, "run.dir decoder.boundaries "},
+        {"no-boundaries", 2, "run.dir decoder.boundaries train.init "},
+        {"no-pretraining", 2, "run.dir train.init "},
+        {"reconstruction", 2, "run.dir objective.reconstruction objective.completion "},
+        {"completion", 2, "run.dir objective.reconstruction objective.completion "},
+    };
+    for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++) {
+        char changes[256] = "";
+        json_t *base = load_variant("base", variants[i].stage);
+        json_t *variant = load_variant(variants[i].name, variants[i].stage);
+        append_changes(changes, sizeof changes, base, variant);
+        assert_string_equal(changes, variants[i].changes);
+        json_decref(variant);
+        json_decref(base);
+    }
+}
+
 static void set_wins_over_the_file(void **state) {
     sp_run_config config = {0};
     assert_int_equal(sp_run_config_load(&config, "configs/nano/stage1.yaml",
@@ -197,6 +250,7 @@ int main(void) {
         cmocka_unit_test(slots_of_the_least_ratio_must_have_their_rows),
         cmocka_unit_test(what_cannot_be_run_is_refused_by_key),
         cmocka_unit_test(recipes_load_and_are_complete),
+        cmocka_unit_test(ablations_change_one_thing),
         cmocka_unit_test(set_wins_over_the_file),
         cmocka_unit_test(dump_loads_back_complete),
     };
