@@ -202,6 +202,27 @@ static sp_status add_methods(sp_report_results *results, const source *owner, co
     return add_samples(results, &of_plain, result, result, task);
 }
 
+/* A row is a reconstruction, and where questions were asked an answering of them, by its name. */
+static sp_status add_ablation(sp_report_results *results, const source *owner,
+                              const json_t *result) {
+    const json_t *row, *methods = json_object_get(result, "methods");
+    size_t i;
+    json_array_foreach(methods, i, row)
+        SP_TRY(add_score(results, owner, result, row, SP_RESULT_QA, NULL));
+    json_array_foreach(json_object_get(result, "rows"), i, row) {
+        const char *name = json_string_value(json_object_get(row, "name"));
+        SP_TRY(add_score(results, owner, row, row, SP_RESULT_RECONSTRUCTION, name));
+        if (json_object_get(row, "f1") == NULL) continue;
+        SP_TRY(add_score(results, owner, result, row, SP_RESULT_QA, name));
+    }
+    return SP_OK;
+}
+
+static bool is_ablation(const json_t *result) {
+    const char *name = json_string_value(json_object_get(result, "task"));
+    return name != NULL && strcmp(name, "ablation") == 0;
+}
+
 /* The result's task, or SP_N_RESULT_TASKS: an object without one is a reconstruction if it has its
    figures. */
 static size_t task_of(const json_t *result) {
@@ -216,8 +237,9 @@ static size_t task_of(const json_t *result) {
 static sp_status add_result(sp_report_results *results, const source *owner, const json_t *result,
                             size_t *n) {
     const size_t task = task_of(result);
-    if (task == SP_N_RESULT_TASKS) return SP_OK;
+    if (task == SP_N_RESULT_TASKS && !is_ablation(result)) return SP_OK;
     ++*n;
+    if (is_ablation(result)) return add_ablation(results, owner, result);
     if (task == SP_RESULT_RECONSTRUCTION) return add_reconstruction(results, owner, result);
     if (task == SP_RESULT_EFFICIENCY) return add_efficiency(results, owner, result);
     return add_methods(results, owner, result, task);

@@ -87,6 +87,17 @@ for part in "encoder parameters" "total trained_parameters"; do
     [ -n "$wanted" ] && [ "$(member "${part#* }")" = "$wanted" ] || fail "${part#* }: $(member "${part#* }"), planned $wanted"
 done
 
+# A report has each row, with the same figures.
+expect 0 "$slotpress" report --csv --output "$folder/report.html" --results "$folder/result" "$folder/base"
+cp "$folder/out" "$folder/scores.csv"
+sed -n 3p "$folder/rows" >"$folder/row"
+for figure in bleu f1; do
+    grep ',without,4,' "$folder/scores.csv" | tr , '\n' | awk -v wanted="$(member $figure)" '
+        NF && $1 + 0 == wanted + 0 { found = 1 } END { exit !found }' || fail "no $figure: $(cat "$folder/scores.csv")"
+done
+[ "$(grep -c ',without,4,' "$folder/scores.csv")" = 2 ] || fail "not 2 scores of a variant: $(cat "$folder/scores.csv")"
+grep -q 'without' "$folder/report.html" || fail "a report without a variant"
+
 # As a table; without questions; what goes wrong.
 # shellcheck disable=SC2086
 {
