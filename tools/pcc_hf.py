@@ -12,10 +12,12 @@ transformers, safetensors and, for an adapter, peft.
 """
 import argparse
 import json
+import re
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -25,12 +27,22 @@ def load_tokenizer(folder):
     return PreTrainedTokenizerFast(tokenizer_file=str(Path(folder) / "tokenizer.json"))
 
 
+def adapted_layers(export):
+    """One more than the last layer that an adapter is of: of encoder.layers there are no others."""
+    with safe_open(Path(export) / "adapter_model.safetensors", "pt") as file:
+        found = (re.search(r"\.(?:layers|h)\.(\d+)\.", name) for name in file.keys())
+        return max((int(layer[1]) + 1 for layer in found if layer), default=None)
+
+
 def load_encoder(export, encoder, **options):
     """The transformer without its head: base model with adapter, trained in full (or merged), or
-    the base model as it is."""
+    the base model as it is. `num_hidden_layers` cuts a base model; an adapter says so itself."""
     export = Path(export)
     if (export / "adapter_config.json").exists():
         from peft import PeftModel
+        layers = adapted_layers(export)
+        if layers is not None:
+            options.setdefault("num_hidden_layers", layers)
         base = AutoModelForCausalLM.from_pretrained(encoder, **options)
         return PeftModel.from_pretrained(base, str(export)).get_base_model().base_model.eval()
     folder = export if (export / "model.safetensors").exists() else encoder

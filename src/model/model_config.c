@@ -196,6 +196,20 @@ static size_t role_width(const sp_model_config *config, sp_role role) {
     }
 }
 
+sp_status sp_model_config_cut(json_t *json, size_t n_layers, const char *where) {
+    sp_model_config config;
+    SP_TRY(sp_model_config_read(&config, json, where));
+    if (n_layers > config.n_layers)
+        return sp_fail(SP_USAGE, "%zu layers of '%s', which has %zu", n_layers, where,
+                       config.n_layers);
+    json_t *kinds = json_object_get(json, "layer_types"); /* one a layer, where there are any */
+    while (json_array_size(kinds) > n_layers) json_array_remove(kinds, n_layers);
+    if (json_object_set_new(json, config.family->keys.n_layers,
+                            json_integer((json_int_t)n_layers)) == 0)
+        return SP_OK;
+    return sp_fail(SP_FAILURE, "no memory for a configuration");
+}
+
 size_t sp_matrix_n_out(const sp_model_config *config, sp_role role) {
     size_t n_out = 0;
     for (sp_role part = 0; part < SP_N_ROLES; part++)

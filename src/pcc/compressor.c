@@ -5,6 +5,7 @@
 #include "model/language_model.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,7 +49,17 @@ static bool has(const sp_compressor_options *options, size_t block) {
     return options->has_block == NULL || options->has_block[block];
 }
 
+static sp_status check_identity(const sp_compressor_options *options) {
+    if (options->converter_init == SP_CONVERTER_RANDOM || options->d_encoder == options->d_decoder)
+        return SP_OK;
+    return sp_fail(SP_USAGE,
+                   "converter.init: identity wants an encoder and a decoder of one width; these "
+                   "have %zu and %zu",
+                   options->d_encoder, options->d_decoder);
+}
+
 static sp_status declare(sp_compressor *c, const sp_compressor_options *options) {
+    SP_TRY(check_identity(options));
     c->params.are_frozen = options->has_no_gradients;
     c->frozen.are_frozen = true;
     c->is_pooled = options->memory_tokens == 0;
@@ -65,8 +76,8 @@ static sp_status declare(sp_compressor *c, const sp_compressor_options *options)
     return declare_decoder(c, options, c->encoder_end + 1);
 }
 
-/* New rows of a table: N(mean, std) of its values (pcc.md §4). */
-static sp_status init_rows_like(const sp_param *param, const sp_tensor *table, uint64_t seed) {
+/* Mean of a table's values, and of their squares. */
+static sp_status measure(double *mean, double *mean_square, const sp_tensor *table) {
     const size_t n_rows = table->shape[0], d = table->shape[1];
     const size_t step = n_rows / SAMPLED_ROWS + 1;
     void *row = NULL;
@@ -83,11 +94,48 @@ static sp_status init_rows_like(const sp_param *param, const sp_tensor *table, u
         n += d;
     }
     free(row);
-    const double mean = sum / (double)n, variance = squares / (double)n - mean * mean;
+    *mean = sum / (double)n;
+    *mean_square = squares / (double)n;
+    return SP_OK;
+}
+
+/* New rows of a table: N(mean, std) of its values (pcc.md §4). */
+static sp_status init_rows_like(const sp_param *param, const sp_tensor *table, uint64_t seed) {
+    double mean = 0, mean_square = 0;
+    SP_TRY(measure(&mean, &mean_square, table));
+    const double variance = mean_square - mean * mean;
     const sp_stream stream = sp_stream_of(seed, param->name);
     sp_stream_normal(&stream, 0, param->value, param->n_values, (float)mean,
                      (float)sqrt(fmax(variance, 0)));
     return SP_OK;
+}
+
+/* Weight of the encoder's last norm, [d_encoder]. It is read from the tensors, since the rank that has the
+   converter may not have the norm. */
+static sp_status read_last_norm(float *weight, const sp_compressor_options *options) {
+    const sp_model_config *config = &options->encoder->config;
+    const sp_tensor *tensor = NULL;
+    char name[128];
+    snprintf(name, sizeof name, "%s.weight", config->family->final_norm);
+    SP_TRY(sp_weights_find(&tensor, options->encoder_tensors, name, 0, config->d_model, "encoder"));
+    sp_tensor_read_rows(tensor, weight, 0, 1);
+    return SP_OK;
+}
+
+/* A side that is left out leaves first values to the checkpoint, which is then there. */
+static sp_status bind_converter(sp_compressor *c, const sp_compressor_options *options) {
+    if (options->converter_init == SP_CONVERTER_RANDOM || options->encoder == NULL ||
+        options->decoder == NULL)
+        return sp_converter_bind(&c->converter, options->seed);
+    void *weight = NULL;
+    double mean = 0, mean_square = 0;
+    SP_TRY(sp_alloc_array(&weight, options->d_encoder, sizeof(float), "a norm"));
+    sp_status status = read_last_norm(weight, options);
+    if (status == SP_OK) status = measure(&mean, &mean_square, &options->decoder->embedding);
+    if (status == SP_OK)
+        status = sp_converter_bind_identity(&c->converter, (float)sqrt(mean_square), weight);
+    free(weight);
+    return status;
 }
 
 static sp_status bind_side(sp_transformer *transformer, const sp_compressor_options *options,
@@ -100,7 +148,7 @@ static sp_status bind_side(sp_transformer *transformer, const sp_compressor_opti
 static sp_status bind(sp_compressor *c, const sp_compressor_options *options) {
     SP_TRY(sp_params_allocate(&c->params));
     SP_TRY(sp_params_allocate(&c->frozen));
-    if (c->converter.norm != NULL) SP_TRY(sp_converter_bind(&c->converter, options->seed));
+    if (c->converter.norm != NULL) SP_TRY(bind_converter(c, options));
     if (c->encoder != NULL) SP_TRY(bind_side(c->encoder, options, options->encoder, "encoder"));
     return c->decoder != NULL ? bind_side(c->decoder, options, options->decoder, "decoder") : SP_OK;
 }

@@ -22,10 +22,12 @@ typedef struct sp_compressor_options {
     /* Borrowed; may be one; NULL leaves that side out. */
     const sp_weights *encoder, *decoder;
     size_t d_encoder, d_decoder;            /* row widths; those of the weights that are there */
-    const sp_tensor_table *encoder_tensors; /* borrowed during create(); read for full training */
+    const sp_tensor_table *encoder_tensors; /* borrowed during create(); for first values */
     sp_training training;
     sp_lora_options lora;
     size_t memory_tokens; /* 0: memory is pooled */
+    /* Identity wants d_encoder = d_decoder, and encoder_tensors. */
+    sp_converter_init converter_init;
     bool markers_are_frozen;
     bool encoder_is_frozen; /* with its LoRA, without dropout, and its memory tokens */
     bool has_no_gradients;  /* inference, or gradients that the caller gives a place */

@@ -4,10 +4,14 @@
 #include "tensor/gelu.h"
 #include "tensor/rmsnorm.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
 static const float NORM_EPS = 1e-6F;
+/* Of near-identity: small enough for GELU to be linear, and large enough for Adam's steps not to be
+   coarse beside it. */
+static const float SMALL = 1.0F / 16;
 
 typedef struct converter_block {
     sp_block block;
@@ -42,6 +46,32 @@ sp_status sp_converter_bind(sp_converter *converter, uint64_t seed) {
     for (size_t i = 0; i < converter->norm->n_values; i++) converter->norm->value[i] = 1;
     SP_TRY(bind_linear(&converter->in, seed));
     return bind_linear(&converter->out, seed);
+}
+
+static void fill_diagonal(sp_adapted_linear *linear, float value) {
+    for (size_t i = 0; i < linear->n_in; i++) linear->weight->value[i * linear->n_in + i] = value;
+}
+
+/* The inverse of the norm's weight, of size 1 on average; values near 0, which say nothing, count as a
+   tenth of the others. */
+static void undo_norm(float *inverse, const float *weight, size_t d) {
+    double squares = 0;
+    for (size_t i = 0; i < d; i++) squares += (double)weight[i] * (double)weight[i];
+    const float size = (float)sqrt(squares / (double)d), least = size / 10;
+    for (size_t i = 0; i < d; i++)
+        inverse[i] = size > 0 ? copysignf(size / fmaxf(fabsf(weight[i]), least), weight[i]) : 1;
+}
+
+sp_status sp_converter_bind_identity(sp_converter *converter, float size,
+                                     const float *norm_weight) {
+    const size_t d = converter->in.n_in;
+    assert(d == converter->in.n_out);
+    for (size_t i = 0; i < d; i++) converter->norm->value[i] = 1;
+    if (norm_weight != NULL) undo_norm(converter->norm->value, norm_weight, d);
+    fill_diagonal(&converter->in, SMALL);
+    fill_diagonal(&converter->out, 2 * size / SMALL);
+    SP_TRY(sp_adapted_linear_bind(&converter->in));
+    return sp_adapted_linear_bind(&converter->out);
 }
 
 sp_status sp_converter_outline(sp_converter *converter) {

@@ -18,9 +18,24 @@ typedef struct sp_converter {
 SP_NODISCARD sp_status sp_converter_declare(sp_converter *converter, sp_params *params,
                                             size_t d_encoder, size_t d_decoder);
 
+/* How its first values are drawn. */
+typedef enum sp_converter_init { SP_CONVERTER_RANDOM, SP_CONVERTER_IDENTITY } sp_converter_init;
+
 /* After their allocation: first values as torch's Linear, uniform within 1 / sqrt(n_in) for weight
    and bias; norm 1. */
 SP_NODISCARD sp_status sp_converter_bind(sp_converter *converter, uint64_t seed);
+
+/* Instead of bind(), where d_enc = d_dec: first values near the identity, in its direction and at a size
+   of its own. GELU is linear near 0, with slope 1/2:
+
+       in = a I,  out = (2 size / a) I,  biases 0,  a = 1/16
+       slots = size z (1 + 0.8 a z + O(a^2 z^2)),  z = rmsnorm(memory)
+
+   each value of z, whose size is around 1, to some 5 %. norm_weight [d_enc], borrowed during the
+   call, is the weight of the encoder's last norm, which this one undoes: z is then the last layer's
+   output, scaled to 1 a row. NULL: of ones. */
+SP_NODISCARD sp_status sp_converter_bind_identity(sp_converter *converter, float size,
+                                                  const float *norm_weight);
 /* Instead of bind(), where parameters are not allocated: for costs. */
 SP_NODISCARD sp_status sp_converter_outline(sp_converter *converter);
 void sp_converter_release(sp_converter *converter);

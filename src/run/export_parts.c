@@ -117,6 +117,7 @@ static sp_status open_parts(sp_export_parts *parts, const char *checkpoint) {
     SP_TRY(sp_model_config_json_load(&parts->encoder_json, model));
     if (parts->encoder_json == NULL)
         return sp_fail(SP_BAD_DATA, "'%s': a tokenizer, and no model", model);
+    SP_TRY(sp_models_cut_encoder(parts->encoder_json, &parts->config));
     SP_TRY(sp_model_config_read(&parts->encoder, parts->encoder_json, model));
     return read_tensors(parts);
 }

@@ -83,6 +83,14 @@ static const sp_tensor *source_of(const merging *m, const char *name) {
     return sp_tensor_table_find(&m->base.tensors, table);
 }
 
+/* Is it of a layer that encoder.layers leaves out? */
+static bool is_cut_off(const merging *m, const char *name) {
+    const char *layers = m->parts.encoder.family->layers;
+    const size_t len = strlen(layers);
+    return strncmp(name, layers, len) == 0 && name[len] == '.' &&
+           strtoul(name + len + 1, NULL, 10) >= m->parts.encoder.n_layers;
+}
+
 static sp_status list_entries(merging *m) {
     char name[NAME_SIZE];
     const sp_tensor_table *tensors = &m->base.tensors;
@@ -100,6 +108,7 @@ static sp_status list_entries(merging *m) {
     for (size_t i = 0; i < tensors->n_entries; i++) {
         const sp_named_tensor *named = &tensors->entries[i];
         if (m->unties && strcmp(named->name, HEAD) == 0) continue; /* a copy of the table */
+        if (is_cut_off(m, named->name)) continue;
         const sp_tensor view = stored(&named->tensor);
         m->entries[m->n_entries++] = entry_of(named->name, &view);
     }

@@ -44,8 +44,15 @@ void sp_models_precisions(const sp_run_config *config, sp_precision *of_encoder,
 bool sp_models_share_weights(const sp_run_config *config) {
     sp_precision of_encoder, of_decoder;
     sp_models_precisions(config, &of_encoder, &of_decoder);
-    return config->encoder.train != SP_ENCODER_FULL && of_encoder == of_decoder &&
-           is_same_file(config->encoder.model, config->decoder.model);
+    return config->encoder.train != SP_ENCODER_FULL && config->encoder.layers == SP_COUNT_AUTO &&
+           of_encoder == of_decoder && is_same_file(config->encoder.model, config->decoder.model);
+}
+
+sp_status sp_models_cut_encoder(json_t *json, const sp_run_config *config) {
+    if (config->encoder.layers == SP_COUNT_AUTO) return SP_OK;
+    const sp_status status =
+        sp_model_config_cut(json, config->encoder.layers, config->encoder.model);
+    return status == SP_USAGE ? sp_fail(SP_USAGE, "encoder.layers: %s", sp_message()) : status;
 }
 
 /* Narrows a part of a model's weights to the blocks that are here: has_block [n_layers + 2] of the
@@ -101,6 +108,7 @@ static sp_status open_both(sp_models *models, const opening *o) {
     const bool is_shared = o->sides == SP_SIDES_BOTH && sp_models_share_weights(o->config);
     if (o->sides != SP_SIDES_DECODER) {
         SP_TRY(sp_model_source_open(&models->encoder_source, o->config->encoder.model));
+        SP_TRY(sp_models_cut_encoder(models->encoder_source.config, o->config));
         models->encoder_weights = &models->encoder;
     }
     if (o->sides != SP_SIDES_ENCODER) {
@@ -146,6 +154,7 @@ sp_status sp_models_options(sp_compressor_options *options, const sp_run_config 
     options->training = trainings[config->encoder.train];
     options->memory_tokens =
         config->encoder.memory == SP_MEMORY_OF_TOKENS ? config->encoder.memory_tokens : 0;
+    options->converter_init = config->converter.init;
     options->markers_are_frozen =
         config->decoder.markers == SP_MARKERS_FROZEN ||
         config->train.only == SP_TRAIN_ONLY_CONVERTER ||

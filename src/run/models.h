@@ -44,6 +44,9 @@ bool sp_models_share_weights(const sp_run_config *config);
 SP_NODISCARD sp_status sp_models_options(sp_compressor_options *options,
                                          const sp_run_config *config);
 
+/* Makes the encoder's config.json what encoder.layers says. SP_USAGE: it has fewer. */
+SP_NODISCARD sp_status sp_models_cut_encoder(json_t *json, const sp_run_config *config);
+
 /* Reads every parameter of the compressor from a checkpoint. SP_BAD_DATA: one is missing or has
    another shape. */
 SP_NODISCARD sp_status sp_models_load(sp_models *models, const sp_checkpoint *checkpoint);

@@ -14,12 +14,15 @@ static sp_status refuse(const char *path) {
     return sp_fail(SP_BAD_DATA, "'%s': no config.json there", path);
 }
 
-static sp_status outline_model(sp_weights *weights, const char *path, sp_precision precision) {
+/* cut: of the encoder, the run's configuration; NULL: the whole model. */
+static sp_status outline_model(sp_weights *weights, const char *path, sp_precision precision,
+                               const sp_run_config *cut) {
     json_t *json = NULL;
     sp_model_config config;
     SP_TRY(sp_model_config_json_load(&json, path));
     if (json == NULL) return refuse(path);
-    sp_status status = sp_model_config_read(&config, json, path);
+    sp_status status = cut != NULL ? sp_models_cut_encoder(json, cut) : SP_OK;
+    if (status == SP_OK) status = sp_model_config_read(&config, json, path);
     json_decref(json);
     if (status == SP_OK) status = sp_weights_outline(weights, &config, precision);
     return status;
@@ -29,8 +32,8 @@ static sp_status create(sp_outline *outline, const sp_run_config *config) {
     sp_precision of_encoder = SP_PRECISION_F32, of_decoder = SP_PRECISION_F32;
     sp_compressor_options options = {.is_outline = true};
     sp_models_precisions(config, &of_encoder, &of_decoder);
-    SP_TRY(outline_model(&outline->encoder, config->encoder.model, of_encoder));
-    SP_TRY(outline_model(&outline->decoder, config->decoder.model, of_decoder));
+    SP_TRY(outline_model(&outline->encoder, config->encoder.model, of_encoder, config));
+    SP_TRY(outline_model(&outline->decoder, config->decoder.model, of_decoder, NULL));
     outline->shares_weights = sp_models_share_weights(config);
     SP_TRY(sp_models_options(&options, config));
     options.encoder = &outline->encoder;

@@ -8,6 +8,7 @@
 
 /* The order of each list is that of the enum which it fills. */
 static const char *const encoder_train_words[] = {"full", "lora", "none", NULL};
+static const char *const converter_words[] = {"random", "identity", NULL};
 static const char *const memory_words[] = {"tokens", "pooled", NULL};
 static const char *const wire_words[] = {"f32", "bf16", "auto", NULL};
 static const char *const precision_words[] = {"f32", "bf16", "auto", "int8", NULL};
@@ -40,6 +41,8 @@ static const sp_config_key keys[] = {
      "Hugging Face folder or .gguf file"},
     {"encoder.train", SP_KEY_CHOICE, MEMBER(encoder.train), "full", 0, 0, encoder_train_words,
      "which of its weights are trained"},
+    {"encoder.layers", SP_KEY_COUNT_OR_AUTO, MEMBER(encoder.layers), "auto", 1, 65536, NULL,
+     "the model's first layers alone, then its last norm; auto: all"},
     {"encoder.memory", SP_KEY_CHOICE, MEMBER(encoder.memory), "tokens", 0, 0, memory_words,
      "a slot comes of a memory token at the end, or of the mean of its own tokens' last states"},
     {"encoder.memory_tokens", SP_KEY_COUNT, MEMBER(encoder.memory_tokens), "64", 1, 65536, NULL,
@@ -53,6 +56,9 @@ static const sp_config_key keys[] = {
     {"encoder.lora.targets", SP_KEY_LIST, MEMBER(encoder.lora.targets),
      "q,k,v,o,gate,up,down,embed", ONE_AND_MORE, role_words,
      "roles that get an adapter, of"},
+
+    {"converter.init", SP_KEY_CHOICE, MEMBER(converter.init), "random", 0, 0, converter_words,
+     "identity: slots start as the encoder's last states, as large as the decoder's embeddings"},
 
     {"decoder.model", SP_KEY_STRING, MEMBER(decoder.model), "null", 0, 0, NULL,
      "Hugging Face folder or .gguf file"},

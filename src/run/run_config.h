@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/config.h"
+#include "pcc/converter.h"
 #include "tensor/linear.h"
 
 #include <stdbool.h>
@@ -40,6 +41,7 @@ typedef struct sp_run_config {
     struct {
         char *model;
         sp_encoder_train train;
+        size_t layers; /* SP_COUNT_AUTO: all */
         sp_memory_kind memory;
         size_t memory_tokens; /* unused where memory is pooled */
         struct {
@@ -48,6 +50,9 @@ typedef struct sp_run_config {
             sp_string_list targets; /* roles: q, k, v, o, gate, up, down, embed, head */
         } lora;
     } encoder;
+    struct {
+        sp_converter_init init;
+    } converter;
     struct {
         char *model;
         sp_asked_precision precision;

@@ -214,6 +214,7 @@ static sp_status compare(const sp_run_config *now, const sp_run_config *saved, c
         {"run.seed", now->run.seed != saved->run.seed},
         {"encoder.train", now->encoder.train != saved->encoder.train},
         {"train.only", now->train.only != saved->train.only},
+        {"encoder.layers", now->encoder.layers != saved->encoder.layers},
         {"encoder.memory", now->encoder.memory != saved->encoder.memory},
         {"encoder.memory_tokens", now->encoder.memory == SP_MEMORY_OF_TOKENS &&
                                       now->encoder.memory_tokens != saved->encoder.memory_tokens},

@@ -107,11 +107,56 @@ static void first_values_are_torchs_and_follow_the_seed(void **state) {
     sp_params_free(&of_b);
 }
 
+/* Slots of memory that a norm with a weight made: the rows before its weight, at the size asked for. */
+static void near_the_identity_slots_are_rows_before_the_last_norm(void **state) {
+    enum { D = 8 };
+    static const float SIZE = 0.13F;
+    static const float norm_weight[D] = {0.5F, 2, -1, 0.1F, 3, 0.7F, 1.5F, 1};
+    sp_converter converter = {0};
+    sp_params params = {0};
+    sp_block *block = NULL;
+    float rows[N * D], memory[N * D], slots[N * D];
+    assert_int_equal(sp_converter_declare(&converter, &params, D, D), SP_OK);
+    assert_int_equal(sp_params_allocate(&params), SP_OK);
+    assert_int_equal(sp_converter_bind_identity(&converter, SIZE, norm_weight), SP_OK);
+    double squares = 0;
+    for (size_t i = 0; i < D; i++) squares += pow((double)norm_weight[i], 2);
+    const float least = (float)sqrt(squares / D) / 10; /* above one of the weights */
+    fill_values(rows, N * D, 7);
+    for (size_t i = 0; i < N * D; i++)
+        memory[i] =
+            rows[i] * copysignf(fmaxf(fabsf(norm_weight[i % D]), least), norm_weight[i % D]);
+    sp_batch batch = {.n_taken = N};
+    assert_int_equal(sp_converter_block_create(&block, &converter), SP_OK);
+    sp_arena arena = {0};
+    assert_int_equal(sp_arena_reserve(&arena, 1 << 16, "a pass"), SP_OK);
+    char *kept = sp_arena_push(&arena, block->kind->cost(block, &batch).bytes_kept);
+    block->kind->forward(block, &batch, slots, memory, kept, &arena);
+    for (size_t r = 0; r < N; r++) {
+        const float *row = rows + r * D, *slot = slots + r * D;
+        double dot = 0, of_row = 0, of_slot = 0;
+        for (size_t i = 0; i < D; i++) {
+            dot += (double)row[i] * (double)slot[i];
+            of_row += pow((double)row[i], 2);
+            of_slot += pow((double)slot[i], 2);
+        }
+        assert_true(dot / sqrt(of_row * of_slot) > 0.99);
+        const double size =
+            sqrt(of_slot / D) / (double)SIZE; /* 1, but for how weights and row go */
+        assert_true(size > 0.5 && size < 2);
+    }
+    sp_arena_release(&arena);
+    block->kind->destroy(block);
+    sp_converter_release(&converter);
+    sp_params_free(&params);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_differences),
         cmocka_unit_test(slots_are_their_definition),
         cmocka_unit_test(first_values_are_torchs_and_follow_the_seed),
+        cmocka_unit_test(near_the_identity_slots_are_rows_before_the_last_norm),
     };
     return cmocka_run_group_tests_name("converter", tests, NULL, NULL);
 }

@@ -25,6 +25,36 @@ same_weights resumed one
 pretrain 0 1 tokens
 [ "$(final_loss tokens)" != "$(final_loss one)" ] || fail "pooled and tokens train alike"
 
+# The encoder's first layer alone under a converter near the identity: slots start as large as embeddings,
+# on whichever rank the converter is.
+expect 0 "$slotpress" tokenize --quiet --tokenizer d="$decoder" --segment-tokens 16 --output "$folder/d.h5" \
+    "$folder/corpus.jsonl"
+d="encoder.memory=pooled encoder.model=$decoder data.tokens=$folder/d.h5 data.encoder_stream=d"
+near="$d encoder.layers=1 converter.init=identity segment.ratio=1 train.steps=3"
+# shellcheck disable=SC2086
+{
+    pretrain 0 1 near $near
+    pretrain 0 3 near.3 $near parallel.pipeline=3
+    pretrain 0 1 near.full $near encoder.train=full
+    pretrain 0 3 near.full.3 $near encoder.train=full parallel.pipeline=3
+    pretrain 64 1 none $near encoder.layers=9
+    says "encoder.layers: 9 layers"
+    pretrain 64 1 near $near encoder.layers=2
+    says "another encoder.layers;"
+    pretrain 64 1 none converter.init=identity
+    says "converter.init: identity wants"
+}
+same_losses near.3 near
+same_weights near.3 near
+same_losses near.full.3 near.full
+same_weights near.full.3 near.full
+grep -q '"num_hidden_layers": 1,' "$folder/near.full.export/config.json" || fail "an export of two layers"
+expect 0 "$slotpress" export --checkpoint "$folder/near" --merge --output "$folder/merged"
+expect 0 "$slotpress" inspect --json "$folder/merged"
+# shellcheck disable=SC2086
+pretrain 0 1 merged.run $d encoder.model="$folder/merged" train.steps=1
+expect 0 "$slotpress" plan --cpu zen4 --config "$folder/run.yaml" --set run.dir=x --set encoder.layers=1
+
 # A checkpoint keeps its kind; no memory tokens are in it or its export.
 pretrain 64 1 one encoder.memory=tokens
 says "another encoder.memory;"

@@ -312,9 +312,23 @@ static void what_is_no_object_is_refused(void **state) {
     json_decref(array);
 }
 
+static void a_cut_config_is_of_fewer_layers(void **state) {
+    json_t *json = config_with("{\"model_type\": \"qwen2\", \"layer_types\": [\"full_attention\","
+                               " \"full_attention\", \"sliding_attention\"]}");
+    sp_model_config config = {0};
+    assert_int_equal(sp_model_config_cut(json, 4, "m/config.json"), SP_USAGE);
+    assert_non_null(strstr(sp_message(), "which has 3"));
+    assert_int_equal(sp_model_config_cut(json, 2, "m/config.json"), SP_OK);
+    assert_int_equal(sp_model_config_read(&config, json, "m/config.json"), SP_OK);
+    assert_int_equal(config.n_layers, 2);
+    assert_int_equal(json_array_size(json_object_get(json, "layer_types")), 2);
+    json_decref(json);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_older_dialect_is_read),
+        cmocka_unit_test(a_cut_config_is_of_fewer_layers),
         cmocka_unit_test(the_newer_dialect_is_read),
         cmocka_unit_test(llama3_scaling_is_read_in_each_spelling),
         cmocka_unit_test(absent_and_null_stand_for_the_default),
