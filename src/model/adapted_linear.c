@@ -67,29 +67,52 @@ static const float *adapter_input(const sp_adapted_linear *linear, const float *
     return dropped;
 }
 
-static void base_forward(const sp_adapted_linear *linear, float *y, const float *x, size_t n_rows,
+static void base_forward(const sp_adapted_output *outputs, size_t n, const float *x, size_t n_rows,
                          sp_arena *scratch) {
     const size_t used = scratch->used;
-    void *room = sp_arena_push(scratch, sp_linear_scratch_bytes(base_of(linear), n_rows));
-    sp_linear_forward(base_of(linear), y, x, n_rows, room);
+    size_t most_bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        const size_t n_bytes = sp_linear_scratch_bytes(base_of(outputs[i].linear), n_rows);
+        if (n_bytes > most_bytes) most_bytes = n_bytes;
+    }
+    void *room = sp_arena_push(scratch, most_bytes);
+    for (size_t i = 0; i < n; i++) {
+        const sp_linear *base = base_of(outputs[i].linear);
+        if (i == 0)
+            sp_linear_forward(base, outputs[i].y, x, n_rows, room);
+        else
+            sp_linear_forward_after(base, base_of(outputs[i - 1].linear), outputs[i].y, x, n_rows,
+                                    room);
+    }
     scratch->used = used;
+}
+
+static void adapter_forward(const sp_adapted_output *output, const float *x, size_t n_rows,
+                            const sp_rows *rows, sp_arena *scratch) {
+    const sp_adapted_linear *linear = output->linear;
+    const size_t rank = rank_of(linear), used = scratch->used;
+    const float *in = adapter_input(linear, x, n_rows, rows, scratch);
+    sp_gemm_nt((sp_gemm){.m = n_rows, .n = rank, .k = linear->n_in, .alpha = 1}, output->inner,
+               rank, in, linear->n_in, linear->lora_a->value, linear->n_in);
+    sp_gemm_nt(
+        (sp_gemm){
+            .m = n_rows, .n = linear->n_out, .k = rank, .alpha = linear->lora_scale, .beta = 1},
+        output->y, linear->n_out, output->inner, rank, linear->lora_b->value, rank);
+    scratch->used = used;
+}
+
+void sp_adapted_linear_forward_all(const sp_adapted_output *outputs, size_t n, const float *x,
+                                   size_t n_rows, const sp_rows *rows, sp_arena *scratch) {
+    base_forward(outputs, n, x, n_rows, scratch);
+    for (size_t i = 0; i < n; i++)
+        if (rank_of(outputs[i].linear) > 0) adapter_forward(&outputs[i], x, n_rows, rows, scratch);
 }
 
 void sp_adapted_linear_forward(const sp_adapted_linear *linear, float *y, float *inner,
                                const float *x, size_t n_rows, const sp_rows *rows,
                                sp_arena *scratch) {
-    base_forward(linear, y, x, n_rows, scratch);
-    const size_t rank = rank_of(linear);
-    if (rank == 0) return;
-    const size_t used = scratch->used;
-    const float *in = adapter_input(linear, x, n_rows, rows, scratch);
-    sp_gemm_nt((sp_gemm){.m = n_rows, .n = rank, .k = linear->n_in, .alpha = 1}, inner, rank, in,
-               linear->n_in, linear->lora_a->value, linear->n_in);
-    sp_gemm_nt(
-        (sp_gemm){
-            .m = n_rows, .n = linear->n_out, .k = rank, .alpha = linear->lora_scale, .beta = 1},
-        y, linear->n_out, inner, rank, linear->lora_b->value, rank);
-    scratch->used = used;
+    sp_adapted_linear_forward_all(&(sp_adapted_output){linear, y, inner}, 1, x, n_rows, rows,
+                                  scratch);
 }
 
 static void adapter_backward(const sp_adapted_linear *linear, float *dx, const float *dy,

@@ -39,6 +39,16 @@ void sp_adapted_linear_forward(const sp_adapted_linear *linear, float *y, float 
                                const float *x, size_t n_rows, const sp_rows *rows,
                                sp_arena *scratch);
 
+/* A layer and where its y and inner values go. */
+typedef struct sp_adapted_output {
+    const sp_adapted_linear *linear;
+    float *y, *inner;
+} sp_adapted_output;
+
+/* The same for n layers of one x, which is converted once for all that convert it alike. */
+void sp_adapted_linear_forward_all(const sp_adapted_output *outputs, size_t n, const float *x,
+                                   size_t n_rows, const sp_rows *rows, sp_arena *scratch);
+
 /* Writes (beta 0) or adds to (beta 1) dx [n_rows, n_in], and adds to the parameters' gradients. x
    is forward's, or NULL where sp_adapted_linear_reads_input() is false. */
 void sp_adapted_linear_backward(const sp_adapted_linear *linear, float *dx, float beta,

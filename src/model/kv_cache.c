@@ -163,12 +163,29 @@ static float *push_matrix(const pass *p, size_t width) {
     return sp_arena_push(p->scratch, p->n_rows * width * sizeof(float));
 }
 
-static void project(const pass *p, const sp_layer *layer, sp_role role, float *y, const float *x) {
-    if (!sp_layer_has(layer, role)) return;
-    const sp_adapted_linear *linear = &layer->linears[role];
+/* A matrix and where its output goes. */
+typedef struct writer {
+    sp_role role;
+    float *y;
+} writer;
+
+/* Runs those of the writers, at most three, that the layer has, over the same x. They share the place of
+   inner values, which nobody reads again. */
+static void project(const pass *p, const sp_layer *layer, const writer *writers, size_t n_writers,
+                    const float *x) {
+    sp_adapted_output outputs[3];
     const size_t used = p->scratch->used;
-    float *inner = sp_arena_push(p->scratch, sp_adapted_linear_inner_bytes(linear, p->n_rows));
-    sp_adapted_linear_forward(linear, y, inner, x, p->n_rows, NULL, p->scratch);
+    size_t n = 0, inner_bytes = 0;
+    for (size_t i = 0; i < n_writers; i++) {
+        const sp_adapted_linear *linear = &layer->linears[writers[i].role];
+        const size_t n_bytes = sp_adapted_linear_inner_bytes(linear, p->n_rows);
+        if (n_bytes > inner_bytes) inner_bytes = n_bytes;
+        if (sp_layer_has(layer, writers[i].role))
+            outputs[n++] = (sp_adapted_output){.linear = linear, .y = writers[i].y};
+    }
+    float *inner = sp_arena_push(p->scratch, inner_bytes);
+    for (size_t i = 0; i < n; i++) outputs[i].inner = inner;
+    sp_adapted_linear_forward_all(outputs, n, x, p->n_rows, NULL, p->scratch);
     p->scratch->used = used;
 }
 
@@ -236,16 +253,15 @@ static void attend(const pass *p, size_t l, float *x, float *normed) {
     const size_t used = p->scratch->used;
     const sp_layer_qkv qkv = sp_layer_push_qkv(layer, p->scratch, p->n_rows);
     float *o = push_matrix(p, sp_q_width(c));
-    project(p, layer, SP_ROLE_Q, qkv.q, normed);
-    project(p, layer, SP_ROLE_K, qkv.k, normed);
-    project(p, layer, SP_ROLE_V, qkv.v, normed);
+    project(p, layer, (writer[]){{SP_ROLE_Q, qkv.q}, {SP_ROLE_K, qkv.k}, {SP_ROLE_V, qkv.v}}, 3,
+            normed);
     sp_layer_rotate(layer, &qkv, p->rope_rows, p->n_rows, false);
     append_to_cache(p, l, &qkv);
     point_at_cache(p, l);
     const sp_attention_shape shape = sp_layer_attention_shape(layer);
     void *room = sp_arena_push(p->scratch, sp_attention_scratch_bytes(&shape));
     sp_attention_cached(&shape, p->seqs, p->n_extensions, o, qkv.q, qkv.ld_q, room);
-    project(p, layer, SP_ROLE_O, normed, o);
+    project(p, layer, &(writer){SP_ROLE_O, normed}, 1, o);
     sp_vector_add(x, normed, p->n_rows * c->d_model);
     p->scratch->used = used;
 }
@@ -255,10 +271,9 @@ static void feed_forward(const pass *p, const sp_layer *layer, float *x, float *
     const size_t used = p->scratch->used;
     const sp_layer_gate_up places = sp_layer_push_gate_up(layer, p->scratch, p->n_rows);
     float *h = push_matrix(p, c->d_ffn);
-    project(p, layer, SP_ROLE_GATE, places.gate, normed);
-    project(p, layer, SP_ROLE_UP, places.up, normed);
+    project(p, layer, (writer[]){{SP_ROLE_GATE, places.gate}, {SP_ROLE_UP, places.up}}, 2, normed);
     sp_layer_activate(layer, h, &places, p->n_rows);
-    project(p, layer, SP_ROLE_DOWN, normed, h);
+    project(p, layer, &(writer){SP_ROLE_DOWN, normed}, 1, h);
     sp_vector_add(x, normed, p->n_rows * c->d_model);
     p->scratch->used = used;
 }
@@ -338,14 +353,14 @@ size_t sp_extend_scratch_bytes(const sp_transformer *transformer, size_t n_rows,
     const sp_model_config *c = &transformer->weights->config;
     const sp_layer *first = &transformer->layers[0]; /* all have the same shapes */
     const sp_attention_shape shape = sp_layer_attention_shape(first);
-    size_t linear = 0;
+    size_t inner = 0, linear = 0;
     for (size_t l = 0; l < c->n_layers; l++)
         for (sp_role role = 0; role < SP_N_ROLES; role++) {
             if (!sp_layer_has(first, role)) continue;
             const sp_cost cost =
                 sp_adapted_linear_cost(&transformer->layers[l].linears[role], n_rows);
-            if (cost.bytes_kept + cost.bytes_scratch > linear)
-                linear = cost.bytes_kept + cost.bytes_scratch;
+            if (cost.bytes_kept > inner) inner = cost.bytes_kept;
+            if (cost.bytes_scratch > linear) linear = cost.bytes_scratch;
         }
     if (transformer->weights->head != NULL) {
         const size_t head =
@@ -360,7 +375,7 @@ size_t sp_extend_scratch_bytes(const sp_transformer *transformer, size_t n_rows,
            sp_arena_bytes(n_extensions * sizeof(sp_attention_cached_seq)) +
            sp_arena_bytes((n_keys / SP_KV_PAGE_ROWS + 2 * n_extensions) *
                           sizeof(sp_attention_span)) +
-           matrix_bytes(n_rows, c->d_model) + matrix_bytes(n_rows, SP_NORM_STATS) + linear +
+           matrix_bytes(n_rows, c->d_model) + matrix_bytes(n_rows, SP_NORM_STATS) + inner + linear +
            (attention > ffn ? attention : ffn);
 }
 

@@ -111,11 +111,26 @@ static sp_cost cost(const sp_block *block, const sp_batch *batch) {
     return total;
 }
 
-static void project(const sp_layer *layer, sp_role role, float *y, const kept_rows *kept,
-                    const float *x, const sp_batch *batch, const sp_rows *rows, sp_arena *scratch) {
-    if (sp_layer_has(layer, role))
-        sp_adapted_linear_forward(&layer->linears[role], y, kept->inner[role], x, rows->n_rows,
-                                  batch->is_training ? rows : NULL, scratch);
+/* A matrix and where its output goes. */
+typedef struct writer {
+    sp_role role;
+    float *y;
+} writer;
+
+/* Runs those of the writers, at most three, that the layer has, over the same x. */
+static void project(const sp_layer *layer, const writer *writers, size_t n_writers,
+                    const kept_rows *kept, const float *x, const sp_batch *batch,
+                    const sp_rows *rows, sp_arena *scratch) {
+    sp_adapted_output outputs[3];
+    size_t n = 0;
+    for (size_t i = 0; i < n_writers; i++) {
+        const sp_role role = writers[i].role;
+        if (sp_layer_has(layer, role))
+            outputs[n++] =
+                (sp_adapted_output){&layer->linears[role], writers[i].y, kept->inner[role]};
+    }
+    sp_adapted_linear_forward_all(outputs, n, x, rows->n_rows, batch->is_training ? rows : NULL,
+                                  scratch);
 }
 
 static void forward(const sp_block *block, sp_batch *batch, float *y, const float *x,
@@ -129,9 +144,9 @@ static void forward(const sp_block *block, sp_batch *batch, float *y, const floa
 
     float *normed = push_matrix(scratch, n, c->d_model);
     sp_norm_forward(&layer->attention_norm, c, normed, kept.stats_attention, x, n);
-    project(layer, SP_ROLE_Q, kept.qkv.q, &kept, normed, batch, rows, scratch);
-    project(layer, SP_ROLE_K, kept.qkv.k, &kept, normed, batch, rows, scratch);
-    project(layer, SP_ROLE_V, kept.qkv.v, &kept, normed, batch, rows, scratch);
+    const writer qkv[] = {
+        {SP_ROLE_Q, kept.qkv.q}, {SP_ROLE_K, kept.qkv.k}, {SP_ROLE_V, kept.qkv.v}};
+    project(layer, qkv, 3, &kept, normed, batch, rows, scratch);
     sp_layer_rotate(layer, &kept.qkv, rows->rope_rows, n, false);
 
     const sp_attention_shape shape = sp_layer_attention_shape(layer);
@@ -142,14 +157,14 @@ static void forward(const sp_block *block, sp_batch *batch, float *y, const floa
     sp_attention_forward(&shape, rows->seqs, rows->n_seqs, kept.o, kept.lse, &in, room);
     scratch->used = before_attention;
 
-    project(layer, SP_ROLE_O, kept.middle, &kept, kept.o, batch, rows, scratch);
+    project(layer, &(writer){SP_ROLE_O, kept.middle}, 1, &kept, kept.o, batch, rows, scratch);
     sp_vector_add(kept.middle, x, n * c->d_model);
     sp_norm_forward(&layer->ffn_norm, c, normed, kept.stats_ffn, kept.middle, n);
-    project(layer, SP_ROLE_GATE, kept.gate_up.gate, &kept, normed, batch, rows, scratch);
-    project(layer, SP_ROLE_UP, kept.gate_up.up, &kept, normed, batch, rows, scratch);
+    const writer gate_up[] = {{SP_ROLE_GATE, kept.gate_up.gate}, {SP_ROLE_UP, kept.gate_up.up}};
+    project(layer, gate_up, 2, &kept, normed, batch, rows, scratch);
     float *h = push_matrix(scratch, n, c->d_ffn);
     sp_layer_activate(layer, h, &kept.gate_up, n);
-    project(layer, SP_ROLE_DOWN, y, &kept, h, batch, rows, scratch);
+    project(layer, &(writer){SP_ROLE_DOWN, y}, 1, &kept, h, batch, rows, scratch);
     sp_vector_add(y, kept.middle, n * c->d_model);
 }
 

@@ -205,12 +205,28 @@ SP_CLONES static void add_row(float *restrict y, const float *restrict x, size_t
     for (size_t i = 0; i < n; i++) y[i] += x[i];
 }
 
-void sp_linear_forward(const sp_linear *linear, float *y, const float *x, size_t n_rows,
-                       void *scratch) {
-    linear->kernel->forward(linear, y, x, n_rows, scratch);
+static void multiply(const sp_linear *linear, float *y, const float *x, size_t n_rows,
+                     void *scratch) {
+    linear->kernel->multiply(linear, y, x, n_rows, scratch);
     if (linear->bias == NULL) return;
 #pragma omp parallel for schedule(static)
     for (size_t r = 0; r < n_rows; r++) add_row(y + r * linear->n_out, linear->bias, linear->n_out);
+}
+
+void sp_linear_forward(const sp_linear *linear, float *y, const float *x, size_t n_rows,
+                       void *scratch) {
+    if (linear->kernel->convert != NULL && n_rows > 0)
+        linear->kernel->convert(linear, x, n_rows, scratch);
+    multiply(linear, y, x, n_rows, scratch);
+}
+
+void sp_linear_forward_after(const sp_linear *linear, const sp_linear *before, float *y,
+                             const float *x, size_t n_rows, void *scratch) {
+    assert(before->n_in == linear->n_in);
+    if (before->kernel == linear->kernel)
+        multiply(linear, y, x, n_rows, scratch);
+    else
+        sp_linear_forward(linear, y, x, n_rows, scratch);
 }
 
 void sp_linear_backward_input(const sp_linear *linear, float *dx, float beta, const float *dy,

@@ -77,6 +77,11 @@ size_t sp_linear_scratch_bytes(const sp_linear *linear, size_t n_rows);
 void sp_linear_forward(const sp_linear *linear, float *y, const float *x, size_t n_rows,
                        void *scratch);
 
+/* The same, with scratch as the forward pass of layer `before` over the same rows left it: what both
+   convert alike, to bf16 or 8 bits, is not converted again. */
+void sp_linear_forward_after(const sp_linear *linear, const sp_linear *before, float *y,
+                             const float *x, size_t n_rows, void *scratch);
+
 /* dx = dy weight + beta dx, with beta 0 (writes) or 1 (adds to) dx [n_rows, n_in], given
    dy [n_rows, n_out]. */
 void sp_linear_backward_input(const sp_linear *linear, float *dx, float beta, const float *dy,

@@ -51,14 +51,19 @@ static size_t scratch_bytes_s16(const sp_linear *linear, size_t n_rows) {
 
 /* Both make the sums in y itself, whose values are as wide. */
 
-static void forward_u8(const sp_linear *linear, float *y, const float *x, size_t n_rows,
-                       void *scratch) {
+static void convert_u8(const sp_linear *linear, const float *x, size_t n_rows, void *scratch) {
+    const layout at = lay_out(linear, n_rows, sizeof(uint8_t), scratch);
+    sp_quantize_rows_u8(at.values, at.scales, x, n_rows, linear->n_in, at.room);
+}
+
+static void multiply_u8(const sp_linear *linear, float *y, const float *x, size_t n_rows,
+                        void *scratch) {
+    (void)x;
     const size_t n_out = linear->n_out, n_in = linear->n_in;
     const sp_int8_weight *weight = &linear->int8;
     const sp_few_rows_kernel *few = sp_few_rows_chosen();
     if (n_rows == 0) return;
     const layout at = lay_out(linear, n_rows, sizeof(uint8_t), scratch);
-    sp_quantize_rows_u8(at.values, at.scales, x, n_rows, n_in, at.room);
     if (n_rows <= few->most_rows) {
         const sp_few_rows size = {.n_rows = n_rows, .n_out = n_out, .n_in = n_in};
         few->u8s8(size, (int32_t *)(void *)y, at.values, weight->values);
@@ -74,14 +79,18 @@ static void forward_u8(const sp_linear *linear, float *y, const float *x, size_t
     }
 }
 
-static void forward_s16(const sp_linear *linear, float *y, const float *x, size_t n_rows,
-                        void *scratch) {
+static void convert_s16(const sp_linear *linear, const float *x, size_t n_rows, void *scratch) {
+    const layout at = lay_out(linear, n_rows, sizeof(int16_t), scratch);
+    sp_quantize_rows_s16(at.values, at.scales, x, n_rows, linear->n_in, at.room);
+}
+
+static void multiply_s16(const sp_linear *linear, float *y, const float *x, size_t n_rows,
+                         void *scratch) {
+    (void)x;
     const size_t n_out = linear->n_out, n_in = linear->n_in;
     const sp_int8_weight *weight = &linear->int8;
     const sp_few_rows_kernel *few = sp_few_rows_chosen();
-    if (n_rows == 0) return;
     const layout at = lay_out(linear, n_rows, sizeof(int16_t), scratch);
-    sp_quantize_rows_s16(at.values, at.scales, x, n_rows, n_in, at.room);
     for (size_t r = 0; r < n_rows; r += ROWS_AT_ONCE) {
         const size_t n = min_size(n_rows - r, ROWS_AT_ONCE);
         const int16_t *rows = (const int16_t *)at.values + r * n_in;
@@ -116,12 +125,14 @@ const sp_linear_kernel sp_linear_kernels_int8[] = {
     {.name = "int8 by VNNI",
      .supported = sp_dnnl_computes_int8,
      .scratch_bytes = scratch_bytes_u8,
-     .forward = forward_u8,
+     .convert = convert_u8,
+     .multiply = multiply_u8,
      .backward_input = backward_input},
     {.name = "int8 with x in 16 bits",
      .supported = always,
      .scratch_bytes = scratch_bytes_s16,
-     .forward = forward_s16,
+     .convert = convert_s16,
+     .multiply = multiply_s16,
      .backward_input = backward_input},
 };
 const size_t sp_linear_n_kernels_int8 =

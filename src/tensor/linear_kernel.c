@@ -32,8 +32,8 @@ static bool forward_few_bf16(const sp_linear *linear, float *y, const float *x, 
     return true;
 }
 
-static void forward_f32(const sp_linear *linear, float *y, const float *x, size_t n_rows,
-                        void *scratch) {
+static void multiply_f32(const sp_linear *linear, float *y, const float *x, size_t n_rows,
+                         void *scratch) {
     (void)scratch;
     const size_t n_out = linear->n_out, n_in = linear->n_in;
     if (forward_few_f32(linear, y, x, n_rows)) return;
@@ -52,7 +52,7 @@ static void backward_input_f32(const sp_linear *linear, float *dx, float beta, c
 const sp_linear_kernel sp_linear_kernel_f32 = {.name = "f32",
                                                .supported = always,
                                                .scratch_bytes = no_scratch,
-                                               .forward = forward_f32,
+                                               .multiply = multiply_f32,
                                                .backward_input = backward_input_f32};
 
 /* bf16 by the CPU's own instructions: the activations are rounded to bf16 into scratch. */
@@ -71,11 +71,20 @@ void sp_linear_round_to_bf16(uint16_t *out, const float *x, size_t n) {
 
 enum { FEW_BESIDE_BF16 = 4 }; /* the CPU's bf16 instructions are twice as fast as f32's */
 
-static void forward_dnnl(const sp_linear *linear, float *y, const float *x, size_t n_rows,
-                         void *scratch) {
-    if (n_rows <= FEW_BESIDE_BF16 && forward_few_bf16(linear, y, x, n_rows)) return;
-    sp_linear_round_to_bf16(scratch, x, n_rows * linear->n_in);
-    sp_dnnl_matmul_forward(linear->matmul, y, scratch, n_rows);
+static bool are_few_beside_bf16(size_t n_rows) {
+    return n_rows <= FEW_BESIDE_BF16 && n_rows <= sp_few_rows_chosen()->most_rows;
+}
+
+static void convert_dnnl(const sp_linear *linear, const float *x, size_t n_rows, void *scratch) {
+    if (!are_few_beside_bf16(n_rows)) sp_linear_round_to_bf16(scratch, x, n_rows * linear->n_in);
+}
+
+static void multiply_dnnl(const sp_linear *linear, float *y, const float *x, size_t n_rows,
+                          void *scratch) {
+    if (are_few_beside_bf16(n_rows))
+        (void)forward_few_bf16(linear, y, x, n_rows);
+    else
+        sp_dnnl_matmul_forward(linear->matmul, y, scratch, n_rows);
 }
 
 static void backward_input_dnnl(const sp_linear *linear, float *dx, float beta, const float *dy,
@@ -103,8 +112,8 @@ static size_t expand_panel(const sp_linear *linear, float *panel, size_t begin) 
     return n_panel;
 }
 
-static void forward_panels(const sp_linear *linear, float *y, const float *x, size_t n_rows,
-                           void *scratch) {
+static void multiply_panels(const sp_linear *linear, float *y, const float *x, size_t n_rows,
+                            void *scratch) {
     const size_t n_out = linear->n_out, n_in = linear->n_in;
     if (n_rows == 0 || forward_few_bf16(linear, y, x, n_rows)) return;
     for (size_t begin = 0; begin < n_out; begin += PANEL_ROWS) {
@@ -130,12 +139,13 @@ const sp_linear_kernel sp_linear_kernels_bf16[] = {
      .supported = sp_dnnl_computes_bf16,
      .wants_matmul = true,
      .scratch_bytes = scratch_bytes_dnnl,
-     .forward = forward_dnnl,
+     .convert = convert_dnnl,
+     .multiply = multiply_dnnl,
      .backward_input = backward_input_dnnl},
     {.name = "bf16 in f32 panels",
      .supported = always,
      .scratch_bytes = scratch_bytes_panels,
-     .forward = forward_panels,
+     .multiply = multiply_panels,
      .backward_input = backward_input_panels},
 };
 const size_t sp_linear_n_kernels_bf16 =

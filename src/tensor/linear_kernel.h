@@ -12,10 +12,14 @@ typedef struct sp_linear_kernel {
     const char *name;
     bool (*supported)(void);
     bool wants_matmul; /* needs sp_linear.matmul */
-    /* As in linear.h; forward is without bias. */
-    size_t (*scratch_bytes)(const sp_linear *linear, size_t n_rows);
-    void (*forward)(const sp_linear *linear, float *y, const float *x, size_t n_rows,
-                    void *scratch);
+    size_t (*scratch_bytes)(const sp_linear *linear,
+                            size_t n_rows); /* as in linear.h, like all here */
+    /* Writes x as multiply reads it to the front of the scratch, by n_in and n_rows alone; NULL: multiply
+       reads x, and writes to the scratch. */
+    void (*convert)(const sp_linear *linear, const float *x, size_t n_rows, void *scratch);
+    /* Writes y, without bias. */
+    void (*multiply)(const sp_linear *linear, float *y, const float *x, size_t n_rows,
+                     void *scratch);
     void (*backward_input)(const sp_linear *linear, float *dx, float beta, const float *dy,
                            size_t n_rows, void *scratch);
 } sp_linear_kernel;

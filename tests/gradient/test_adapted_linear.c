@@ -171,6 +171,51 @@ static void beta_1_adds_to_the_input_gradient(void **state) {
     tear_down(&f);
 }
 
+/* Whichever precisions stand side by side, and with as many rows as decoding and as training have. */
+static void layers_of_one_input_give_the_bits_of_each_alone(void **state) {
+    enum { N_LAYERS = 3, WIDTH = 96, MOST_ROWS = 70 };
+    static const sp_precision precisions[][N_LAYERS] = {
+        {SP_PRECISION_F32, SP_PRECISION_F32, SP_PRECISION_F32},
+        {SP_PRECISION_BF16, SP_PRECISION_BF16, SP_PRECISION_BF16},
+        {SP_PRECISION_INT8, SP_PRECISION_INT8, SP_PRECISION_INT8},
+        {SP_PRECISION_INT8, SP_PRECISION_BF16, SP_PRECISION_INT8}};
+    static const size_t n_rows[] = {0, 1, 3, 5, MOST_ROWS}, n_outs[N_LAYERS] = {40, 300, 7};
+    static float values[N_LAYERS][300 * WIDTH], x[MOST_ROWS * WIDTH];
+    static float y[N_LAYERS][MOST_ROWS * 300], alone[MOST_ROWS * 300];
+    fill_values(x, MOST_ROWS * WIDTH, 3);
+    for (size_t p = 0; p < sizeof precisions / sizeof precisions[0]; p++) {
+        sp_linear *frozen[N_LAYERS];
+        sp_adapted_linear linears[N_LAYERS];
+        sp_adapted_output outputs[N_LAYERS];
+        for (size_t i = 0; i < N_LAYERS; i++) {
+            const sp_tensor weight = {
+                .dtype = SP_F32, .n_dims = 2, .shape = {n_outs[i], WIDTH}, .data = values[i]};
+            fill_values(values[i], n_outs[i] * WIDTH, (uint32_t)i);
+            assert_int_equal(sp_linear_create(&frozen[i], &weight, NULL, precisions[p][i]), SP_OK);
+            linears[i] =
+                (sp_adapted_linear){.n_in = WIDTH, .n_out = n_outs[i], .frozen = frozen[i]};
+            outputs[i] = (sp_adapted_output){.linear = &linears[i], .y = y[i]};
+        }
+        for (size_t r = 0; r < sizeof n_rows / sizeof n_rows[0]; r++) {
+            const size_t n = n_rows[r];
+            sp_arena scratch = {0};
+            size_t most_bytes = 0;
+            for (size_t i = 0; i < N_LAYERS; i++) {
+                const size_t n_bytes = sp_adapted_linear_cost(&linears[i], n).bytes_scratch;
+                if (n_bytes > most_bytes) most_bytes = n_bytes;
+            }
+            assert_int_equal(sp_arena_reserve(&scratch, most_bytes, "scratch"), SP_OK);
+            sp_adapted_linear_forward_all(outputs, N_LAYERS, x, n, NULL, &scratch);
+            for (size_t i = 0; i < N_LAYERS; i++) {
+                sp_adapted_linear_forward(&linears[i], alone, NULL, x, n, NULL, &scratch);
+                assert_memory_equal(y[i], alone, n * n_outs[i] * sizeof(float));
+            }
+            sp_arena_release(&scratch);
+        }
+        for (size_t i = 0; i < N_LAYERS; i++) sp_linear_destroy(frozen[i]);
+    }
+}
+
 static void no_rows_do_nothing(void **state) {
     fixture f;
     set_up(&f, LORA_WITH_DROPOUT);
@@ -189,6 +234,7 @@ int main(void) {
         cmocka_unit_test(gradients_are_differences_whatever_is_trained),
         cmocka_unit_test(forward_is_its_definition),
         cmocka_unit_test(beta_1_adds_to_the_input_gradient),
+        cmocka_unit_test(layers_of_one_input_give_the_bits_of_each_alone),
         cmocka_unit_test(no_rows_do_nothing),
     };
     return cmocka_run_group_tests_name("adapted linear", tests, NULL, NULL);
