@@ -20,7 +20,9 @@ static sp_status open_reader(sp_methods *m, size_t checkpoint) {
     sp_context_reader_close(m->reader);
     m->reader = NULL;
     SP_TRY(sp_context_reader_open(&m->reader, o->checkpoints[checkpoint], o->assignments,
-                                  o->n_assignments));
+                                  o->n_assignments,
+                                  o->slots != NULL ? SP_SIDES_DECODER : SP_SIDES_BOTH));
+    if (o->slots != NULL) SP_TRY(sp_context_reader_use_slots(m->reader, o->slots[checkpoint]));
     m->checkpoint = checkpoint;
     m->methods[2 + checkpoint].ratio = sp_context_reader_trained(m->reader)->config.segment.ratio;
     return SP_OK;
@@ -160,5 +162,7 @@ json_t *sp_methods_describe(const sp_methods *m, size_t method) {
     if (which->form != SP_CONTEXT_COMPRESSED) return made;
     json_object_set_new(made, "ratio", json_integer((json_int_t)which->ratio));
     json_object_set_new(made, "checkpoint", json_string(m->options.checkpoints[which->checkpoint]));
+    if (m->options.slots != NULL)
+        json_object_set_new(made, "slots", json_string(m->options.slots[which->checkpoint]));
     return made;
 }

@@ -19,7 +19,9 @@ typedef struct sp_methods_options {
     size_t n_checkpoints;
     const char *const *assignments; /* [n_assignments] over the configurations */
     size_t n_assignments;
-} sp_methods_options; /* borrowed */
+    const char *const *slots; /* [n_checkpoints]: slot files that have the contexts; NULL: each
+                                 checkpoint's encoder compresses them */
+} sp_methods_options;         /* borrowed */
 
 typedef struct sp_method {
     sp_context_form form;
