@@ -1,5 +1,5 @@
 /* The compressors that an evaluation compares: each checkpoint at each ratio that it was trained for,
-   or at those that are asked for. */
+   or at those that are asked for, or at its slot file's. */
 #pragma once
 
 #include "base/config.h"
@@ -10,12 +10,15 @@ typedef struct sp_methods_options {
     size_t n_checkpoints;
     const char *const *assignments; /* [n_assignments] over the configurations */
     size_t n_assignments;
-    sp_count_list ratios; /* none: all of each checkpoint */
-} sp_methods_options;     /* borrowed */
+    sp_count_list ratios;     /* none: all of each checkpoint */
+    const char *const *slots; /* [n_checkpoints]: slot files that have the contexts; NULL: each
+                                 checkpoint's encoder compresses them */
+} sp_methods_options;         /* borrowed */
 
 typedef struct sp_compressor_choice {
     const char *checkpoint; /* borrowed */
     size_t ratio;
+    const char *slots; /* borrowed, or NULL */
 } sp_compressor_choice;
 
 typedef struct sp_compressor_choices {
@@ -25,7 +28,8 @@ typedef struct sp_compressor_choices {
 } sp_compressor_choices; /* all zero: none */
 
 /* Local. Reads what the checkpoints were trained for; no model is opened. SP_USAGE: a checkpoint was
-   not trained for a ratio that is asked for; the message names those that it was. */
+   not trained for a ratio that is asked for; the message names those that it was. SP_BAD_DATA, SP_IO: a
+   slot file cannot be read. */
 SP_NODISCARD sp_status sp_compressor_choices_make(sp_compressor_choices *choices,
                                                   const sp_methods_options *options);
 void sp_compressor_choices_free(sp_compressor_choices *choices);
