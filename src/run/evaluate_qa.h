@@ -22,9 +22,9 @@ typedef struct sp_qa_job {
     const char *output; /* JSON lines of all answers; NULL: none */
 } sp_qa_job;
 
-/* Collective over the world. Makes an object on rank 0, owned, and NULL elsewhere: task ("qa"), data,
-   count (questions asked), passed_over (whose context is too short or too long), min_context,
-   max_context (null: none), max_new_tokens, methods [{method, ratio and checkpoint of compressed
-   ones, f1, em (0-100), count, context_rows (mean)}], samples [{id, question, answers, full, none,
+/* Collective over the world. Makes an object on rank 0, owned, and NULL elsewhere: task ("qa"), data
+   (their form), file, count (questions asked), passed_over (whose context is too short or too long), min_context,
+   max_context (null: none), max_new_tokens, methods [{method, decoder, ratio and checkpoint of
+   compressed ones, f1, em (0-100), count, context_rows (mean)}], samples [{id, question, answers, full, none,
    compressed: [..]}]. The same for any number of ranks. SP_BAD_DATA: no question is left. */
 SP_NODISCARD sp_status sp_evaluate_qa(sp_world *world, json_t **result, const sp_qa_job *job);

@@ -63,7 +63,7 @@ static void write_value(FILE *out, const json_t *value) {
 static void write_header(FILE *out, const columns *figures) {
     fputs("run,kind,step,tokens,skipped", out);
     for (size_t m = 0; m < SP_N_MEASURES; m++) fprintf(out, ",%s", sp_measure_keys[m]);
-    fputs(",mfu,task,data,method", out);
+    fputs(",mfu,task,decoder,data,method", out);
     for (size_t i = 0; i < figures->n; i++) fprintf(out, ",%s", figures->keys[i]);
     fputc('\n', out);
 }
@@ -82,7 +82,7 @@ static void write_line(FILE *out, const char *run, const sp_metrics_line *line, 
     }
     fputc(',', out);
     if (peak > 0) write_number(out, line->values[SP_MEASURE_FLOPS_PER_SECOND] / peak);
-    fputs(",,,", out);
+    fputs(",,,,", out);
     for (size_t i = 0; i < n_empty; i++) fputc(',', out);
     fputc('\n', out);
 }
@@ -104,7 +104,7 @@ static sp_status write_run(FILE *out, const sp_report_run *run, double peak, siz
 }
 
 static void write_score(FILE *out, const json_t *score, const columns *figures) {
-    static const char *const texts[] = {"task", "data", "method"};
+    static const char *const texts[] = {"task", "decoder", "data", "method"};
     const char *run = json_string_value(json_object_get(score, "run"));
     write_text(out, run != NULL ? run : "");
     fputs(",evaluation,,", out);
