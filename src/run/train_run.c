@@ -161,6 +161,15 @@ static sp_status load_state(sp_train_run *t) {
                                    sp_checkpoint_path(t->checkpoint));
 }
 
+/* Converter and markers are of one decoder. */
+static sp_status load_init(sp_train_run *t) {
+    if (t->config->train.init_parts == SP_INIT_ENCODER)
+        return sp_models_load_encoder(&t->models, t->init);
+    const sp_status status = sp_models_load(&t->models, t->init);
+    if (status != SP_BAD_DATA) return status;
+    return sp_fail(status, "%s; for another decoder: train.init_parts=encoder", sp_message());
+}
+
 /* Local: what this rank holds of the models. */
 static sp_status open_models(sp_train_run *t) {
     const size_t n_replicas = sp_grid_data_size(t->grid);
@@ -177,7 +186,7 @@ static sp_status open_models(sp_train_run *t) {
                                sp_grid_shard_index(t->grid), n_replicas));
     SP_TRY(sp_shard_create(&t->frozen, &t->models.compressor->frozen, sp_grid_shard_index(t->grid),
                            n_replicas));
-    if (t->init != NULL) SP_TRY(sp_models_load(&t->models, t->init));
+    if (t->init != NULL) SP_TRY(load_init(t));
     if (t->checkpoint != NULL) SP_TRY(load_state(t));
     return sp_replicas_create(&t->replicas, t->grid, &t->models.compressor->params);
 }

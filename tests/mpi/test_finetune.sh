@@ -111,6 +111,24 @@ says "was made with another train.only"
 finetune 64 1 no_init train.only=converter train.init=null encoder.model="$encoder" decoder.model="$decoder"
 says "train.only: converter wants train.init"
 
+# Another decoder: its converter and markers start anew, and are what is trained.
+moved="train.only=converter train.init_parts=encoder decoder.model=tests/fixtures/models/mistral-window train.steps=5"
+# shellcheck disable=SC2086 # several keys in one word
+finetune 65 1 refused ${moved#* } train.init_parts=all
+says "for another decoder: train.init_parts=encoder"
+# shellcheck disable=SC2086
+finetune 0 1 moved $moved
+# shellcheck disable=SC2086
+finetune 0 2 moved2 $moved parallel.pipeline=2
+close moved2 moved
+export_run moved
+cmp -s "$folder/moved.export/adapter_model.safetensors" "$folder/stage1.export/adapter_model.safetensors" ||
+    fail "the encoder has changed with the decoder"
+# shellcheck disable=SC2086
+finetune 0 1 moved_frozen $moved decoder.markers=frozen
+[ "$(answers moved)" != "$(answers moved_frozen)" ] ||
+    fail "the markers of another decoder are not trained"
+
 # What the encoder makes of the contexts is kept, and the encoder not run: as without, on any grid.
 finetune 0 1 unkept train.only=converter data.encoder_states=null
 [ ! -e "$folder/unkept/encoder-states" ] || fail "states are kept that are not to be"
