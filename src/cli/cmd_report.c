@@ -33,9 +33,9 @@ static const struct argp_option argp_options[] = {
     {"output", OPTION_OUTPUT, "FILE", 0, "The page (report.html in the first RUN)", 0},
     {"png", OPTION_PNG, "DIR", 0, "Folder of the PNG files (that of the page)", 0},
     {"peak", OPTION_PEAK, "FLOPS|native", 0,
-     "FLOP/s that all ranks of a run reach at most, such as 2.5T, for MFU; native: what this "
-     "machine "
-     "reaches in f32, measured in half a second",
+     "FLOP/s that all ranks of a run reach at most, such as 2.5T, for MFU, in place of what the "
+     "run "
+     "measured when it began; native: what this machine reaches in f32, measured in half a second",
      0},
     {"csv", OPTION_CSV, NULL, 0, "Print the numbers as CSV; no page unless --output is there, too",
      0},

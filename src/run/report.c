@@ -31,7 +31,7 @@ static sp_status read_runs(report *r) {
     r->paths = paths;
     for (size_t i = 0; i < r->job->n_runs; i++) {
         r->n_runs++;
-        SP_TRY(sp_report_run_read(&r->runs[i], r->job->runs[i]));
+        SP_TRY(sp_report_run_read(&r->runs[i], r->job->runs[i], r->job->peak));
         r->paths[i] = r->runs[i].path;
     }
     return SP_OK;

@@ -24,7 +24,7 @@ typedef struct sp_report_job {
     const char *
         output; /* the page; NULL: none if something is printed, else report.html in the first run's folder */
     const char *png; /* folder of the PNG files, made if it is not there; NULL: that of the page */
-    double peak;     /* FLOP/s of all ranks of a run together; 0: not known */
+    double peak;     /* FLOP/s of all ranks of a run together; 0: what each run has measured */
     sp_report_print prints;
 } sp_report_job;
 

@@ -5,6 +5,7 @@
 #include "mpi/agree.h"
 #include "run/models.h"
 #include "run/precision_choice.h"
+#include "run/product_peak.h"
 #include "run/resume_notes.h"
 #include "run/run_folder.h"
 #include "run/samples.h"
@@ -305,6 +306,13 @@ static sp_status open_part(sp_train_run *t) {
     return status;
 }
 
+/* Collective: all ranks at the same time, as they will compute; before there is memory to share. */
+static sp_status measure_peak(sp_train_run *t) {
+    SP_TRY(sp_agree(t->world, sp_product_peak_measure(&t->peak, t->config)));
+    sp_world_sum_double(t->world, &t->peak, 1);
+    return SP_OK;
+}
+
 sp_status sp_train_run_open(sp_train_run *t, const char *resume, sp_on_error on_error) {
     SP_TRY(sp_agree(t->world, open_folder(t, resume)));
     SP_TRY(sp_agree(t->world, open_data(t, on_error)));
@@ -317,6 +325,7 @@ sp_status sp_train_run_open(sp_train_run *t, const char *resume, sp_on_error on_
     }
     SP_TRY(choose_precisions(t));
     SP_TRY(sp_agree(t->world, sp_grid_create(&t->grid, t->world, t->config->parallel.pipeline)));
+    SP_TRY(measure_peak(t));
     if (sp_encoder_states_are_used(t->config))
         SP_TRY(sp_encoder_states_open(&t->states, t->world, t->config, &t->tasks,
                                       t->checkpoint != NULL ? t->checkpoint : t->init));
