@@ -77,13 +77,14 @@ set_threads() {
     export OMP_NUM_THREADS=$((threads_per_rank > 0 ? threads_per_rank : 1))
 }
 
-# run COMMAND...: on all ranks; `code` becomes its exit code. A launcher that is told before it listens
-# may not hear, so a job that was told is not begun.
+# run COMMAND...: on all ranks; `code` becomes its exit code, and what it prints goes to the log, or to
+# the descriptor `results`. A launcher that is told before it listens may not hear, so a job that was
+# told is not begun.
 run() {
     code=75
     [ -z "$told" ] || return 0
     say "${launch[0]}, $SLURM_NTASKS ranks on $SLURM_JOB_NODELIST, $OMP_NUM_THREADS threads each, restart $restarts"
-    "${launch[@]}" "$@" </dev/null &
+    "${launch[@]}" "$@" </dev/null >&"${results:-1}" &
     launched=$!
     [ -z "$told" ] || kill -USR1 "$launched" # one that came in between
     wait "$launched"
@@ -126,8 +127,9 @@ requeue_failed() {
     requeue
 }
 
-# train COMMAND CONFIG RUN_DIR [KEY=VALUE...]: the whole of a job of pretrain or finetune. Only this script knows why the launcher
-# ended: a lost node ends mpirun with 205, and for Slurm such a job has merely failed.
+# train COMMAND CONFIG RUN_DIR [KEY=VALUE...]: a run of pretrain or finetune; returns when it is
+# finished. Only this script knows why the launcher ended: a lost node ends mpirun with 205, and for
+# Slurm such a job has merely failed.
 train() {
     local command=$1 config=$2 setting
     run_dir=$3
@@ -146,7 +148,7 @@ train() {
     case $code in
     0)
         rm -f "$run_dir/failures"
-        exit 0
+        return 0
         ;;
     64 | 65 | 76) give_up "$code" "exit code $code is not tried again" ;;
     esac

@@ -3,6 +3,7 @@
 #include "cli/config_options.h"
 #include "cli/evaluation_tables.h"
 #include "cli/print_options.h"
+#include "mpi/agree.h"
 #include "mpi/world.h"
 #include "run/evaluate_ablation.h"
 #include "run/evaluate_efficiency.h"
@@ -54,6 +55,7 @@ typedef struct evaluate_options {
     size_t limit, max_new_tokens; /* 0: the task's own */
     sp_count_list ratios;         /* none: all that a checkpoint was trained for */
     size_t n_samples;
+    size_t expected_ranks; /* 0: any */
     sp_json_option json;
 } evaluate_options;
 
@@ -77,7 +79,8 @@ enum {
     OPTION_MIN_CONTEXT,
     OPTION_MAX_CONTEXT,
     OPTION_SAMPLES,
-    OPTION_OUTPUT
+    OPTION_OUTPUT,
+    OPTION_EXPECT_RANKS
 };
 
 static const struct argp_option argp_options[] = {
@@ -125,6 +128,7 @@ static const struct argp_option argp_options[] = {
     {"input-tokens", OPTION_INPUT_TOKENS, "N", 0, "efficiency: tokens of a context (1024)", 2},
     {"batch", OPTION_BATCH, "N", 0, "efficiency: contexts at once on each rank (8)", 2},
     {"runs", OPTION_RUNS, "N", 0, "efficiency: the median of so many (3)", 2},
+    {"expect-ranks", OPTION_EXPECT_RANKS, "N", 0, "Refuse to run on another number of ranks", 2},
     {NULL, 0, NULL, 0, "What is printed:", 3},
     {"samples", OPTION_SAMPLES, "N", 0, "Show N items with what was generated (0)", 3},
     {"output", OPTION_OUTPUT, "FILE", 0, "qa: write every answer as a JSON line", 3},
@@ -294,6 +298,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case OPTION_OUTPUT:
         options->qa.output = argument;
+        return 0;
+    case OPTION_EXPECT_RANKS:
+        options->expected_ranks = sp_parse_count("--expect-ranks", argument, 1, state);
         return 0;
     case ARGP_KEY_ARG:
         take_argument(options, argument, state);
@@ -485,6 +492,7 @@ static sp_status evaluate(evaluate_options *options) {
     sp_world *world = NULL;
     json_t *result = NULL;
     sp_status status = sp_world_begin(&world);
+    if (status == SP_OK) status = sp_agree(world, sp_world_expect(world, options->expected_ranks));
     if (status == SP_OK) status = tasks[options->task].evaluate(world, &result, options);
     if (status == SP_OK && result != NULL && options->json.is_wanted)
         sp_print_json(result);

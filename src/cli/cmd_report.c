@@ -8,7 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_RUNS = 64, OPTION_RESULTS = 256, OPTION_OUTPUT, OPTION_PNG, OPTION_PEAK, OPTION_CSV };
+enum {
+    MOST_RUNS = 64,
+    OPTION_RESULTS = 256,
+    OPTION_OUTPUT,
+    OPTION_PNG,
+    OPTION_PEAK,
+    OPTION_CSV,
+    OPTION_TABLE,
+    OPTION_JSON
+};
 
 typedef struct report_options {
     sp_report_job job;
@@ -24,12 +33,15 @@ static const struct argp_option argp_options[] = {
     {"output", OPTION_OUTPUT, "FILE", 0, "The page (report.html in the first RUN)", 0},
     {"png", OPTION_PNG, "DIR", 0, "Folder of the PNG files (that of the page)", 0},
     {"peak", OPTION_PEAK, "FLOPS|native", 0,
-     "FLOP/s that all ranks of a run reach at most, such as 2.5T, for MFU; native: what this "
-     "machine "
-     "reaches in f32, measured in half a second",
+     "FLOP/s that all ranks of a run reach at most, such as 2.5T, for MFU, in place of what the "
+     "run "
+     "measured when it began; native: what this machine reaches in f32, measured in half a second",
      0},
     {"csv", OPTION_CSV, NULL, 0, "Print the numbers as CSV; no page unless --output is there, too",
      0},
+    {"table", OPTION_TABLE, NULL, 0,
+     "Print the results of evaluate as text, a table a task and a line a method; likewise", 0},
+    {"json", OPTION_JSON, NULL, 0, "Print them as one JSON object: scores, by_length; likewise", 0},
     {0},
 };
 
@@ -74,7 +86,13 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         if (!options->wants_native_peak) job->peak = parse_peak(argument, state);
         return 0;
     case OPTION_CSV:
-        job->wants_csv = true;
+    case OPTION_TABLE:
+    case OPTION_JSON:
+        if (job->prints != SP_REPORT_NOTHING)
+            argp_error(state, "one of --csv, --table and --json at a time");
+        job->prints = key == OPTION_CSV     ? SP_REPORT_CSV
+                      : key == OPTION_TABLE ? SP_REPORT_TABLE
+                                            : SP_REPORT_JSON;
         return 0;
     case ARGP_KEY_ARG:
         add(options->runs, &job->n_runs, argument, "runs", state);
@@ -82,10 +100,11 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case ARGP_KEY_END:
         if (job->n_runs == 0 && job->n_results == 0)
             argp_error(state, "needs a RUN, the folder of a training run");
-        if (job->n_runs == 0 && job->output == NULL && !job->wants_csv)
+        if (job->n_runs == 0 && job->output == NULL && job->prints == SP_REPORT_NOTHING)
             argp_error(state, "without a RUN the page needs a place: --output FILE");
-        if (job->png != NULL && job->wants_csv && job->output == NULL)
-            argp_error(state, "--png goes with a page: with --csv name it by --output");
+        if (job->png != NULL && job->prints != SP_REPORT_NOTHING && job->output == NULL)
+            argp_error(state,
+                       "--png goes with a page: beside what is printed, name one by --output");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -120,7 +139,7 @@ sp_status sp_cmd_report(int argc, char **argv) {
     if (options.wants_native_peak) SP_TRY(measure_peak(&options.job.peak));
     SP_TRY(sp_report(&made, &options.job));
     if (made.failure != NULL) fprintf(stderr, "slotpress report: %s\n", made.failure);
-    if (made.page != NULL && !options.job.wants_csv)
+    if (made.page != NULL && options.job.prints == SP_REPORT_NOTHING)
         printf("%s: %zu plots\n", made.page, made.n_drawings);
     sp_report_made_free(&made);
     return SP_OK;

@@ -1,5 +1,6 @@
 #include "run/encoder_states.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
@@ -17,8 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
-enum { SEGMENTS_IN_GROUP = 64, SEGMENTS_AT_ONCE = 8 };
+enum { SEGMENTS_IN_GROUP = 64, SEGMENTS_AT_ONCE = 8, LONGEST_WRITE_S = 60 };
 
 struct sp_encoder_states {
     const sp_task_set *tasks;
@@ -204,6 +206,21 @@ static sp_status encode(making *m, float *memory, size_t begin, size_t end) {
     return sp_compressor_encode(m->models.compressor, &m->batch, memory, &m->workspace);
 }
 
+/* Another run may be writing the same group just now: then its file serves. */
+static sp_status write_group(making *m, size_t group, const sp_states_group *about,
+                             const float *memory) {
+    const double begin_s = sp_clock_seconds();
+    const struct timespec pause = {0, 20000000};
+    for (;;) {
+        const sp_status status = sp_states_write(about, memory);
+        if (status != SP_FAILURE || sp_clock_seconds() - begin_s > LONGEST_WRITE_S) return status;
+        nanosleep(&pause, NULL);
+        if (open_group(m->states, group, true) != SP_OK) continue;
+        close_group(m->states, group);
+        return SP_OK;
+    }
+}
+
 static sp_status make_group(making *m, size_t group) {
     const sp_encoder_states *states = m->states;
     const size_t begin = group_begin(states, group), end = group_begin(states, group + 1);
@@ -218,7 +235,7 @@ static sp_status make_group(making *m, size_t group) {
         status = encode(m, (float *)memory + (states->slot_begins[i] - first) * states->d, i,
                         i + SEGMENTS_AT_ONCE < end ? i + SEGMENTS_AT_ONCE : end);
     if (status == SP_OK) status = find_group(states, group, &path, &about);
-    if (status == SP_OK) status = sp_states_write(&about, memory);
+    if (status == SP_OK) status = write_group(m, group, &about, memory);
     free(path);
     free(memory);
     m->n_made++;

@@ -15,6 +15,12 @@ size_t sp_methods_group_size(size_t n_items) {
     return share < LEAST_IN_GROUP ? LEAST_IN_GROUP : share > MOST_IN_GROUP ? MOST_IN_GROUP : share;
 }
 
+static sp_status name_decoder(sp_method *method, const char *decoder) {
+    free(method->decoder);
+    method->decoder = strdup(decoder);
+    return method->decoder != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for a decoder's name");
+}
+
 /* A checkpoint stays open for all its ratios. */
 static sp_status open_reader(sp_methods *m, size_t compressor) {
     const sp_methods_options *o = &m->options;
@@ -27,6 +33,10 @@ static sp_status open_reader(sp_methods *m, size_t compressor) {
                                       choice->slots != NULL ? SP_SIDES_DECODER : SP_SIDES_BOTH));
     }
     m->compressor = compressor;
+    const sp_run_config *config = &sp_context_reader_trained(m->reader)->config;
+    for (size_t k = 0; k < m->n_methods; k++)
+        if (m->methods[k].compressor == compressor)
+            SP_TRY(name_decoder(&m->methods[k], config->decoder.model));
     if (choice->slots != NULL) SP_TRY(sp_context_reader_use_slots(m->reader, choice->slots));
     return sp_context_reader_use_ratio(m->reader, choice->ratio);
 }
@@ -59,6 +69,7 @@ void sp_methods_close(sp_methods *m) {
     json_decref(m->gathered);
     free(m->texts);
     free(m->figures);
+    for (size_t k = 0; m->methods != NULL && k < m->n_methods; k++) free(m->methods[k].decoder);
     free(m->methods);
     sp_compressor_choices_free(&m->compressors);
     *m = (sp_methods){0};
@@ -164,7 +175,8 @@ void sp_methods_add_texts(const sp_methods *m, json_t *object, size_t item) {
 
 json_t *sp_methods_describe(const sp_methods *m, size_t method) {
     const sp_method *which = &m->methods[method];
-    json_t *made = json_pack("{s:s}", "method", sp_context_form_names[which->form]);
+    json_t *made = json_pack("{s:s, s:s*}", "method", sp_context_form_names[which->form], "decoder",
+                             which->decoder);
     if (which->form != SP_CONTEXT_COMPRESSED) return made;
     const sp_compressor_choice *choice = &m->compressors.items[which->compressor];
     json_object_set_new(made, "ratio", json_integer((json_int_t)choice->ratio));

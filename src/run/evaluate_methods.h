@@ -17,6 +17,7 @@ size_t sp_methods_group_size(size_t n_items);
 typedef struct sp_method {
     sp_context_form form;
     size_t compressor; /* that works it: the full context and none are the first one's */
+    char *decoder;     /* that reads it, as its configuration names it; owned */
 } sp_method;
 
 typedef struct sp_methods {
@@ -71,5 +72,5 @@ json_t *sp_methods_text(const sp_methods *methods, size_t method, size_t item);
 /* Local, on rank 0. Adds an item's texts to an object: full, none, and compressed, an array. */
 void sp_methods_add_texts(const sp_methods *methods, json_t *object, size_t item);
 
-/* {method, and of a compressed context ratio and checkpoint}, owned; NULL without memory. */
+/* {method, decoder, and of a compressed context ratio and checkpoint}, owned; NULL without memory. */
 json_t *sp_methods_describe(const sp_methods *methods, size_t method);

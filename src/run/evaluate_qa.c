@@ -267,8 +267,9 @@ static sp_status make_result(const qa *q, json_t **result) {
         json_array_append_new(methods, make_method(q, m));
     json_t *most =
         q->max_context == SIZE_MAX ? json_null() : json_integer((json_int_t)q->max_context);
-    *result = json_pack("{s:s, s:s, s:I, s:I, s:I, s:o, s:I, s:o, s:o}", "task", "qa", "data",
-                        q->form, "count", (json_int_t)q->n_items, "passed_over",
+    *result = json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:o, s:I, s:o, s:o}", "task", "qa", "data",
+                        q->form, "file", sp_json_from_bytes(q->job->data, strlen(q->job->data)),
+                        "count", (json_int_t)q->n_items, "passed_over",
                         (json_int_t)q->n_passed_over, "min_context", (json_int_t)q->min_context,
                         "max_context", most, "max_new_tokens", (json_int_t)q->job->max_new_tokens,
                         "methods", methods, "samples", make_samples(q));

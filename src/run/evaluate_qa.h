@@ -23,11 +23,12 @@ typedef struct sp_qa_job {
     const char *contexts; /* JSON lines to write in place of asking; NULL: questions are asked */
 } sp_qa_job;
 
-/* Collective over the world. Makes an object on rank 0, owned, and NULL elsewhere: task ("qa"), data,
-   count (questions asked), passed_over (whose context is too short or too long), min_context,
-   max_context (null: none), max_new_tokens, methods [{method, ratio and checkpoint of compressed
-   ones, f1, em (0-100), count, context_rows (mean)}], samples [{id, question, answers, full, none,
-   compressed: [..]}]. The same for any number of ranks. SP_BAD_DATA: no question is left.
+/* Collective over the world. Makes an object on rank 0, owned, and NULL elsewhere: task ("qa"), data
+   (their form), file, count (questions asked), passed_over (whose context is too short or too
+   long), min_context, max_context (null: none), max_new_tokens, methods [{method, decoder, ratio and
+   checkpoint of compressed ones, f1, em (0-100), count, context_rows (mean)}], samples [{id,
+   question, answers, full, none, compressed: [..]}]. The same for any number of ranks. SP_BAD_DATA:
+   no question is left.
 
    With `contexts` that file gets the contexts of all questions that would be asked, each once in a
    row, as documents {id ("context-N", numbered as in the data), text} that `compress` takes, and the

@@ -97,24 +97,29 @@ static json_t *join(json_t *line, json_t *more) {
     return NULL;
 }
 
+double sp_step_mfu(const sp_step_metrics *step) {
+    return step->peak > 0 ? step->flop / step->seconds / step->peak : (double)NAN;
+}
+
 sp_status sp_metrics_write_step(sp_metrics *metrics, const sp_step_metrics *m) {
     json_t *line = json_pack("{s:o}", "step", count(m->step));
     add_losses(line, metrics, "loss_", m->loss_sum, m->n_targets, "");
     if (m->ratio > 0) json_object_set_new(line, "ratio", count(m->ratio));
     return write_line(
         metrics,
-        join(line,
-             json_pack(
-                 "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:i, s:s?, s:o, s:o, s:o}",
-                 "grad_norm", number(m->grad_norm), "lr", number(m->lr), "tokens",
-                 count(m->n_tokens), "tokens_per_second", number((double)m->n_tokens / m->seconds),
-                 "flops_per_second", number(m->flop / m->seconds), "seconds", number(m->seconds),
-                 "seconds_data", number(m->seconds_data), "seconds_communication",
-                 number(m->seconds_communication), "seconds_checkpoint",
-                 number(m->seconds_checkpoint), "skipped", m->is_skipped, "slowest_rank",
-                 m->timing.slowest_rank, "slowest_host", m->timing.slowest_host, "slowest_seconds",
-                 number(m->timing.slowest_seconds), "balance", number(m->timing.balance), "bubble",
-                 number(m->timing.bubble))));
+        join(
+            line,
+            json_pack(
+                "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:i, s:s?, s:o, s:o, s:o}",
+                "grad_norm", number(m->grad_norm), "lr", number(m->lr), "tokens",
+                count(m->n_tokens), "tokens_per_second", number((double)m->n_tokens / m->seconds),
+                "flops_per_second", number(m->flop / m->seconds), "mfu", number(sp_step_mfu(m)),
+                "seconds", number(m->seconds), "seconds_data", number(m->seconds_data),
+                "seconds_communication", number(m->seconds_communication), "seconds_checkpoint",
+                number(m->seconds_checkpoint), "skipped", m->is_skipped, "slowest_rank",
+                m->timing.slowest_rank, "slowest_host", m->timing.slowest_host, "slowest_seconds",
+                number(m->timing.slowest_seconds), "balance", number(m->timing.balance), "bubble",
+                number(m->timing.bubble))));
 }
 
 static void add_validation(json_t *line, const sp_metrics *metrics, const sp_validation_sums *sums,

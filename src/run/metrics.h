@@ -2,8 +2,10 @@
 
    A training line has step, loss_reconstruction, loss_completion (null without a target) or in
    fine-tuning loss_answer in their place, grad_norm
-   (before clipping), lr, where several ratios are trained ratio (of this step), tokens (of contexts), tokens_per_second, flops_per_second, seconds,
-   seconds_data, seconds_communication (waiting for other ranks), seconds_checkpoint, skipped, and how
+   (before clipping), lr, where several ratios are trained ratio (of this step), tokens (of contexts),
+   tokens_per_second, flops_per_second, mfu (the share of what the ranks' products of matrices reached
+   together when the run began or went on), seconds, seconds_data, seconds_communication (waiting for
+   other ranks), seconds_checkpoint, skipped, and how
    evenly the ranks were busy (mpi/step_timing.h): slowest_rank, slowest_host, slowest_seconds, balance,
    bubble. Line N holds the losses before update N.
    A validation line has step and validation_… keys, of all ratios together, and where several are
@@ -31,7 +33,7 @@ typedef struct sp_step_metrics {
     double grad_norm, lr;
     size_t ratio;      /* of the step, where several are trained; else 0 */
     uint64_t n_tokens; /* context tokens */
-    double flop;
+    double flop, peak; /* the latter FLOP/s; 0: not known */
     double seconds, seconds_data, seconds_communication, seconds_checkpoint;
     sp_step_timing timing;
     bool is_skipped; /* no update was made */
@@ -53,6 +55,9 @@ typedef struct sp_validation_metrics {
 /* Opens the file of the run folder for appending. Lines of steps beyond `step`, and a line that a
    killed run left half written, are taken out first, so that a resumed run holds each step once. */
 SP_NODISCARD sp_status sp_metrics_open(sp_metrics *metrics, const char *run_dir, uint64_t step);
+
+/* The share of the peak that a step reached; NaN where that is not known. */
+double sp_step_mfu(const sp_step_metrics *step);
 
 /* Appends a line. SP_IO: it cannot be written. */
 SP_NODISCARD sp_status sp_metrics_write_step(sp_metrics *metrics, const sp_step_metrics *step);

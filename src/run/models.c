@@ -155,10 +155,10 @@ sp_status sp_models_options(sp_compressor_options *options, const sp_run_config 
     options->memory_tokens =
         config->encoder.memory == SP_MEMORY_OF_TOKENS ? config->encoder.memory_tokens : 0;
     options->converter_init = config->converter.init;
-    options->markers_are_frozen =
-        config->decoder.markers == SP_MARKERS_FROZEN ||
-        config->train.only == SP_TRAIN_ONLY_CONVERTER ||
-        (config->decoder.markers == SP_MARKERS_AUTO && config->train.init != NULL);
+    const bool brings_markers =
+        config->train.init != NULL && config->train.init_parts == SP_INIT_ALL;
+    options->markers_are_frozen = config->decoder.markers == SP_MARKERS_FROZEN ||
+                                  (config->decoder.markers == SP_MARKERS_AUTO && brings_markers);
     options->encoder_is_frozen = config->train.only == SP_TRAIN_ONLY_CONVERTER;
     options->seed = config->run.seed;
     return read_lora(&options->lora, config);
@@ -203,9 +203,15 @@ sp_status sp_models_open_part(sp_models *models, const sp_run_config *config, co
     return open_models(models, &o);
 }
 
-static sp_status load_params(const sp_params *params, const sp_checkpoint *checkpoint) {
+static bool is_of_encoder(const sp_param *param) {
+    return strncmp(param->name, "encoder.", strlen("encoder.")) == 0;
+}
+
+static sp_status load_params(const sp_params *params, const sp_checkpoint *checkpoint,
+                             bool of_encoder_alone) {
     for (size_t i = 0; i < params->n_entries; i++) {
         const sp_param *param = params->entries[i];
+        if (of_encoder_alone && !is_of_encoder(param)) continue;
         SP_TRY(sp_checkpoint_read_tensor(checkpoint, param->name, param->n_dims, param->shape,
                                          param->value));
     }
@@ -213,8 +219,13 @@ static sp_status load_params(const sp_params *params, const sp_checkpoint *check
 }
 
 sp_status sp_models_load(sp_models *models, const sp_checkpoint *checkpoint) {
-    SP_TRY(load_params(&models->compressor->params, checkpoint));
-    return load_params(&models->compressor->frozen, checkpoint);
+    SP_TRY(load_params(&models->compressor->params, checkpoint, false));
+    return load_params(&models->compressor->frozen, checkpoint, false);
+}
+
+sp_status sp_models_load_encoder(sp_models *models, const sp_checkpoint *checkpoint) {
+    SP_TRY(load_params(&models->compressor->params, checkpoint, true));
+    return load_params(&models->compressor->frozen, checkpoint, true);
 }
 
 sp_decoding_limits sp_models_decoding_limits(const sp_models *models, size_t max_new_tokens) {

@@ -51,6 +51,9 @@ SP_NODISCARD sp_status sp_models_cut_encoder(json_t *json, const sp_run_config *
    another shape. */
 SP_NODISCARD sp_status sp_models_load(sp_models *models, const sp_checkpoint *checkpoint);
 
+/* Likewise of the encoder alone, with its memory tokens: the decoder may be another one. */
+SP_NODISCARD sp_status sp_models_load_encoder(sp_models *models, const sp_checkpoint *checkpoint);
+
 /* Where the decoder's generation ends: after max_new_tokens, or at an id that the model's makers or
    its training end a text with. Borrows from the models. */
 sp_decoding_limits sp_models_decoding_limits(const sp_models *models, size_t max_new_tokens);

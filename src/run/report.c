@@ -5,6 +5,7 @@
 #include "run/report_csv.h"
 #include "run/report_figures.h"
 #include "run/report_page.h"
+#include "run/report_table.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +31,7 @@ static sp_status read_runs(report *r) {
     r->paths = paths;
     for (size_t i = 0; i < r->job->n_runs; i++) {
         r->n_runs++;
-        SP_TRY(sp_report_run_read(&r->runs[i], r->job->runs[i]));
+        SP_TRY(sp_report_run_read(&r->runs[i], r->job->runs[i], r->job->peak));
         r->paths[i] = r->runs[i].path;
     }
     return SP_OK;
@@ -127,6 +128,29 @@ static sp_status make_page(sp_report_made *made, report *r, const sp_report_matt
     return SP_OK;
 }
 
+static sp_status print_json(const report *r) {
+    json_t *scores = sp_report_scores_json(&r->results);
+    if (scores == NULL) return no_memory();
+    (void)json_dumpf(scores, stdout, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    (void)fputc('\n', stdout);
+    json_decref(scores);
+    return SP_OK;
+}
+
+static sp_status print(const report *r, const sp_report_matter *matter) {
+    switch (r->job->prints) {
+    case SP_REPORT_CSV:
+        return sp_report_csv(stdout, matter);
+    case SP_REPORT_TABLE:
+        sp_report_tables(stdout, &r->results);
+        return SP_OK;
+    case SP_REPORT_JSON:
+        return print_json(r);
+    default:
+        return SP_OK;
+    }
+}
+
 static sp_status make(sp_report_made *made, report *r) {
     const sp_report_job *job = r->job;
     if (job->n_runs == 0 && job->n_results == 0)
@@ -134,8 +158,8 @@ static sp_status make(sp_report_made *made, report *r) {
     SP_TRY(read_all(r));
     const sp_report_matter matter = {
         .runs = r->runs, .n_runs = r->n_runs, .results = &r->results, .peak = job->peak};
-    if (job->wants_csv) SP_TRY(sp_report_csv(stdout, &matter));
-    if (job->wants_csv && job->output == NULL) return SP_OK;
+    SP_TRY(print(r, &matter));
+    if (job->prints != SP_REPORT_NOTHING && job->output == NULL) return SP_OK;
     return make_page(made, r, &matter);
 }
 

@@ -1,11 +1,19 @@
-/* Runs and their evaluations as a report: one HTML page with PNG files beside it, or CSV. Local: one
+/* Runs and their evaluations as a report: one HTML page with PNG files beside it, CSV, or
+   tables. Local: one
    process makes it. Runs that are still going are fine. */
 #pragma once
 
 #include "base/status.h"
 
-#include <stdbool.h>
 #include <stddef.h>
+
+/* What goes to standard output: the numbers as CSV, scores as tables or as one JSON object. */
+typedef enum sp_report_print {
+    SP_REPORT_NOTHING,
+    SP_REPORT_CSV,
+    SP_REPORT_TABLE,
+    SP_REPORT_JSON
+} sp_report_print;
 
 typedef struct sp_report_job {
     const char *const
@@ -13,11 +21,11 @@ typedef struct sp_report_job {
     size_t n_runs;
     const char *const *results; /* [n_results] files of `evaluate --json` */
     size_t n_results;
-    const char
-        *output;     /* the page; NULL: none with CSV, else report.html in the first run's folder */
+    const char *
+        output; /* the page; NULL: none if something is printed, else report.html in the first run's folder */
     const char *png; /* folder of the PNG files, made if it is not there; NULL: that of the page */
-    double peak;     /* FLOP/s of all ranks of a run together; 0: not known */
-    bool wants_csv;  /* on standard output */
+    double peak;     /* FLOP/s of all ranks of a run together; 0: what each run has measured */
+    sp_report_print prints;
 } sp_report_job;
 
 /* What was made. */

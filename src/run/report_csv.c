@@ -63,13 +63,12 @@ static void write_value(FILE *out, const json_t *value) {
 static void write_header(FILE *out, const columns *figures) {
     fputs("run,kind,step,tokens,skipped", out);
     for (size_t m = 0; m < SP_N_MEASURES; m++) fprintf(out, ",%s", sp_measure_keys[m]);
-    fputs(",mfu,task,data,method", out);
+    fputs(",task,decoder,data,method", out);
     for (size_t i = 0; i < figures->n; i++) fprintf(out, ",%s", figures->keys[i]);
     fputc('\n', out);
 }
 
-static void write_line(FILE *out, const char *run, const sp_metrics_line *line, double peak,
-                       size_t n_empty) {
+static void write_line(FILE *out, const char *run, const sp_metrics_line *line, size_t n_empty) {
     write_text(out, run);
     fprintf(out, ",%s,%llu,%llu,%s", line->is_validation ? "validation" : "train",
             (unsigned long long)line->step, (unsigned long long)line->tokens,
@@ -80,9 +79,7 @@ static void write_line(FILE *out, const char *run, const sp_metrics_line *line, 
         fputc(',', out);
         write_number(out, line->values[m]);
     }
-    fputc(',', out);
-    if (peak > 0) write_number(out, line->values[SP_MEASURE_FLOPS_PER_SECOND] / peak);
-    fputs(",,,", out);
+    fputs(",,,,", out);
     for (size_t i = 0; i < n_empty; i++) fputc(',', out);
     fputc('\n', out);
 }
@@ -97,21 +94,21 @@ static sp_status write_run(FILE *out, const sp_report_run *run, double peak, siz
         bool is_end = false;
         status = sp_metrics_reader_next(reader, &line, &is_end);
         if (status != SP_OK || is_end) break;
-        write_line(out, run->path, &line, peak, n_empty);
+        if (peak > 0) sp_metrics_line_use_peak(&line, peak);
+        write_line(out, run->path, &line, n_empty);
     }
     sp_metrics_reader_close(reader);
     return status;
 }
 
 static void write_score(FILE *out, const json_t *score, const columns *figures) {
-    static const char *const texts[] = {"task", "data", "method"};
+    static const char *const texts[] = {"task", "decoder", "data", "method"};
     const char *run = json_string_value(json_object_get(score, "run"));
     write_text(out, run != NULL ? run : "");
     fputs(",evaluation,,", out);
     write_value(out, json_object_get(score, "tokens"));
     fputc(',', out);
     for (size_t m = 0; m < SP_N_MEASURES; m++) fputc(',', out);
-    fputc(',', out);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         const char *text = json_string_value(json_object_get(score, texts[i]));
         fputc(',', out);

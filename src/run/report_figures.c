@@ -102,19 +102,17 @@ static const curve curves[] = {
      SP_N_MEASURES},
     {"flops", "Floating-point operations", "FLOP a second", "", SP_MEASURE_FLOPS_PER_SECOND,
      SP_N_MEASURES},
+    {"mfu", "MFU", "share of peak", "", SP_MEASURE_MFU, SP_N_MEASURES},
 };
 
-static const curve mfu = {"mfu",        "MFU", "share of peak", "", SP_MEASURE_FLOPS_PER_SECOND,
-                          SP_N_MEASURES};
-
 static sp_status draw_curve(sp_report_figures *figures, const sp_report_matter *matter,
-                            const curve *c, double scale) {
+                            const curve *c) {
     sp_report_figure figure = {0};
     char *script = NULL;
     size_t n = 0;
     FILE *out = open_memstream(&script, &n);
     if (out == NULL) return no_memory();
-    const bool has_points = sp_script_curves(out, matter, c->axis, c->measure, c->held_out, scale);
+    const bool has_points = sp_script_curves(out, matter, c->axis, c->measure, c->held_out);
     sp_status status = fclose(out) == 0 ? SP_OK : no_memory();
     if (status == SP_OK && has_points) {
         status = begin_figure(&figure, c->name, c->title, c->caption);
@@ -293,8 +291,7 @@ static sp_status draw_bars(sp_report_figures *figures, const sp_report_matter *m
 
 sp_status sp_report_figures_draw(sp_report_figures *figures, const sp_report_matter *matter) {
     for (size_t c = 0; c < sizeof curves / sizeof curves[0]; c++)
-        SP_TRY(draw_curve(figures, matter, &curves[c], 1));
-    if (matter->peak > 0) SP_TRY(draw_curve(figures, matter, &mfu, 1 / matter->peak));
+        SP_TRY(draw_curve(figures, matter, &curves[c]));
     for (size_t t = 0; t < SP_RESULT_EFFICIENCY; t++)
         SP_TRY(draw_task(figures, matter, (sp_result_task)t));
     return draw_bars(figures, matter);

@@ -31,7 +31,7 @@ typedef struct sp_report_matter {
     const sp_report_run *runs; /* [n_runs] */
     size_t n_runs;
     const sp_report_results *results;
-    double peak; /* FLOP/s of all ranks together; 0: not known */
+    double peak; /* FLOP/s of all ranks together; 0: what each run has measured */
 } sp_report_matter;
 
 /* The colour of a run's curves, or of another by its number; static. */

@@ -17,6 +17,7 @@ const char *const sp_measure_keys[SP_N_MEASURES] = {
     "lr",
     "tokens_per_second",
     "flops_per_second",
+    "mfu",
     "seconds",
     "validation_loss_reconstruction",
     "validation_loss_completion",
@@ -35,6 +36,10 @@ struct sp_metrics_reader {
     bool has_step, has_validation;
     size_t n_damaged, first_damaged;
 };
+
+void sp_metrics_line_use_peak(sp_metrics_line *line, double peak) {
+    line->values[SP_MEASURE_MFU] = line->values[SP_MEASURE_FLOPS_PER_SECOND] / peak;
+}
 
 sp_status sp_metrics_reader_open(sp_metrics_reader **reader, const char *run_dir) {
     sp_metrics_reader *made = calloc(1, sizeof *made);

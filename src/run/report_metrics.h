@@ -15,6 +15,7 @@ typedef enum sp_measure {
     SP_MEASURE_LR,
     SP_MEASURE_TOKENS_PER_SECOND,
     SP_MEASURE_FLOPS_PER_SECOND,
+    SP_MEASURE_MFU,
     SP_MEASURE_SECONDS,
     SP_MEASURE_VALIDATION_LOSS,
     SP_MEASURE_VALIDATION_ACCURACY = SP_MEASURE_VALIDATION_LOSS + 3,
@@ -32,6 +33,9 @@ typedef struct sp_metrics_line {
 } sp_metrics_line;
 
 typedef struct sp_metrics_reader sp_metrics_reader; /* opaque */
+
+/* Tells the line's MFU by another peak, FLOP/s, than the run has measured. */
+void sp_metrics_line_use_peak(sp_metrics_line *line, double peak);
 
 /* Opens a run's file into *reader, owned, or NULL where the run has none. SP_IO: cannot be read. */
 SP_NODISCARD sp_status sp_metrics_reader_open(sp_metrics_reader **reader, const char *run_dir);

@@ -94,7 +94,7 @@ static const char *const row_titles[N_ROWS] = {
 };
 
 /* Whether the row says anything of the run. */
-static bool has_row(const sp_report_matter *matter, const sp_report_run *run, size_t r) {
+static bool has_row(const sp_report_run *run, size_t r) {
     const bool has_time = run->seconds > 0;
     if (r >= ROW_LEAST_HELD_OUT) return isfinite(run->least_held_out[r - ROW_LEAST_HELD_OUT]);
     if (r >= ROW_LAST_HELD_OUT) return isfinite(run->last_held_out[r - ROW_LAST_HELD_OUT]);
@@ -111,7 +111,7 @@ static bool has_row(const sp_report_matter *matter, const sp_report_run *run, si
     case ROW_FLOPS:
         return has_time && run->flop > 0;
     case ROW_MFU:
-        return has_time && run->flop > 0 && matter->peak > 0;
+        return run->most_flop > 0;
     default:
         return run->n_skipped > 0;
     }
@@ -123,8 +123,7 @@ static void write_steps(FILE *out, const sp_report_run *run) {
     if (json_is_integer(steps)) fprintf(out, " of %lld", (long long)json_integer_value(steps));
 }
 
-static void write_cell(FILE *out, const sp_report_matter *matter, const sp_report_run *run,
-                       size_t r) {
+static void write_cell(FILE *out, const sp_report_run *run, size_t r) {
     if (r >= ROW_LEAST_HELD_OUT) {
         const size_t i = r - ROW_LEAST_HELD_OUT;
         fprintf(out, "%.4f (step %llu)", run->least_held_out[i],
@@ -160,7 +159,7 @@ static void write_cell(FILE *out, const sp_report_matter *matter, const sp_repor
         write_number(out, run->flop / run->seconds, "FLOP/s");
         return;
     case ROW_MFU:
-        fprintf(out, "%.1f %%", 100 * run->flop / run->seconds / matter->peak);
+        fprintf(out, "%.1f %%", 100 * run->known_flop / run->most_flop);
         return;
     default:
         fprintf(out, "%llu", (unsigned long long)run->n_skipped);
@@ -178,21 +177,30 @@ static void write_summary(FILE *out, const sp_report_matter *matter) {
     for (size_t r = 0; r < N_ROWS; r++) {
         bool is_there = false;
         for (size_t i = 0; i < matter->n_runs; i++)
-            is_there = is_there || has_row(matter, &matter->runs[i], r);
+            is_there = is_there || has_row(&matter->runs[i], r);
         if (!is_there) continue;
         fprintf(out, "<tr><td>%s</td>", row_titles[r]);
         for (size_t i = 0; i < matter->n_runs; i++) {
             fputs("<td>", out);
-            if (has_row(matter, &matter->runs[i], r)) write_cell(out, matter, &matter->runs[i], r);
+            if (has_row(&matter->runs[i], r)) write_cell(out, &matter->runs[i], r);
             fputs("</td>", out);
         }
         fputs("</tr>\n", out);
     }
     fputs("</table></div>\n", out);
+    bool has_mfu = false;
+    for (size_t i = 0; i < matter->n_runs; i++)
+        has_mfu = has_mfu || has_row(&matter->runs[i], ROW_MFU);
     if (matter->peak > 0) {
         fputs("<p class=soft>MFU: share of a peak of ", out);
         write_number(out, matter->peak, "FLOP/s");
         fputs(" of all ranks together.</p>\n", out);
+    } else if (has_mfu) {
+        fputs("<p class=soft>MFU: share of what the ranks' products of matrices reached together "
+              "when "
+              "the run began or went on, measured; <code>--peak FLOPS</code> names another "
+              "peak.</p>\n",
+              out);
     } else {
         fputs(
             "<p class=soft>MFU is not shown, as the peak is not known: name it with "

@@ -80,6 +80,16 @@ static json_t *text_or_null(const char *text) {
     return value != NULL ? value : json_null();
 }
 
+/* The last part of the path that a member is, or null. Owned. */
+static json_t *last_part(const json_t *entry, const char *member) {
+    const char *path = json_string_value(json_object_get(entry, member));
+    size_t n = path != NULL ? strlen(path) : 0;
+    while (n > 1 && path[n - 1] == '/') n--;
+    const char *slash = n > 0 ? memrchr(path, '/', n - 1) : NULL;
+    if (slash == NULL) return n > 0 ? json_stringn(path, n) : json_null();
+    return json_stringn(slash + 1, n - (size_t)(slash + 1 - path));
+}
+
 /* Who a score is of; `common` is the result that holds the entry, or the entry. Owned. */
 static json_t *begin_score(const source *owner, const json_t *common, const json_t *entry,
                            size_t task, const char *method) {
@@ -90,8 +100,9 @@ static json_t *begin_score(const source *owner, const json_t *common, const json
     if (run == owner->path && json_object_get(common, "checkpoint") != NULL)
         run = run_of(owner, common);
     return json_pack(
-        "{s:o, s:s, s:o, s:o, s:o}", "run", text_or_null(run), "task", sp_result_kinds[task].task,
-        "data", text_or_null(json_string_value(data)), "method",
+        "{s:o, s:s, s:o, s:o, s:o, s:o}", "run", text_or_null(run), "task",
+        sp_result_kinds[task].task, "decoder", last_part(entry, "decoder"), "data",
+        text_or_null(json_string_value(data)), "method",
         text_or_null(json_is_string(named) ? json_string_value(named) : method), "ratio",
         json_is_number(ratio) ? json_incref(json_object_get(entry, "ratio")) : json_null());
 }
@@ -107,6 +118,8 @@ static sp_status add_score(sp_report_results *results, const source *owner, cons
                            const json_t *entry, size_t task, const char *method) {
     json_t *score = begin_score(owner, common, entry, task, method);
     if (score == NULL) return no_memory();
+    if (json_is_string(json_object_get(common, "file")))
+        json_object_set_new(score, "file", last_part(common, "file"));
     if (task == SP_RESULT_EFFICIENCY) copy_figures(score, common, task);
     copy_figures(score, entry, task);
     return json_array_append_new(results->scores[task], score) == 0 ? SP_OK : no_memory();
@@ -332,7 +345,35 @@ sp_status sp_report_results_find(sp_report_results *results, const char *run) {
     return status;
 }
 
-/* ---- means over data sets ---- */
+/* ---- data sets: their names, means over them ---- */
+
+static bool are_told_apart(const json_t *scores) {
+    for (size_t i = 0; i < json_array_size(scores); i++) {
+        const json_t *a = json_array_get(scores, i);
+        for (size_t j = 0; j < i; j++) {
+            const json_t *b = json_array_get(scores, j);
+            if (json_equal(json_object_get(a, "data"), json_object_get(b, "data")) &&
+                !json_equal(json_object_get(a, "file"), json_object_get(b, "file")))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Of several data sets in one form, as SQuAD and AdversarialQA are, the files tell. */
+static sp_status name_files(json_t *scores) {
+    json_t *score;
+    size_t i;
+    if (are_told_apart(scores)) return SP_OK;
+    json_array_foreach(scores, i, score) {
+        const char *form = json_string_value(json_object_get(score, "data"));
+        const char *file = json_string_value(json_object_get(score, "file"));
+        if (form == NULL || file == NULL) continue;
+        json_t *named = json_sprintf("%s: %s", form, file);
+        if (named == NULL || json_object_set_new(score, "data", named) != 0) return no_memory();
+    }
+    return SP_OK;
+}
 
 static bool is_same_method(const json_t *a, const json_t *b) {
     static const char *const keys[] = {"run", "method", "ratio"};
@@ -364,8 +405,9 @@ static json_t *mean_of(const json_t *scores, size_t n, size_t first) {
     if (n_sets < 2) return NULL;
     char name[48];
     snprintf(name, sizeof name, "mean of %zu", n_sets);
-    return json_pack("{s:O, s:O, s:s, s:O, s:O, s:f, s:f}", "run", json_object_get(model, "run"),
-                     "task", json_object_get(model, "task"), "data", name, "method",
+    return json_pack("{s:O, s:O, s:O, s:s, s:O, s:O, s:f, s:f}", "run",
+                     json_object_get(model, "run"), "task", json_object_get(model, "task"),
+                     "decoder", json_object_get(model, "decoder"), "data", name, "method",
                      json_object_get(model, "method"), "ratio", json_object_get(model, "ratio"),
                      keys[0], sums[0] / (double)n_sets, keys[1], sums[1] / (double)n_sets);
 }
@@ -373,6 +415,7 @@ static json_t *mean_of(const json_t *scores, size_t n, size_t first) {
 sp_status sp_report_results_add_means(sp_report_results *results) {
     json_t *scores = results->scores[SP_RESULT_QA];
     const size_t n = json_array_size(scores);
+    SP_TRY(name_files(scores));
     for (size_t i = 0; i < n; i++) {
         bool is_first = true;
         for (size_t j = 0; j < i && is_first; j++)

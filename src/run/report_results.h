@@ -25,8 +25,8 @@ typedef struct sp_result_kind {
 extern const sp_result_kind sp_result_kinds[SP_N_RESULT_TASKS];
 
 typedef struct sp_report_results {
-    /* A score is what one method reached: {run, task, data, method, ratio (of compressed ones), and the
-       figures of its task}. The run is a text: the folder in which the checkpoint lies, or the file. */
+    /* A score is what one method reached: {run, task, decoder (the last part of its model's path, or
+       null), data, method, ratio (of compressed ones), and the figures of its task}. The run is a text: the folder in which the checkpoint lies, or the file. */
     json_t *scores[SP_N_RESULT_TASKS]; /* arrays, owned */
     /* {run, task, data, ratio (null: of several), samples: as evaluate printed them} */
     json_t *samples; /* array, owned */
@@ -49,8 +49,9 @@ SP_NODISCARD sp_status sp_report_results_read(sp_report_results *results, const 
    none is noted. */
 SP_NODISCARD sp_status sp_report_results_find(sp_report_results *results, const char *run);
 
-/* Adds to question answering, for each method of a run that was tried on several data sets, the mean of
-   F1 and exact match over these, each counting alike, as the data "mean of N". */
+/* Names question answering's data by form and file ("SQuAD: dev.json") where several files have one
+   form. Adds to it, for each method of a run that was tried on several data sets, the mean of F1 and
+   exact match over these, each counting alike, as the data "mean of N". */
 SP_NODISCARD sp_status sp_report_results_add_means(sp_report_results *results);
 
 bool sp_report_results_is_empty(const sp_report_results *results);

@@ -15,12 +15,17 @@ enum { N_LOSSES = 3 };
 static void count_step(sp_report_run *run, const sp_metrics_line *line) {
     const double seconds = line->values[SP_MEASURE_SECONDS];
     const double flops = line->values[SP_MEASURE_FLOPS_PER_SECOND];
+    const double mfu = line->values[SP_MEASURE_MFU];
     run->n_steps++;
     run->n_skipped += line->is_skipped;
     run->last_step = line->step;
     run->n_tokens = line->tokens;
     if (seconds > 0) run->seconds += seconds;
     if (seconds > 0 && flops > 0) run->flop += seconds * flops;
+    if (seconds > 0 && flops > 0 && mfu > 0) {
+        run->known_flop += seconds * flops;
+        run->most_flop += seconds * flops / mfu;
+    }
     for (size_t i = 0; i < N_LOSSES; i++) {
         const double loss = line->values[SP_MEASURE_LOSS + i];
         if (!isfinite(loss)) continue;
@@ -68,7 +73,7 @@ static void note_damage(sp_report_run *run, const sp_metrics_reader *reader) {
     add_note(run, text);
 }
 
-static sp_status read_metrics(sp_report_run *run) {
+static sp_status read_metrics(sp_report_run *run, double peak) {
     sp_metrics_reader *reader = NULL;
     SP_TRY(sp_metrics_reader_open(&reader, run->path));
     if (reader == NULL) {
@@ -82,6 +87,7 @@ static sp_status read_metrics(sp_report_run *run) {
         bool is_end = false;
         status = sp_metrics_reader_next(reader, &line, &is_end);
         if (status != SP_OK || is_end) break;
+        if (peak > 0) sp_metrics_line_use_peak(&line, peak);
         take_line(run, &line);
     }
     note_damage(run, reader);
@@ -119,7 +125,7 @@ static char *without_slash(const char *path) {
     return strndup(path, n);
 }
 
-sp_status sp_report_run_read(sp_report_run *run, const char *path) {
+sp_status sp_report_run_read(sp_report_run *run, const char *path, double peak) {
     struct stat found;
     *run = (sp_report_run){.path = without_slash(path), .notes = json_array()};
     for (size_t i = 0; i < N_LOSSES; i++)
@@ -131,7 +137,7 @@ sp_status sp_report_run_read(sp_report_run *run, const char *path) {
         return sp_fail(SP_IO, "cannot read the run folder '%s': %s", path, strerror(errno));
     if (!S_ISDIR(found.st_mode))
         return sp_fail(SP_IO, "'%s' is no folder; a report is made of runs' folders", path);
-    SP_TRY(read_metrics(run));
+    SP_TRY(read_metrics(run, peak));
     read_config(run);
     return SP_OK;
 }

@@ -11,6 +11,7 @@ typedef struct sp_report_run {
     sp_series series[SP_N_MEASURES]; /* over tokens */
     uint64_t n_steps, n_validations, n_skipped, last_step, n_tokens;
     double seconds, flop;               /* sums over steps */
+    double known_flop, most_flop;       /* likewise, of steps whose MFU is known; at the peak */
     double first_loss[3], last_loss[3]; /* of training; NaN: none */
     double last_held_out[3], least_held_out[3];
     uint64_t least_step[3];   /* of the latter */
@@ -20,9 +21,9 @@ typedef struct sp_report_run {
     json_t *notes; /* what a reader of the report should know, texts */
 } sp_report_run;
 
-/* Reads a run's folder into *run; free it also after a failure. SP_IO: no such folder, or it cannot be
+/* Reads a run's folder into *run, MFU being told by `peak`, FLOP/s, or 0: by what the run has measured; free it also after a failure. SP_IO: no such folder, or it cannot be
    read. Damage costs a line or the configuration, and is noted. */
-SP_NODISCARD sp_status sp_report_run_read(sp_report_run *run, const char *path);
+SP_NODISCARD sp_status sp_report_run_read(sp_report_run *run, const char *path, double peak);
 void sp_report_run_free(sp_report_run *run);
 
 /* Whether the folder turned out to hold anything of a run's. */

@@ -128,24 +128,24 @@ static void plot_run(FILE *out, const sp_report_run *run, size_t r, sp_measure m
 }
 
 bool sp_script_curves(FILE *out, const sp_report_matter *matter, const char *title,
-                      sp_measure measure, sp_measure held_out, double scale) {
+                      sp_measure measure, sp_measure held_out) {
     extent e = {0, (double)INFINITY, -(double)INFINITY};
     for (size_t r = 0; r < matter->n_runs; r++) {
         widen(&e, &matter->runs[r].series[measure]);
         if (held_out != SP_N_MEASURES) widen(&e, &matter->runs[r].series[held_out]);
     }
     if (!(e.least_y <= e.most_y)) return false;
-    const unit x = unit_of(e.most_x), y = unit_of(e.most_y * scale);
+    const unit x = unit_of(e.most_x), y = unit_of(e.most_y);
     for (size_t r = 0; r < matter->n_runs; r++) {
         const sp_series *series = matter->runs[r].series;
-        write_points(out, 't', r, &series[measure], x.size, scale / y.size);
+        write_points(out, 't', r, &series[measure], x.size, 1 / y.size);
         if (series[measure].n_points > MANY_POINTS)
-            write_means(out, r, &series[measure], x.size, scale / y.size);
+            write_means(out, r, &series[measure], x.size, 1 / y.size);
         if (held_out != SP_N_MEASURES)
-            write_points(out, 'v', r, &series[held_out], x.size, scale / y.size);
+            write_points(out, 'v', r, &series[held_out], x.size, 1 / y.size);
     }
-    e.least_y *= scale / y.size;
-    e.most_y *= scale / y.size;
+    e.least_y /= y.size;
+    e.most_y /= y.size;
     write_axes(out, &e, title, x.name, y.name, measure == SP_MEASURE_GRAD_NORM);
     const char *joint = "plot ";
     for (size_t r = 0; r < matter->n_runs; r++)

@@ -11,9 +11,9 @@ void sp_script_text(FILE *out, const char *text, size_t most);
 void sp_script_title(FILE *out, const char *title);
 
 /* A measure over tokens and, unless it is SP_N_MEASURES, one on held-out text; false if no run has any
-   point. Values are multiplied by `scale`. */
+   point. */
 bool sp_script_curves(FILE *out, const sp_report_matter *matter, const char *title,
-                      sp_measure measure, sp_measure held_out, double scale);
+                      sp_measure measure, sp_measure held_out);
 
 /* A curve or a level of points over ratios. */
 typedef struct sp_ratio_line {

@@ -15,6 +15,7 @@ static const char *const precision_words[] = {"f32", "bf16", "auto", "int8", NUL
 static const char *const marker_words[] = {"train", "frozen", "auto", NULL};
 static const char *const slot_words[] = {"proportional", "fixed", NULL};
 static const char *const only_words[] = {"all", "converter", NULL};
+static const char *const init_words[] = {"all", "encoder", NULL};
 static const char *const draw_words[] = {"both", "one", NULL};
 static const char *const schedule_words[] = {"cosine", "constant", NULL};
 static const char *const recompute_words[] = {"auto", "none", "all", NULL};
@@ -109,6 +110,8 @@ static const sp_config_key keys[] = {
 
     {"train.init", SP_KEY_STRING, MEMBER(train.init), "null", 0, 0, NULL,
      "checkpoint to take weights from: a run or step folder"},
+    {"train.init_parts", SP_KEY_CHOICE, MEMBER(train.init_parts), "all", 0, 0, init_words,
+     "encoder: converter and markers start anew, as another decoder wants"},
     {"train.only", SP_KEY_CHOICE, MEMBER(train.only), "all", 0, 0, only_words,
      "converter: all else stays as train.init has it"},
     {"train.steps", SP_KEY_COUNT_OR_AUTO, MEMBER(train.steps), "auto", ANY, NULL,
@@ -195,11 +198,13 @@ static sp_status check_required(const sp_run_config *config) {
 
 /* What is not trained has to come from somewhere. */
 static sp_status check_only(const sp_run_config *config) {
+    if (config->train.init_parts == SP_INIT_ENCODER && config->train.init == NULL)
+        return sp_fail(SP_USAGE, "train.init_parts: encoder wants train.init, which it comes from");
     if (config->train.only == SP_TRAIN_ONLY_ALL) return SP_OK;
     if (config->train.init == NULL)
         return sp_fail(SP_USAGE,
                        "train.only: converter wants train.init, which the rest comes from");
-    if (config->decoder.markers == SP_MARKERS_TRAIN)
+    if (config->decoder.markers == SP_MARKERS_TRAIN && config->train.init_parts == SP_INIT_ALL)
         return sp_fail(SP_USAGE, "decoder.markers: train does not go with train.only: converter");
     return SP_OK;
 }

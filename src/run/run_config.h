@@ -27,6 +27,7 @@ typedef enum sp_memory_kind { SP_MEMORY_OF_TOKENS, SP_MEMORY_POOLED } sp_memory_
 typedef enum sp_markers { SP_MARKERS_TRAIN, SP_MARKERS_FROZEN, SP_MARKERS_AUTO } sp_markers;
 typedef enum sp_slot_rule { SP_SLOTS_PROPORTIONAL, SP_SLOTS_FIXED } sp_slot_rule;
 typedef enum sp_train_only { SP_TRAIN_ONLY_ALL, SP_TRAIN_ONLY_CONVERTER } sp_train_only;
+typedef enum sp_init_parts { SP_INIT_ALL, SP_INIT_ENCODER } sp_init_parts;
 typedef enum sp_draw { SP_DRAW_BOTH, SP_DRAW_ONE } sp_draw;
 typedef enum sp_recompute { SP_RECOMPUTE_AUTO, SP_RECOMPUTE_NONE, SP_RECOMPUTE_ALL } sp_recompute;
 typedef enum sp_cut_choice { SP_CUT_AUTO, SP_CUT_CONTIGUOUS, SP_CUT_FOLDED } sp_cut_choice;
@@ -80,6 +81,7 @@ typedef struct sp_run_config {
     } objective;
     struct {
         char *init; /* a checkpoint to take weights from; NULL: none */
+        sp_init_parts init_parts;
         sp_train_only only;
         size_t steps;        /* SP_COUNT_AUTO: from budget_tokens */
         size_t stop_at_step; /* SP_COUNT_AUTO: at the last */

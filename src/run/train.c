@@ -117,10 +117,10 @@ static void show_step(training *t, const sp_step_metrics *m) {
         if (m->n_targets[loss] > 0)
             snprintf(losses[loss], sizeof losses[loss], "%.4f",
                      m->loss_sum[loss] / (double)m->n_targets[loss]);
-    snprintf(text, sizeof text, "loss %s%s%s, %.0f tokens/s, %.1f GFLOP/s",
+    snprintf(text, sizeof text, "loss %s%s%s, %.0f tokens/s, MFU %.1f %%",
              losses[is_of_answers ? SP_ANSWER : SP_RECONSTRUCTION], is_of_answers ? "" : " / ",
              is_of_answers ? "" : losses[SP_COMPLETION], (double)m->n_tokens / m->seconds,
-             m->flop / m->seconds * 1e-9);
+             100 * sp_step_mfu(m));
     sp_progress_update(&t->progress, m->step, text);
 }
 
@@ -171,6 +171,7 @@ static sp_status train_step(training *t, step_wishes *wishes) {
                          .ratio = config->segment.ratios.n_items > 1
                                       ? sp_samples_ratio_of_step(&t->run.samples, t->run.step + 1)
                                       : 0,
+                         .peak = t->run.peak,
                          .seconds_checkpoint = t->seconds_checkpoint};
     SP_TRY(compute(t, &m, &sums, &samples, &counts));
     SP_TRY(verify_weights(t));

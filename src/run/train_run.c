@@ -5,6 +5,7 @@
 #include "mpi/agree.h"
 #include "run/models.h"
 #include "run/precision_choice.h"
+#include "run/product_peak.h"
 #include "run/resume_notes.h"
 #include "run/run_folder.h"
 #include "run/samples.h"
@@ -161,6 +162,15 @@ static sp_status load_state(sp_train_run *t) {
                                    sp_checkpoint_path(t->checkpoint));
 }
 
+/* Converter and markers are of one decoder. */
+static sp_status load_init(sp_train_run *t) {
+    if (t->config->train.init_parts == SP_INIT_ENCODER)
+        return sp_models_load_encoder(&t->models, t->init);
+    const sp_status status = sp_models_load(&t->models, t->init);
+    if (status != SP_BAD_DATA) return status;
+    return sp_fail(status, "%s; for another decoder: train.init_parts=encoder", sp_message());
+}
+
 /* Local: what this rank holds of the models. */
 static sp_status open_models(sp_train_run *t) {
     const size_t n_replicas = sp_grid_data_size(t->grid);
@@ -177,7 +187,7 @@ static sp_status open_models(sp_train_run *t) {
                                sp_grid_shard_index(t->grid), n_replicas));
     SP_TRY(sp_shard_create(&t->frozen, &t->models.compressor->frozen, sp_grid_shard_index(t->grid),
                            n_replicas));
-    if (t->init != NULL) SP_TRY(sp_models_load(&t->models, t->init));
+    if (t->init != NULL) SP_TRY(load_init(t));
     if (t->checkpoint != NULL) SP_TRY(load_state(t));
     return sp_replicas_create(&t->replicas, t->grid, &t->models.compressor->params);
 }
@@ -296,6 +306,13 @@ static sp_status open_part(sp_train_run *t) {
     return status;
 }
 
+/* Collective: all ranks at the same time, as they will compute; before there is memory to share. */
+static sp_status measure_peak(sp_train_run *t) {
+    SP_TRY(sp_agree(t->world, sp_product_peak_measure(&t->peak, t->config)));
+    sp_world_sum_double(t->world, &t->peak, 1);
+    return SP_OK;
+}
+
 sp_status sp_train_run_open(sp_train_run *t, const char *resume, sp_on_error on_error) {
     SP_TRY(sp_agree(t->world, open_folder(t, resume)));
     SP_TRY(sp_agree(t->world, open_data(t, on_error)));
@@ -308,6 +325,7 @@ sp_status sp_train_run_open(sp_train_run *t, const char *resume, sp_on_error on_
     }
     SP_TRY(choose_precisions(t));
     SP_TRY(sp_agree(t->world, sp_grid_create(&t->grid, t->world, t->config->parallel.pipeline)));
+    SP_TRY(measure_peak(t));
     if (sp_encoder_states_are_used(t->config))
         SP_TRY(sp_encoder_states_open(&t->states, t->world, t->config, &t->tasks,
                                       t->checkpoint != NULL ? t->checkpoint : t->init));

@@ -38,6 +38,7 @@ typedef struct sp_train_run {
     sp_step_guard guard;
     sp_best best;
     json_t *grid_json;      /* for checkpoints */
+    double peak;            /* FLOP/s that products reach, of all ranks together */
     sp_metrics metrics;     /* rank 0's */
     uint64_t step, n_steps; /* updates made; train.steps */
 } sp_train_run;             /* all zero but world and config: not open */

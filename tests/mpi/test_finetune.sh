@@ -111,6 +111,41 @@ says "was made with another train.only"
 finetune 64 1 no_init train.only=converter train.init=null encoder.model="$encoder" decoder.model="$decoder"
 says "train.only: converter wants train.init"
 
+# Another decoder: its converter and markers start anew, and are what is trained.
+moved="train.only=converter train.init_parts=encoder decoder.model=tests/fixtures/models/mistral-window train.steps=5"
+# shellcheck disable=SC2086 # several keys in one word
+finetune 65 1 refused ${moved#* } train.init_parts=all
+says "for another decoder: train.init_parts=encoder"
+# shellcheck disable=SC2086
+finetune 0 1 moved $moved
+# shellcheck disable=SC2086
+finetune 0 2 moved2 $moved parallel.pipeline=2
+close moved2 moved
+export_run moved
+cmp -s "$folder/moved.export/adapter_model.safetensors" "$folder/stage1.export/adapter_model.safetensors" ||
+    fail "the encoder has changed with the decoder"
+# shellcheck disable=SC2086
+finetune 0 1 moved_frozen $moved decoder.markers=frozen
+[ "$(answers moved)" != "$(answers moved_frozen)" ] ||
+    fail "the markers of another decoder are not trained"
+
+# What `plan` says of the rows' FLOP and steps is what an epoch takes, with the encoder run or not.
+planned() { # planned RUN KEY=VALUE...
+    run=$1 && shift
+    finetune 0 1 "$run" train.steps=auto data.limit=60 "$@"
+    set -- --config "$folder/finetune.yaml" --set run.dir="$folder/$run" --set train.steps=auto --set data.limit=60 ${1:+--set "$1"}
+    expect 0 "$slotpress" plan --cpu zen4 --json "$@"
+    taken=$(sed 's/[{}"]//g; s/:/,/g' "$folder/$run/metrics.jsonl" | awk -F, '
+        { split("", value); for (i = 1; i < NF; i += 2) value[$i] = $(i + 1) }
+        "lr" in value { sum += value["flops_per_second"] * value["seconds"]; n++ }
+        END { printf "%.9g %d", sum, n }')
+    sed 's/.*"per_segment":\([0-9.e+]*\).*"steps":\([0-9]*\).*/\1 \2/' "$folder/out" | awk -v taken="$taken" '{
+        split(taken, t, " "); r = 60 * $1 / t[1]; exit !(r > 0.999 && r < 1.001 && $2 == t[2]) }' ||
+        fail "$run: FLOP and steps are $taken, planned: $(cat "$folder/out")"
+}
+planned epoch
+planned epoch_converter train.only=converter
+
 # What the encoder makes of the contexts is kept, and the encoder not run: as without, on any grid.
 finetune 0 1 unkept train.only=converter data.encoder_states=null
 [ ! -e "$folder/unkept/encoder-states" ] || fail "states are kept that are not to be"

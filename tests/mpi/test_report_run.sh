@@ -51,7 +51,19 @@ is efficiency plain prefill_s
 [ "$(value reconstruction compressed ratio)$(value qa compressed ratio)$(value efficiency compressed ratio)" = 444 ] || fail "a ratio is not 4"
 [ "$(grep -c "^$run,train," "$folder/out") $(grep -c "^$run,validation," "$folder/out")" = "20 2" ] || fail "not 20 steps and 2 validations"
 
+# MFU is told by what the run has measured of its machine, or by another peak.
+mfu_of() {
+    awk -F, -v step="$1" 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i }
+        $at["kind"] == "train" && $at["step"] == step { print $at["mfu"], $at["flops_per_second"] }' "$folder/out"
+}
+peak=$(mfu_of 7 | awk '$1 > 0 && $1 < 1 { printf "%.6g", $2 / $1 }')
+[ "$peak" = "$(mfu_of 20 | awk '{ printf "%.6g", $2 / $1 }')" ] && awk -v p="$peak" 'BEGIN { exit !(p > 1e8) }' ||
+    fail "MFU and FLOP/s of steps 7 and 20: $(mfu_of 7), $(mfu_of 20)"
+expect 0 "$slotpress" report "$run" --csv --peak 1T
+mfu_of 7 | awk '{ exit !($1 * 1e12 / $2 > 0.999999 && $1 * 1e12 / $2 < 1.000001) }' || fail "MFU by --peak 1T: $(mfu_of 7)"
+
 expect 0 "$slotpress" report "$run"
+grep -qF 'MFU: share of what the ranks' "$run/report.html" || fail "the page does not say what MFU is a share of"
 grep -qF '<td>train.lr</td><td>0.003</td>' "$run/report.html" || fail "no configuration"
 grep -qF '<td>20 of 20</td>' "$run/report.html" || fail "not 20 of 20 steps"
 [ "$(grep -c '<div class=sample>' "$run/report.html")" = 3 ] || fail "not 3 samples"

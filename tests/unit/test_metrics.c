@@ -30,6 +30,7 @@ static const sp_step_metrics a_step = {.step = 7,
                                        .lr = 1e-4,
                                        .n_tokens = 96,
                                        .flop = 5e9,
+                                       .peak = 1e10,
                                        .seconds = 2,
                                        .seconds_data = 0.25,
                                        .seconds_communication = 0.5,
@@ -102,10 +103,10 @@ static void a_step_has_each_key(void **state) {
     must(sp_metrics_write_step(&metrics, &a_step));
     ASSERT_LINE_IS({"step", 7}, {"loss_reconstruction", 3}, {"loss_completion", 2},
                    {"grad_norm", 0.75}, {"lr", 1e-4}, {"tokens", 96}, {"tokens_per_second", 48},
-                   {"flops_per_second", 2.5e9}, {"seconds", 2}, {"seconds_data", 0.25},
-                   {"seconds_communication", 0.5}, {"seconds_checkpoint", 0.125},
-                   {"slowest_rank", 3}, {"slowest_seconds", 1.75}, {"balance", 0.875},
-                   {"bubble", 0.25});
+                   {"flops_per_second", 2.5e9}, {"mfu", 0.25}, {"seconds", 2},
+                   {"seconds_data", 0.25}, {"seconds_communication", 0.5},
+                   {"seconds_checkpoint", 0.125}, {"slowest_rank", 3}, {"slowest_seconds", 1.75},
+                   {"balance", 0.875}, {"bubble", 0.25});
     assert_host_and_skipped("n2", false);
     sp_metrics_close(&metrics);
 }
@@ -157,15 +158,16 @@ static void what_is_no_number_is_null(void **state) {
     m.n_targets[SP_COMPLETION] = 0; /* no target */
     m.loss_sum[SP_RECONSTRUCTION] = INFINITY;
     m.grad_norm = NAN;
+    m.peak = 0;
     m.is_skipped = true;
     must(sp_metrics_open(&metrics, dir, 0));
     must(sp_metrics_write_step(&metrics, &m));
     ASSERT_LINE_IS({"step", 7}, {"loss_reconstruction", NAN}, {"loss_completion", NAN},
                    {"grad_norm", NAN}, {"lr", 1e-4}, {"tokens", 96}, {"tokens_per_second", 48},
-                   {"flops_per_second", 2.5e9}, {"seconds", 2}, {"seconds_data", 0.25},
-                   {"seconds_communication", 0.5}, {"seconds_checkpoint", 0.125},
-                   {"slowest_rank", 3}, {"slowest_seconds", 1.75}, {"balance", 0.875},
-                   {"bubble", 0.25});
+                   {"flops_per_second", 2.5e9}, {"mfu", NAN}, {"seconds", 2},
+                   {"seconds_data", 0.25}, {"seconds_communication", 0.5},
+                   {"seconds_checkpoint", 0.125}, {"slowest_rank", 3}, {"slowest_seconds", 1.75},
+                   {"balance", 0.875}, {"bubble", 0.25});
     assert_host_and_skipped("n2", true);
     sp_metrics_close(&metrics);
 }

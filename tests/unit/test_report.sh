@@ -74,8 +74,37 @@ END
 } >"$folder/results.jsonl"
 report 0 "$run" "$other" --results "$folder/results.jsonl" --csv
 grep -qF "$run,evaluation" "$folder/out" || fail "no score of the first run"
-grep -q "^$other,evaluation,.*,qa,SQuAD,compressed,4,.*,51\.5," "$folder/out" || fail "no F1 of SQuAD, of the run whose checkpoint it is"
-grep -q "^$other,evaluation,.*,qa,mean of 2,compressed,4,.*,66\.5," "$folder/out" || fail "no mean of F1"
+grep -q "^$other,evaluation,.*,qa,,SQuAD,compressed,4,.*,51\.5," "$folder/out" || fail "no F1 of SQuAD, of the run whose checkpoint it is"
+grep -q "^$other,evaluation,.*,qa,,mean of 2,compressed,4,.*,66\.5," "$folder/out" || fail "no mean of F1"
+
+# Several decoders, and two files of one form: one table, and the same scores as JSON.
+qa_of() { # qa_of DECODER FILE F1
+    printf '{"task":"qa","data":"SQuAD","file":"data/%s","count":7,"methods":[{"method":"full","decoder":"models/%s/","f1":70.25,"em":50.0,"count":7},' "$2" "$1"
+    printf '{"method":"compressed","decoder":"models/%s/","ratio":4,"checkpoint":"gen/%s","f1":%s,"em":1.0,"count":7}],"samples":[]}\n' "$1" "$1" "$3"
+}
+{
+    qa_of Llama squad.json 61.5
+    qa_of Llama adversarial.json 21.5
+    qa_of Qwen squad.json 31.5
+} >"$folder/decoders.jsonl"
+report 0 --results "$folder/decoders.jsonl" --table
+cat >"$folder/wanted" <<'END'
+Question answering
+decoder  data                      context           f1     em  count
+Llama    SQuAD: squad.json         full           70.25  50.00      7
+Llama    SQuAD: squad.json         compressed 4x  61.50   1.00      7
+Llama    SQuAD: adversarial.json   full           70.25  50.00      7
+Llama    SQuAD: adversarial.json   compressed 4x  21.50   1.00      7
+Qwen     SQuAD: squad.json         full           70.25  50.00      7
+Qwen     SQuAD: squad.json         compressed 4x  31.50   1.00      7
+Llama    mean of 2                 full           70.25  50.00
+Llama    mean of 2                 compressed 4x  41.50   1.00
+END
+diff -b "$folder/wanted" "$folder/out" || fail "the table of decoders is another"
+report 0 --results "$folder/decoders.jsonl" --json
+[ "$(grep -o '"decoder":"Llama"' "$folder/out" | wc -l)" = 6 ] && grep -q '^{"scores":\[{' "$folder/out" || fail "no JSON of scores"
+report 64 --results "$folder/decoders.jsonl" --json --csv
+report 0 "$run" "$other" --results "$folder/results.jsonl" --csv
 
 page=$folder/pages/all.html
 mkdir "$folder/pages"

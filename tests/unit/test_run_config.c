@@ -132,6 +132,8 @@ static void what_cannot_be_run_is_refused_by_key(void **state) {
     assert_refused(SETS("train.only=converter"), "train.only", "train.init");
     assert_refused(SETS("train.only=converter", "train.init=r", "decoder.markers=train"),
                    "decoder.markers", "train.only");
+    assert_refused(SETS("train.init_parts=encoder"), "train.init_parts", "train.init");
+    assert_refused(SETS("train.init_parts=converter"), "train.init_parts", "all, encoder");
     assert_refused(SETS("data.rows=a.jsonl"), "data.rows", "finetune");
     assert_refused(SETS("segment.ratio=0"), "segment.ratio", "from 1");
     assert_refused(SETS("data.validation=1"), "data.validation", "from 0");
@@ -215,6 +217,18 @@ static void ablations_change_one_thing(void **state) {
     }
 }
 
+/* One encoder for several decoders: what of stage 2 in Lite's recipe has to be the same. */
+static void recipe_of_converters_loads(void **state) {
+    sp_run_config config = {0};
+    if (sp_run_config_load(&config, "configs/generalize-converter/stage1.yaml", NULL, 0) != SP_OK)
+        fail_msg("%s", sp_message());
+    assert_int_equal(config.train.only, SP_TRAIN_ONLY_CONVERTER);
+    assert_int_equal(config.train.init_parts, SP_INIT_ENCODER);
+    assert_string_equal(config.train.init, "runs/lite-stage2");
+    assert_int_equal(config.segment.tokens, 256);
+    sp_run_config_free(&config);
+}
+
 static void set_wins_over_the_file(void **state) {
     sp_run_config config = {0};
     assert_int_equal(sp_run_config_load(&config, "configs/nano/stage1.yaml",
@@ -251,6 +265,7 @@ int main(void) {
         cmocka_unit_test(what_cannot_be_run_is_refused_by_key),
         cmocka_unit_test(recipes_load_and_are_complete),
         cmocka_unit_test(ablations_change_one_thing),
+        cmocka_unit_test(recipe_of_converters_loads),
         cmocka_unit_test(set_wins_over_the_file),
         cmocka_unit_test(dump_loads_back_complete),
     };
