@@ -8,6 +8,7 @@ pretrain 0 1 base train.steps=4 'segment.ratio=[8,4]'
 pretrain 0 1 bare train.steps=4 decoder.boundaries=false run.watchdog_s=300 checkpoint.keep=1 data.validation=0.3
 pretrain 0 2 bare.2 train.steps=4 decoder.boundaries=false parallel.pipeline=2 data.validation=0.3
 pretrain 0 1 other train.steps=4 encoder.model="$decoder" data.encoder_stream=d encoder.train=none segment.ratio=8
+pretrain 0 1 pooled train.steps=4 encoder.memory=pooled
 pretrain 0 1 tuned train.steps=4 objective.completion=0 train.init="$folder/base" train.lr=2e-3 train.micro_batch=2
 same_losses bare.2 bare
 same_weights bare.2 bare
@@ -28,7 +29,8 @@ rows() { sed 's/.*"rows":\[{//; s/},{"name"/}\n"name"/g' "$folder/out"; }
 } >"$folder/questions.json"
 ask="--data $folder/questions.json --min-context 1 --max-new-tokens 6"
 ablation="$slotpress evaluate ablation --quiet $ask --split all --limit 9 --checkpoint $folder/base
-    --variant without=$folder/bare --variant $folder/other --variant tuned=$folder/tuned"
+    --variant without=$folder/bare --variant $folder/other --variant tuned=$folder/tuned
+    --variant pooled=$folder/pooled"
 
 # shellcheck disable=SC2086 # commands in one word
 {
@@ -38,8 +40,8 @@ ablation="$slotpress evaluate ablation --quiet $ask --split all --limit 9 --chec
     expect 0 mpirun --oversubscribe --bind-to none -n 2 $ablation --json
     cmp -s "$folder/out" "$folder/result" || fail "2 ranks give another result"
 }
-[ "$(wc -l <"$folder/rows")" = 5 ] || fail "not 5 rows: $(cat "$folder/rows")"
-[ "$(grep -o '"ratio":[0-9]*' "$folder/rows" | paste -s -d ' ')" = '"ratio":4 "ratio":8 "ratio":4 "ratio":8 "ratio":4' ] || fail "other ratios"
+[ "$(wc -l <"$folder/rows")" = 6 ] || fail "not 6 rows: $(cat "$folder/rows")"
+[ "$(grep -o '"ratio":[0-9]*' "$folder/rows" | paste -s -d ' ')" = '"ratio":4 "ratio":8 "ratio":4 "ratio":8 "ratio":4 "ratio":4' ] || fail "other ratios"
 grep -q '"task":"ablation"' "$folder/result" || fail "another task"
 grep -q '"data":"SQuAD","count":5' "$folder/result" || fail "not 5 questions"
 
@@ -63,6 +65,7 @@ held base 2 8
 held bare 3 4
 held other 4 8
 held tuned 5 4
+held pooled 6 4
 
 # Changes are those that tell what was learnt, whatever they were set to by others.
 changes() { sed -n "$1p" "$folder/rows" | sed 's/.*"changes":\[\(.*\)\],"encoder".*/\1/'; }
@@ -74,7 +77,8 @@ changes 3 | grep -qF '{"key":"decoder.boundaries","value":false,"base":true},{"k
     "data.encoder_stream encoder.model encoder.train segment.ratio" ] || fail "other: $(changes 4)"
 [ "$(changes 5 | grep -o '"key":"[^"]*"' | cut -d '"' -f 4 | sort | paste -s -d ' ')" = \
     "objective.completion segment.ratio train.init train.lr" ] || fail "tuned: $(changes 5)"
-grep -o '"name":"[^"]*"' "$folder/rows" | cut -d '"' -f 4 | paste -s -d ' ' | grep -qxF "base base without $folder/other tuned" || fail "other names"
+changes 6 | grep -qF '{"key":"encoder.memory","value":"pooled","base":"tokens"}' || fail "pooled: $(changes 6)"
+grep -o '"name":"[^"]*"' "$folder/rows" | cut -d '"' -f 4 | paste -s -d ' ' | grep -qxF "base base without $folder/other tuned pooled" || fail "other names"
 
 # Sizes are those of the plan.
 expect 0 "$slotpress" plan --json --cpu zen4 --memory 4 --config "$folder/run.yaml" --set "run.dir=$folder/base"
@@ -103,7 +107,7 @@ grep -q 'without' "$folder/report.html" || fail "a report without a variant"
 {
     expect 0 $ablation
     grep -q '^  without .*decoder.boundaries: false (true)' "$folder/out" || fail "no such row: $(cat "$folder/out")"
-    [ "$(grep -c . "$folder/out")" = 9 ] || fail "not 9 lines: $(cat "$folder/out")"
+    [ "$(grep -c . "$folder/out")" = 10 ] || fail "not 10 lines: $(cat "$folder/out")"
 }
 expect 0 "$slotpress" evaluate ablation --quiet --json --checkpoint "$folder/base" --variant "$folder/bare" --ratio 4 --max-new-tokens 1
 grep -q '"f1"\|"methods"' "$folder/out" && fail "questions that were not asked are answered"

@@ -52,6 +52,14 @@ first=$(head -n 1 "$folder/drawn")
 pretrain 0 1 alone segment.ratio="$first" train.steps=1
 [ "$(losses alone | head -n 1)" = "$(losses many | head -n 1)" ] || fail "step 1 is not as at ratio $first alone"
 
+# Pooled memory, too, and in a pipeline.
+pretrain 0 1 pooled 'segment.ratio=[2,1]' encoder.memory=pooled train.steps=4
+pretrain 0 2 pooled.2 'segment.ratio=[1,2]' encoder.memory=pooled train.steps=4 parallel.pipeline=2
+same_losses pooled.2 pooled
+same_weights pooled.2 pooled
+pretrain 0 1 pooled.1 segment.ratio="$(ratios pooled | head -n 1)" encoder.memory=pooled train.steps=1
+[ "$(losses pooled.1 | head -n 1)" = "$(losses pooled | head -n 1)" ] || fail "step 1 is not as at its ratio alone, pooled"
+
 # evaluate RANKS OPTION...: the result, apart from its seconds, goes to $folder/result.
 evaluate() {
     n_ranks=$1 && shift

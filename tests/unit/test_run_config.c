@@ -203,6 +203,8 @@ static void ablations_change_one_thing(void **state) {
         {"no-boundaries", 1, "run.dir decoder.boundaries "},
         {"no-boundaries", 2, "run.dir decoder.boundaries train.init "},
         {"no-pretraining", 2, "run.dir train.init "},
+        {"pooled", 1, "run.dir encoder.memory "},
+        {"pooled", 2, "run.dir encoder.memory train.init "},
         {"reconstruction", 2, "run.dir objective.reconstruction objective.completion "},
         {"completion", 2, "run.dir objective.reconstruction objective.completion "},
     };
