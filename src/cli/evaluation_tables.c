@@ -173,15 +173,16 @@ void sp_print_efficiency(const json_t *result) {
     }
 }
 
-/* "decoder.boundaries: false (true); ..." */
+/* "  decoder.boundaries: false (true); ..." */
 static void print_changes(const json_t *changes) {
+    const size_t flags = JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15);
     const json_t *change;
     size_t i;
     json_array_foreach(changes, i, change) {
-        char *value = json_dumps(json_object_get(change, "value"), JSON_ENCODE_ANY | JSON_COMPACT);
-        char *base = json_dumps(json_object_get(change, "base"), JSON_ENCODE_ANY | JSON_COMPACT);
+        char *value = json_dumps(json_object_get(change, "value"), flags);
+        char *base = json_dumps(json_object_get(change, "base"), flags);
         if (value != NULL && base != NULL)
-            printf("%s%s: %s (%s)", i > 0 ? "; " : "",
+            printf("%s%s: %s (%s)", i > 0 ? "; " : "  ",
                    json_string_value(json_object_get(change, "key")), value, base);
         free(base);
         free(value);
@@ -212,7 +213,6 @@ void sp_print_ablation(const json_t *result) {
                real_of(row, "bleu"), real_of(row, "rouge_l"), real_of(row, "exact_match"),
                real_of(row, "perplexity"));
         if (has_answers) printf(" %8.2f %8.2f", real_of(row, "f1"), real_of(row, "em"));
-        printf("  ");
         print_changes(json_object_get(row, "changes"));
         printf("\n");
     }
