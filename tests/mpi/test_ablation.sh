@@ -8,7 +8,7 @@ pretrain 0 1 base train.steps=4 'segment.ratio=[8,4]'
 pretrain 0 1 bare train.steps=4 decoder.boundaries=false run.watchdog_s=300 checkpoint.keep=1 data.validation=0.3
 pretrain 0 2 bare.2 train.steps=4 decoder.boundaries=false parallel.pipeline=2 data.validation=0.3
 pretrain 0 1 other train.steps=4 encoder.model="$decoder" data.encoder_stream=d encoder.train=none segment.ratio=8
-pretrain 0 1 pooled train.steps=4 encoder.memory=pooled
+pretrain 0 1 pooled train.steps=4 encoder.memory=pooled encoder.layers=1
 pretrain 0 1 tuned train.steps=4 objective.completion=0 train.init="$folder/base" train.lr=2e-3 train.micro_batch=2
 same_losses bare.2 bare
 same_weights bare.2 bare
@@ -78,18 +78,26 @@ changes 3 | grep -qF '{"key":"decoder.boundaries","value":false,"base":true},{"k
 [ "$(changes 5 | grep -o '"key":"[^"]*"' | cut -d '"' -f 4 | sort | paste -s -d ' ')" = \
     "objective.completion segment.ratio train.init train.lr" ] || fail "tuned: $(changes 5)"
 changes 6 | grep -qF '{"key":"encoder.memory","value":"pooled","base":"tokens"}' || fail "pooled: $(changes 6)"
+[ "$(changes 6 | grep -o '"key":"[^"]*"' | cut -d '"' -f 4 | sort | paste -s -d ' ')" = \
+    "encoder.layers encoder.memory segment.ratio" ] || fail "pooled: $(changes 6)"
 grep -o '"name":"[^"]*"' "$folder/rows" | cut -d '"' -f 4 | paste -s -d ' ' | grep -qxF "base base without $folder/other tuned pooled" || fail "other names"
 
 # Sizes are those of the plan.
-expect 0 "$slotpress" plan --json --cpu zen4 --memory 4 --config "$folder/run.yaml" --set "run.dir=$folder/base"
-plan=$(cat "$folder/out")
-sed -n 1p "$folder/rows" >"$folder/row"
-for part in "encoder parameters" "total trained_parameters"; do
-    kind=all
-    [ "${part#* }" = parameters ] || kind=trained
-    wanted=$(echo "$plan" | grep -o "\"${part%% *}\":{\"all\":[0-9]*,\"trained\":[0-9]*}" | grep -o "\"$kind\":[0-9]*" | cut -d : -f 2)
-    [ -n "$wanted" ] && [ "$(member "${part#* }")" = "$wanted" ] || fail "${part#* }: $(member "${part#* }"), planned $wanted"
-done
+# sized LINE KEY=VALUE KEY=VALUE: the row of a run that was trained so.
+sized() {
+    expect 0 "$slotpress" plan --json --cpu zen4 --memory 4 --config "$folder/run.yaml" --set "run.dir=$folder/base" --set "$2" --set "$3"
+    plan=$(cat "$folder/out")
+    sed -n "$1p" "$folder/rows" >"$folder/row"
+    for part in "encoder parameters" "total trained_parameters"; do
+        kind=all
+        [ "${part#* }" = parameters ] || kind=trained
+        wanted=$(echo "$plan" | grep -o "\"${part%% *}\":{\"all\":[0-9]*,\"trained\":[0-9]*}" | grep -o "\"$kind\":[0-9]*" | cut -d : -f 2)
+        [ -n "$wanted" ] && [ "$(member "${part#* }")" = "$wanted" ] || fail "${part#* }: $(member "${part#* }"), planned $wanted"
+    done
+}
+sized 1 encoder.memory=tokens encoder.layers=auto
+sized 6 encoder.memory=pooled encoder.layers=1
+[ "$(member layers)" = 1 ] || fail "another number of layers"
 
 # A report has each row, with the same figures.
 expect 0 "$slotpress" report --csv --output "$folder/report.html" --results "$folder/result" "$folder/base"

@@ -205,6 +205,8 @@ static void ablations_change_one_thing(void **state) {
         {"no-pretraining", 2, "run.dir train.init "},
         {"pooled", 1, "run.dir encoder.memory "},
         {"pooled", 2, "run.dir encoder.memory train.init "},
+        {"small-encoder", 1, "run.dir encoder.layers "},
+        {"small-encoder", 2, "run.dir encoder.layers train.init "},
         {"reconstruction", 2, "run.dir objective.reconstruction objective.completion "},
         {"completion", 2, "run.dir objective.reconstruction objective.completion "},
     };
