@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const char *const required[] = {
     "run.dir=runs/x",        "encoder.model=models/e",      "decoder.model=models/d",
@@ -101,8 +102,9 @@ static void slots_of_a_full_segment_must_have_their_rows(void **state) {
 /* The least of several ratios makes the most slots. The message names the line of the file, unless the
    command line has set the key. */
 static void slots_of_the_least_ratio_must_have_their_rows(void **state) {
-    static const char path[] = "/tmp/slotpress-run-config.yaml";
+    char path[64];
     sp_run_config config = {0};
+    snprintf(path, sizeof path, "/tmp/slotpress-%d-run-config.yaml", (int)getpid());
     assert_int_equal(load(&config, SETS("segment.ratio=64,4,16")), SP_OK);
     assert_int_equal(sp_run_config_least_ratio(&config), 4);
     sp_run_config_free(&config);
