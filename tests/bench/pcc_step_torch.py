@@ -18,16 +18,15 @@ its imports.
 """
 import argparse
 import json
-import resource
-import statistics
 import sys
-import time
 
 import peft
 import torch
 import transformers
 from torch import nn
 from torch.nn import functional as F
+
+from timing import Runs, peak_rss_bytes
 
 BOS, EOS = 1, 2
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -109,26 +108,26 @@ def main():
           f"{torch.__version__}, transformers {transformers.__version__}, {args.threads} threads,",
           f"micro-batch {args.mb}, {'bf16 autocast' if args.bf16 else 'f32'}", file=log, flush=True)
 
-    seconds = []
-    for i in range(args.steps + 1):
-        x, y = (torch.randint(3, 49152, (args.mb, args.segment)) for _ in range(2))
-        begin = time.perf_counter()
+    def step(x, y):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
             loss = model(x, y)
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 0.5)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seconds.append(time.perf_counter() - begin)
-        print(f"step {i}: loss {loss.item():.3f}, {seconds[-1]:.2f} s", file=log, flush=True)
+        return loss.item()
 
-    n_tokens, timed = args.mb * args.segment, seconds[1:]
+    runs = Runs(args.threads)
+    for i in range(args.steps + 1):
+        x, y = (torch.randint(3, 49152, (args.mb, args.segment)) for _ in range(2))
+        loss = (runs if i > 0 else Runs(args.threads)).time(lambda: step(x, y))
+        print(f"step {i}: loss {loss:.3f}", file=log, flush=True)
+
     result = {
         "train": args.train, "micro_batch": args.mb, "threads": args.threads,
         "precision": "bf16" if args.bf16 else "f32",
-        "tokens_per_second_best": round(n_tokens / min(timed), 2),
-        "tokens_per_second_median": round(n_tokens / statistics.median(timed), 2),
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        **runs.rates("tokens", args.mb * args.segment),
+        "peak_rss_bytes": peak_rss_bytes(),
     }
     if args.json:
         print(json.dumps(result))

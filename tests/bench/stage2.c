@@ -1,0 +1,91 @@
+#include "tests/bench/stage2.h"
+
+#include "base/memory.h"
+#include "tensor/vector.h"
+#include "tests/bench/measure.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void load_weights(stage2 *s, const stage2_options *options) {
+    bench_must(sp_model_source_open(&s->source, options->model));
+    if (options->n_layers > 0 &&
+        json_object_set_new(s->source.config, "num_hidden_layers",
+                            json_integer((json_int_t)options->n_layers)) != 0)
+        bench_must(sp_fail(SP_FAILURE, "no memory for a configuration"));
+    bench_must(sp_weights_load(&s->weights, &s->source.tensors, s->source.config,
+                               options->precision, SP_WEIGHTS_ALL, options->model));
+}
+
+void stage2_open(stage2 *s, const stage2_options *options) {
+    *s = (stage2){.random = 1};
+    load_weights(s, options);
+    s->layout = (sp_layout){.segment_tokens = options->segment_tokens,
+                            .ratio = options->segment_tokens / options->n_slots,
+                            .bos = 1,
+                            .eos = 2};
+    sp_compressor_options compressor = {
+        .encoder = &s->weights,
+        .decoder = &s->weights,
+        .d_encoder = s->weights.config.d_model,
+        .d_decoder = s->weights.config.d_model,
+        .encoder_tensors = &s->source.tensors,
+        .training = options->training,
+        .lora = {.rank = 64, .alpha = 64},
+        .memory_tokens = options->n_slots,
+    };
+    for (int role = 0; role < SP_N_ROLES; role++) compressor.lora.targets[role] = true;
+    bench_must(sp_compressor_create(&s->compressor, &compressor));
+    bench_must(sp_optimizer_create(&s->optimizer, &s->compressor->params, 0, 1));
+}
+
+void stage2_close(stage2 *s) {
+    sp_workspace_release(&s->workspace);
+    sp_pass_release(&s->pass);
+    sp_batch_free(&s->batch);
+    sp_optimizer_release(&s->optimizer);
+    sp_compressor_destroy(s->compressor);
+    sp_weights_free(&s->weights);
+    sp_model_source_close(&s->source);
+}
+
+static void fill_batch(stage2 *s, size_t n_samples) {
+    const size_t n = s->layout.segment_tokens;
+    void *room = NULL;
+    bench_must(sp_alloc_array(&room, 2 * n, sizeof(int32_t), "a segment and the next"));
+    int32_t *ids = room;
+    sp_batch_clear(&s->batch);
+    s->batch.is_training = true;
+    for (size_t i = 0; i < n_samples; i++) {
+        for (size_t k = 0; k < 2 * n; k++)
+            ids[k] = (int32_t)((bench_random(&s->random) >> 8) % s->weights.config.vocab_size);
+        bench_must(sp_layout_add_sample(&s->layout, &s->batch,
+                                        &(sp_sample){.encoder_ids = ids,
+                                                     .n_encoder_ids = n,
+                                                     .decoder_ids = ids,
+                                                     .n_decoder_ids = n,
+                                                     .next_ids = ids + n,
+                                                     .n_next_ids = n,
+                                                     .reconstructs = true,
+                                                     .completes = true}));
+    }
+    const float targets = (float)(n_samples * (n + 1));
+    s->batch.loss_scale[SP_RECONSTRUCTION] = s->batch.loss_scale[SP_COMPLETION] = 0.5F / targets;
+    free(room);
+}
+
+double stage2_step(stage2 *s, size_t n_samples) {
+    sp_compressor *c = s->compressor;
+    const size_t n_blocks = c->chain.n_blocks;
+    const sp_run_config config = {.train = {.grad_clip = 0.5}};
+    fill_batch(s, n_samples);
+    bench_must(sp_compressor_reserve(c, &s->batch, 0, n_blocks, &s->pass, &s->workspace));
+    memset(c->params.grads, 0, c->params.n_values * sizeof *c->params.grads);
+    (void)sp_pass_forward(&s->pass, &c->chain, 0, n_blocks, &s->batch, NULL, &s->workspace);
+    (void)sp_pass_backward(&s->pass, &c->chain, 0, n_blocks, &s->batch, NULL, &s->workspace);
+    const double squares = sp_vector_sum_squares(c->params.grads, c->params.n_values);
+    sp_optimizer_step(&s->optimizer, &c->params, c->params.grads, &config, ++s->step, 1e-4,
+                      sqrt(squares));
+    return sp_chain_training_flop(&c->chain, &s->batch);
+}
