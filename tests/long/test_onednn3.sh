@@ -29,7 +29,7 @@ programs=
 for test in $tests; do programs="$programs $folder/build/tests/$test"; done
 limit_s=600
 # shellcheck disable=SC2086,SC2046 # words
-expect 0 make -j"$(nproc)" --no-print-directory BUILD="$folder/build" PARQUET=no HELP_SOURCES= \
+expect 0 env -u MAKEFLAGS make -j"$(env -u OMP_NUM_THREADS nproc)" --no-print-directory BUILD="$folder/build" PARQUET=no HELP_SOURCES= \
     DNNL_PREFIX="$(cd "$kept" && pwd)" SOURCES="$(echo src/base/*.c src/tensor/*.c)" $programs
 for program in $programs; do
     ldd "$program" | grep -q "libdnnl.so.3 => $(cd "$kept" && pwd)" || fail "$program: not linked to oneDNN 3"

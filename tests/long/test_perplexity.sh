@@ -14,7 +14,7 @@ command -v python3 >/dev/null || {
     echo "skipped: needs python3"
     exit 77
 }
-export OMP_NUM_THREADS="$(nproc)"
+export OMP_NUM_THREADS="$(env -u OMP_NUM_THREADS nproc)"
 
 for book in "$BUILD"/data/prose/*.jsonl; do
     text=$folder/$(basename "$book" .jsonl).text
