@@ -99,7 +99,7 @@ run_all() {
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
     settings >"$folder/settings" 2>"$folder/skipped"
-    xargs -P "$(nproc)" -n 2 sh "$1" <"$folder/settings" >"$folder/out" 2>&1
+    xargs -P "$(env -u OMP_NUM_THREADS nproc)" -n 2 sh "$1" <"$folder/settings" >"$folder/out" 2>&1
     cat "$folder/out" "$folder/skipped"
     n=$(grep -c . "$folder/settings")
     n_passed=$(grep -c ': passed$' "$folder/out")
