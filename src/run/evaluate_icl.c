@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A group of consecutive examples is read at once, by one rank. */
+/* A group of consecutive examples is chosen for at once, by one rank. */
 enum { EXAMPLES_AT_ONCE = 8 };
 
 /* Of each option, with the content and without. */
@@ -122,13 +122,15 @@ static sp_status choose_group(icl *i, size_t method, size_t begin, size_t end) {
 }
 
 static sp_status solve_group(icl *i, size_t method, size_t begin, size_t end) {
-    sp_reading readings[EXAMPLES_AT_ONCE];
     sp_made_texts made = {0};
+    void *readings = NULL;
+    SP_TRY(sp_alloc_array(&readings, end - begin, sizeof(sp_reading), "examples"));
     for (size_t k = begin; k < end; k++)
-        make_reading(i, &readings[k - begin], i->tests.items[k].prompt, NULL);
-    SP_TRY(sp_context_reader_generate(i->methods.reader, i->methods.methods[method].form, readings,
-                                      end - begin, i->job->max_new_tokens, &made));
-    sp_status status = SP_OK;
+        make_reading(i, (sp_reading *)readings + (k - begin), i->tests.items[k].prompt, NULL);
+    sp_status status =
+        sp_context_reader_generate(i->methods.reader, i->methods.methods[method].form, readings,
+                                   end - begin, i->job->max_new_tokens, &made);
+    free(readings);
     for (size_t k = begin; status == SP_OK && k < end; k++) {
         const char *text = made.texts[k - begin];
         sp_methods_figures(&i->methods, method, k)[CORRECT] =
@@ -159,12 +161,13 @@ static sp_status read_demonstrations(icl *i) {
 }
 
 static sp_status answer_share(icl *i) {
+    const size_t at_once =
+        i->tests.options != NULL ? EXAMPLES_AT_ONCE : sp_methods_group_size(i->tests.n);
     SP_TRY(read_demonstrations(i));
-    for (size_t begin = 0; begin < i->tests.n; begin += EXAMPLES_AT_ONCE) {
+    for (size_t begin = 0; begin < i->tests.n; begin += at_once) {
         const size_t left = i->tests.n - begin;
-        const size_t end = begin + (left < EXAMPLES_AT_ONCE ? left : EXAMPLES_AT_ONCE);
-        if (sp_methods_is_mine(&i->methods, begin / EXAMPLES_AT_ONCE))
-            SP_TRY(answer_group(i, begin, end));
+        const size_t end = begin + (left < at_once ? left : at_once);
+        if (sp_methods_is_mine(&i->methods, begin / at_once)) SP_TRY(answer_group(i, begin, end));
         sp_methods_update(&i->methods, end);
     }
     return SP_OK;

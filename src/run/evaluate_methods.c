@@ -7,6 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Fewer fill no pass; more hardly fill it better, and hold their slots. */
+enum { LEAST_IN_GROUP = 8, MOST_IN_GROUP = 128, GROUPS_TO_SHARE = 8 };
+
+size_t sp_methods_group_size(size_t n_items) {
+    const size_t share = (n_items + GROUPS_TO_SHARE - 1) / GROUPS_TO_SHARE;
+    return share < LEAST_IN_GROUP ? LEAST_IN_GROUP : share > MOST_IN_GROUP ? MOST_IN_GROUP : share;
+}
+
 /* A checkpoint stays open for all its ratios. */
 static sp_status open_reader(sp_methods *m, size_t compressor) {
     const sp_methods_options *o = &m->options;

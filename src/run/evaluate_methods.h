@@ -9,6 +9,11 @@
 #include "run/evaluate_compressors.h"
 #include "run/evaluate_reader.h"
 
+/* Consecutive items that one rank generates for at once, of n_items: enough for decoding to refill the
+   places of those that end, few enough for ranks to share the work. A matter of the items alone, so
+   that what stands in a pass, and with it every bit, does not depend on the ranks. */
+size_t sp_methods_group_size(size_t n_items);
+
 typedef struct sp_method {
     sp_context_form form;
     size_t compressor; /* that works it: the full context and none are the first one's */

@@ -11,8 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A group of consecutive questions is read at once, by one rank: bounds the memory of a pass. */
-enum { QUESTIONS_AT_ONCE = 8, TOKENS_AT_ONCE = 8192 };
+/* Bound the memory of a group of questions (evaluate_methods.h), which takes whole contexts if they
+   have no more questions than so many. */
+enum { MOST_QUESTIONS = 512, TOKENS_AT_ONCE = 16384 };
 
 /* What the paper asks: contexts of more tokens than these. */
 enum { LEAST_TOKENS = 257, LEAST_NQ_TOKENS = 513, MOST_NQ_TOKENS = 8000 };
@@ -154,13 +155,16 @@ static sp_status read_questions(qa *q) {
 
 /* ---- asking ---- */
 
-/* The group that begins at item `begin` ends before the one returned: a matter of the file alone. */
+/* The group that begins at item `begin` ends before the one returned: a matter of the items alone. A
+   context whose questions two groups share is read twice. */
 static size_t group_end(const qa *q, size_t begin) {
+    const size_t wanted = sp_methods_group_size(q->n_items);
     size_t n_tokens = 0, end = begin;
-    while (end < q->n_items && end - begin < QUESTIONS_AT_ONCE) {
+    for (; end < q->n_items && end - begin < MOST_QUESTIONS; end++) {
+        const bool is_same = end > begin && q->items[end].context == q->items[end - 1].context;
+        if (is_same) continue;
         n_tokens += q->contexts[q->items[end].context].n_tokens;
-        if (end > begin && n_tokens > TOKENS_AT_ONCE) break;
-        end++;
+        if (end > begin && (end - begin >= wanted || n_tokens > TOKENS_AT_ONCE)) break;
     }
     return end;
 }
@@ -195,7 +199,7 @@ static sp_status ask_group(qa *q, size_t method, const sp_reading *readings, siz
 
 static sp_status read_group(qa *q, size_t begin, size_t end) {
     sp_context_reader *reader = q->methods.reader;
-    sp_reading readings[QUESTIONS_AT_ONCE];
+    sp_reading readings[MOST_QUESTIONS];
     size_t index = 0;
     sp_context_reader_clear(reader);
     for (size_t i = begin; i < end; i++) {

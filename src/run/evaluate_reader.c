@@ -48,6 +48,7 @@ struct sp_context_reader {
     size_t n_made, slot_capacity, n_all_slots; /* slots made so far, and to make */
     size_t n_encoded;                          /* segments whose slots are made */
     sp_batch batch;
+    bool is_decoding; /* the batch is of prompts to go on from */
     sp_workspace workspace;
     double *nll;
     size_t nll_capacity;
@@ -291,12 +292,13 @@ static sp_status add_prompt(sp_context_reader *r, const sp_reading *reading, sp_
 
 /* ---- prefixes ---- */
 
-/* One prefix serves readings of one context that follow each other; not where a model reads a prefix
-   by the length of what follows, nor where there is nothing to share. */
+/* One prefix serves readings of one context that follow each other; not where there is nothing to
+   share, nor where a model reads a prefix by the length of what follows: a pass over the layers knows
+   one length (decoding tells them apart). */
 static bool shares_prefix(const sp_context_reader *r, const sp_reading *a, const sp_reading *b,
                           sp_context_form form) {
-    return form != SP_CONTEXT_NONE && r->layout.longrope_switch == 0 && a->context == b->context &&
-           sp_context_reader_rows(r, a->context, form) > 0;
+    return form != SP_CONTEXT_NONE && (r->is_decoding || r->layout.longrope_switch == 0) &&
+           a->context == b->context && sp_context_reader_rows(r, a->context, form) > 0;
 }
 
 /* Appends BOS, the context and the prompt: as a child of *parent, the prefix that it shares with the
@@ -345,6 +347,7 @@ static sp_status generate(sp_context_reader *r, sp_context_form form, const sp_r
     int32_t parent = 0;
     SP_TRY(make_slots(r, form));
     sp_batch_clear(&r->batch);
+    r->is_decoding = true;
     for (size_t i = 0; i < n; i++) SP_TRY(add_rows(r, readings, i, form, &parent, &seqs[i]));
     sp_status status = sp_decode_greedily(&decoded, r->trained.models.compressor->decoder,
                                           &r->batch.rows[SP_DECODER], r->slots, &limits);
@@ -411,6 +414,7 @@ sp_status sp_context_reader_score(sp_context_reader *r, sp_context_form form,
     int32_t parent = 0;
     SP_TRY(make_slots(r, form));
     sp_batch_clear(&r->batch);
+    r->is_decoding = false;
     for (size_t i = 0; i < n; i++) {
         SP_TRY(add_reading(r, readings, i, form, &parent, &scores[i].n_tokens));
         n_targets += scores[i].n_tokens;

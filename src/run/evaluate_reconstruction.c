@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Consecutive segments in one pass: fixed, so that results do not depend on the ranks. */
+/* Consecutive segments of a group (evaluate_methods.h) in one pass with the text given. */
 enum { SEGMENTS_AT_ONCE = 8 };
 
 typedef struct evaluation {
@@ -33,12 +33,14 @@ typedef struct evaluation {
     sp_tokenizer *tokenizer;
     sp_batch batch, prompts;
     sp_workspace workspace;
-    float *memory, *slots; /* of one group */
-    size_t slots_capacity;
+    float *memory; /* of one pass */
+    size_t memory_capacity;
+    float *slots; /* [n_slots], of one group */
+    size_t n_slots, slots_capacity;
     int32_t *ids;
     size_t ids_capacity;
     double *figures; /* [n_segments, SP_N_FIGURES], 0 where another rank's; owned */
-    double *nll;     /* of a group's targets */
+    double *nll;     /* of a pass's targets */
     size_t nll_capacity;
     json_t *shown; /* this rank's samples, with their places */
     sp_progress progress;
@@ -109,17 +111,23 @@ static sp_status open_evaluation(evaluation *e) {
     return SP_OK;
 }
 
+/* Makes room for the memory of a pass, and for its slots behind those of the group so far. */
 static sp_status reserve_slots(evaluation *e, size_t n) {
-    if (n <= e->slots_capacity) return SP_OK;
     const sp_converter *converter = &e->trained.models.compressor->converter;
+    const size_t row_bytes = converter->out.n_out * sizeof(float), most = 2 * (e->n_slots + n);
     void *memory = NULL, *slots = NULL;
-    SP_TRY(sp_alloc_array(&memory, n, converter->in.n_in * sizeof(float), "memory"));
-    free(e->memory);
-    e->memory = memory;
-    SP_TRY(sp_alloc_array(&slots, n, converter->out.n_out * sizeof(float), "slots"));
+    if (n > e->memory_capacity) {
+        SP_TRY(sp_alloc_array(&memory, n, converter->in.n_in * sizeof(float), "memory"));
+        free(e->memory);
+        e->memory = memory;
+        e->memory_capacity = n;
+    }
+    if (e->n_slots + n <= e->slots_capacity) return SP_OK;
+    SP_TRY(sp_alloc_array(&slots, most, row_bytes, "slots"));
+    if (e->n_slots > 0) memcpy(slots, e->slots, e->n_slots * row_bytes);
     free(e->slots);
     e->slots = slots;
-    e->slots_capacity = n;
+    e->slots_capacity = most;
     return SP_OK;
 }
 
@@ -153,8 +161,8 @@ static sp_status reserve_losses(evaluation *e) {
     return SP_OK;
 }
 
-/* Teacher-forced figures of the group, and its slots. */
-static sp_status force_group(evaluation *e, size_t place, size_t n) {
+/* Teacher-forced figures of one pass, and its slots. */
+static sp_status force_segments(evaluation *e, size_t place, size_t n) {
     sp_compressor *c = e->trained.models.compressor;
     SP_TRY(sp_samples_fill_segments(&e->samples, &e->batch, e->segments + place, n));
     SP_TRY(sp_compressor_reserve(c, &e->batch, 0, c->chain.n_blocks, NULL, &e->workspace));
@@ -163,9 +171,12 @@ static sp_status force_group(evaluation *e, size_t place, size_t n) {
     (void)sp_chain_run(&c->chain, 0, c->chain.n_blocks, &e->batch, NULL, &e->workspace);
     e->batch.target_nll = NULL;
     note_losses(e, place, n);
-    SP_TRY(reserve_slots(e, e->batch.n_taken));
+    const size_t n_slots = e->batch.n_taken;
+    SP_TRY(reserve_slots(e, n_slots));
+    float *slots = e->slots + e->n_slots * c->converter.out.n_out;
+    e->n_slots += n_slots;
     SP_TRY(sp_compressor_encode(c, &e->batch, e->memory, &e->workspace));
-    return sp_compressor_convert(c, e->slots, e->memory, e->batch.n_taken, &e->workspace);
+    return sp_compressor_convert(c, slots, e->memory, n_slots, &e->workspace);
 }
 
 /* Only the first segment of a document in the stream that cut it does not go on from another. */
@@ -241,15 +252,21 @@ static sp_status run_free(evaluation *e, size_t place, size_t n) {
     return status;
 }
 
+static sp_status evaluate_group(evaluation *e, size_t begin, size_t n) {
+    e->n_slots = 0;
+    for (size_t i = 0; i < n; i += SEGMENTS_AT_ONCE)
+        SP_TRY(force_segments(e, begin + i, n - i < SEGMENTS_AT_ONCE ? n - i : SEGMENTS_AT_ONCE));
+    return run_free(e, begin, n);
+}
+
 /* Groups are dealt to the ranks in turn. */
 static sp_status evaluate_share(evaluation *e) {
-    const size_t stride = SEGMENTS_AT_ONCE * (size_t)sp_world_size(e->world);
-    size_t begin = SEGMENTS_AT_ONCE * (size_t)sp_world_rank(e->world);
+    const size_t at_once = sp_methods_group_size(e->n_segments);
+    const size_t stride = at_once * (size_t)sp_world_size(e->world);
+    size_t begin = at_once * (size_t)sp_world_rank(e->world);
     for (; begin < e->n_segments; begin += stride) {
         const size_t left = e->n_segments - begin;
-        const size_t n = left < SEGMENTS_AT_ONCE ? left : SEGMENTS_AT_ONCE;
-        SP_TRY(force_group(e, begin, n));
-        SP_TRY(run_free(e, begin, n));
+        SP_TRY(evaluate_group(e, begin, left < at_once ? left : at_once));
         const size_t done = begin + stride;
         sp_progress_update(&e->progress, done < e->n_segments ? done : e->n_segments, NULL);
     }

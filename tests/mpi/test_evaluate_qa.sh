@@ -16,10 +16,10 @@ make_tokens 12
 pretrain 0 1 run train.steps=3
 pretrain 0 1 run8 train.steps=3 segment.ratio=8
 
-# Two questions on each of five documents.
+# Three questions on each of twelve documents: several groups, each of whole contexts.
 {
     printf '{"data": [{"title": "t", "paragraphs": ['
-    corpus 5 | sed 's/{"id": "\([^"]*\)", "text": "\(.*\)"}/{"context": "\2", "qas": [{"id": "\1-a", "question": "What ran to \1?", "answers": [{"text": "the river"}]}, {"id": "\1-b", "question": "Who sold \1?", "answers": [{"text": "men"}]}]}/' |
+    corpus 12 | sed 's/{"id": "\([^"]*\)", "text": "\(.*\)"}/{"context": "\2", "qas": [{"id": "\1-a", "question": "What ran to \1?", "answers": [{"text": "the river"}]}, {"id": "\1-b", "question": "Who sold \1?", "answers": [{"text": "men"}]}, {"id": "\1-c", "question": "Old \1?", "answers": [{"text": "boats"}]}]}/' |
         paste -s -d ,
     printf ']}], "version": "1.1"}'
 } >"$folder/questions.json"
@@ -27,8 +27,8 @@ pretrain 0 1 run8 train.steps=3 segment.ratio=8
 # shellcheck disable=SC2086 # a command in one word
 expect 0 $qa --checkpoint "$folder/run" --checkpoint "$folder/run8" --output "$folder/answers"
 cp "$folder/out" "$folder/result"
-for count in 10 10 10 10; do figure '[a-z]*' count | grep -qx $count || fail "not 10 questions a method"; done
-[ "$(wc -l <"$folder/answers")" = 40 ] || fail "not an answer for each question and method"
+for count in 36 36 36 36; do figure '[a-z]*' count | grep -qx $count || fail "not 36 questions a method"; done
+[ "$(wc -l <"$folder/answers")" = 144 ] || fail "not an answer for each question and method"
 [ "$(method compressed | member ratio | sort -u | paste -s -d ' ')" = "4 8" ] || fail "not both ratios"
 for n_ranks in 2 3; do
     # shellcheck disable=SC2086
@@ -41,7 +41,7 @@ done
 # The compressed answers are those of the slot file's way.
 expect 0 "$slotpress" compress --quiet --checkpoint "$folder/run" --output "$folder/slots.h5" \
     "$folder/corpus.jsonl"
-for question in "d0-a What ran to d0?" "d0-b Who sold d0?" "d3-a What ran to d3?" "d3-b Who sold d3?"; do
+for question in "d0-a What ran to d0?" "d2-c Old d2?" "d3-a What ran to d3?" "d11-b Who sold d11?"; do
     id=${question%% *}
     expect 0 "$slotpress" generate --json --checkpoint "$folder/run" --memory "$folder/slots.h5" \
         --document "${id%-?}" --max-new-tokens 6 --prompt "Question: ${question#* }
