@@ -1,6 +1,7 @@
 #include "io/slots_file.h"
 #include "io/slots_schema.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* The first documents with their ids and numbers of segments; a corpus may have millions. */
@@ -49,6 +50,48 @@ sp_status sp_slots_describe(json_t **description, const char *path) {
         made = NULL;
     }
     json_decref(made);
+    sp_slots_close(slots);
+    return status;
+}
+
+static sp_status describe_segments(json_t *list, const sp_slots *slots, size_t begin, size_t end) {
+    for (size_t i = begin; i < end; i++) {
+        const sp_slots_segment s = sp_slots_get_segment(slots, i);
+        json_t *made =
+            json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "segment", (json_int_t)i, "byte_begin",
+                      (json_int_t)s.byte_begin, "byte_len", (json_int_t)s.byte_len, "tokens",
+                      (json_int_t)s.n_tokens, "slot_begin", (json_int_t)s.slot_begin, "slots",
+                      (json_int_t)s.n_slots);
+        if (json_array_append_new(list, made) != 0)
+            return sp_fail(SP_FAILURE, "no memory to describe segments");
+    }
+    return SP_OK;
+}
+
+static sp_status describe_document(json_t **description, const sp_slots *slots, const char *id) {
+    size_t begin = 0, end = 0, document = 0;
+    uint64_t hash = 0;
+    SP_TRY(sp_slots_find_document(slots, id, &begin, &end));
+    SP_TRY(sp_slots_find_id(slots, id, &document));
+    SP_TRY(sp_slots_document_hash(slots, document, &hash));
+    json_t *segments = json_array();
+    const sp_status status = describe_segments(segments, slots, begin, end);
+    char text[17];
+    (void)snprintf(text, sizeof text, "%016jx", (uintmax_t)hash);
+    json_t *made = json_pack("{s:s, s:s, s:I, s:s, s:o}", "format", SP_SLOTS_FORMAT, "document", id,
+                             "index", (json_int_t)document, "hash", text, "segments", segments);
+    if (status == SP_OK && made != NULL) {
+        *description = made;
+        return SP_OK;
+    }
+    json_decref(made);
+    return status != SP_OK ? status : sp_fail(SP_BAD_DATA, "a document's id is not UTF-8");
+}
+
+sp_status sp_slots_describe_document(json_t **description, const char *path, const char *id) {
+    sp_slots *slots = NULL;
+    SP_TRY(sp_slots_open(&slots, path));
+    const sp_status status = describe_document(description, slots, id);
     sp_slots_close(slots);
     return status;
 }

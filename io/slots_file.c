@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "io/hdf5_table.h"
 #include "io/slots_header.h"
+#include "io/slots_lookup.h"
 #include "io/slots_schema.h"
 
 #include <assert.h>
@@ -378,11 +379,23 @@ static sp_status find_in_range(const sp_slots *slots, const file_range *range, c
     return status;
 }
 
-static sp_status find_row(const sp_slots *slots, const char *id, size_t *row) {
+static sp_status search_row(const sp_slots *slots, const char *id, size_t *row) {
     *row = slots->n_documents;
     for (size_t i = 0; i < slots->n_ranges && *row == slots->n_documents; i++)
         SP_TRY(find_in_range(slots, &slots->ranges[i], id, row));
     return SP_OK;
+}
+
+/* That an id is not there is the end of a command, and worth a search of all. */
+static sp_status find_row(const sp_slots *slots, const char *id, size_t *row) {
+    const bool has_lookup = sp_slots_lookup_is_there(sp_hdf5_table_file(slots->table));
+    *row = slots->n_documents;
+    if (has_lookup)
+        SP_TRY(sp_slots_lookup_find(slots->table, slots->id_column, slots->n_documents, id, row));
+    if (*row < slots->n_documents) return SP_OK;
+    SP_TRY(search_row(slots, id, row));
+    if (!has_lookup || *row == slots->n_documents) return SP_OK;
+    return sp_slots_lookup_fail(slots->path);
 }
 
 /* The first segment whose document is `document` or a later one. */
@@ -398,13 +411,27 @@ static size_t first_segment(const sp_slots *slots, uint64_t document) {
     return begin;
 }
 
+sp_status sp_slots_find_id(const sp_slots *slots, const char *id, size_t *document) {
+    sp_hdf5_lock();
+    const sp_status status = find_row(slots, id, document);
+    sp_hdf5_unlock();
+    return status;
+}
+
+/* For verifying: rows of an index are those of the ids. */
+sp_status sp_slots_check_lookup(const sp_slots *slots, sp_slots_lookup *lookup) {
+    const sp_hdf5_file *file = sp_hdf5_table_file(slots->table);
+    sp_hdf5_lock();
+    const sp_status status =
+        sp_slots_lookup_is_there(file) ? sp_slots_lookup_compare(lookup, file) : SP_OK;
+    sp_hdf5_unlock();
+    return status;
+}
+
 sp_status sp_slots_find_document(const sp_slots *slots, const char *id, size_t *segment_begin,
                                  size_t *segment_end) {
     size_t row = 0;
-    sp_hdf5_lock();
-    const sp_status status = find_row(slots, id, &row);
-    sp_hdf5_unlock();
-    if (status != SP_OK) return status;
+    SP_TRY(sp_slots_find_id(slots, id, &row));
     if (row == slots->n_documents)
         return sp_fail(SP_USAGE,
                        "'%s': no document '%s' among its %zu; `slotpress inspect` lists them",

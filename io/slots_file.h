@@ -18,6 +18,9 @@
        /text/bytes           u8  [n_bytes]      with text
        /documents/id         UTF-8 [n_documents]
        /documents/hash       u64 [n_documents]  XXH3-64 of the document's bytes; 0: nobody took them
+       /documents/by_id      u64 [n_documents, 2]  XXH3-64 of an id, and its document, sorted: where
+                                                an id is looked up (io/slots_lookup.h); files of
+                                                earlier versions have none, and are searched
 
    The names after / are attributes. Datasets are little-endian, chunked and checksummed
    (Fletcher32); strings have a fixed length, padded with NUL. /documents has a row for every input
@@ -77,9 +80,13 @@ size_t sp_slots_n_parts(const sp_slots *slots); /* files beside it: 0, but for a
 sp_slots_segment sp_slots_get_segment(const sp_slots *slots, size_t segment);
 
 /* Finds a document by id: its segments are [*segment_begin, *segment_end), none if it has no text.
-   Of documents with the same id the first is taken. SP_USAGE: there is no such document. */
+   Of documents with the same id the first is taken. Some chunks of the file are read, however many
+   documents it has, and all ids only where it is not there. SP_USAGE: there is no such document; SP_BAD_DATA: what leads to it is damaged. */
 SP_NODISCARD sp_status sp_slots_find_document(const sp_slots *slots, const char *id,
                                               size_t *segment_begin, size_t *segment_end);
+
+/* Finds the row of /documents of an id in the same way; *document is their number if there is none. */
+SP_NODISCARD sp_status sp_slots_find_id(const sp_slots *slots, const char *id, size_t *document);
 
 /* The segments of a row of /documents: [*segment_begin, *segment_end). */
 void sp_slots_document_segments(const sp_slots *slots, size_t document, size_t *segment_begin,
@@ -103,6 +110,10 @@ SP_NODISCARD sp_status sp_slots_read_text(const sp_slots *slots, size_t segment,
 
 /* What `slotpress inspect` shows, as a JSON object in *description, owned. */
 SP_NODISCARD sp_status sp_slots_describe(json_t **description, const char *path);
+
+/* Describes one document in the same way, with its segments. Errors as of sp_slots_find_document(). */
+SP_NODISCARD sp_status sp_slots_describe_document(json_t **description, const char *path,
+                                                  const char *id);
 
 /* Is `path` there, and a slot file that the job of that digest wrote? Looks at the file alone. */
 SP_NODISCARD bool sp_slots_is_of_job(const char *path, const char *job_digest);

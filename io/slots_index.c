@@ -5,11 +5,15 @@
 #include "io/hdf5_virtual.h"
 #include "io/slots_digest.h"
 #include "io/slots_header.h"
+#include "io/slots_lookup.h"
 #include "io/slots_parts.h"
 #include "io/slots_schema.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* Ids are read in parts of this size. */
+enum { PART_BYTES = 1 << 18 };
 
 /* What the index is made of while it is written. */
 typedef struct index_writer {
@@ -17,10 +21,11 @@ typedef struct index_writer {
     const sp_slots_info *info;
     const sp_slots_counts *parts; /* [n_parts] */
     size_t n_parts;
-    char **names;          /* [n_parts], owned: relative to the index's folder */
-    size_t *part_rows;     /* [n_parts], owned: of the dataset in work */
-    sp_hdf5_piece *pieces; /* [n_parts], owned: likewise */
-    size_t n_rows;         /* of it */
+    char **names;           /* [n_parts], owned: relative to the index's folder */
+    size_t *part_rows;      /* [n_parts], owned: of the dataset in work */
+    sp_hdf5_piece *pieces;  /* [n_parts], owned: likewise */
+    size_t n_rows;          /* of it */
+    sp_slots_lookup lookup; /* of all parts' documents */
 } index_writer;
 
 /* ---- names ---- */
@@ -142,10 +147,41 @@ static sp_status write_datasets(index_writer *index, size_t longest_id) {
     return write_values(index);
 }
 
-/* ---- digests ---- */
+/* ---- digests and ids ---- */
 
-/* Reads a part's digests; it is ours if its job is, and its rows are as many. */
-static sp_status read_part(const index_writer *index, const char *path, size_t p, char *digest,
+static sp_status add_ids(index_writer *index, const sp_hdf5_dataset *ids) {
+    const size_t n_bytes = ids->item_bytes, most = n_bytes < PART_BYTES ? PART_BYTES / n_bytes : 1;
+    void *block = NULL; /* [most, n_bytes], and one of them with its end */
+    SP_TRY(sp_alloc(&block, (most + 1) * n_bytes + 1, "document ids"));
+    char *text = (char *)block + most * n_bytes;
+    sp_status status = SP_OK;
+    for (size_t begin = 0; begin < ids->extent[0] && status == SP_OK; begin += most) {
+        const size_t left = ids->extent[0] - begin, n = left < most ? left : most;
+        status = sp_hdf5_read_rows(ids, begin, n, block);
+        for (size_t i = 0; i < n && status == SP_OK; i++) {
+            memcpy(text, (const char *)block + i * n_bytes, n_bytes);
+            text[n_bytes] = '\0';
+            status = sp_slots_lookup_add(&index->lookup, text);
+        }
+    }
+    free(block);
+    return status;
+}
+
+static sp_status read_ids(index_writer *index, const sp_hdf5_file *file, size_t n_documents) {
+    sp_hdf5_dataset ids = SP_HDF5_NO_DATASET;
+    if (n_documents == 0) return SP_OK;
+    SP_TRY(sp_hdf5_open_dataset(&ids, file, SP_SLOTS_DOCUMENT_ID, SP_HDF5_STRING, 1, 0));
+    const sp_status status = ids.extent[0] == n_documents
+                                 ? add_ids(index, &ids)
+                                 : sp_fail(SP_BAD_DATA, "'%s', '%s': %zu ids of %zu documents",
+                                           file->path, ids.name, ids.extent[0], n_documents);
+    sp_hdf5_release_dataset(&ids);
+    return status;
+}
+
+/* Reads a part's digests and ids; it is ours if its job is, and its rows are as many. */
+static sp_status read_part(index_writer *index, const char *path, size_t p, char *digest,
                            uint64_t sum[2]) {
     sp_hdf5_file file = {.id = H5I_INVALID_HID};
     char format[64] = "", job[64] = "";
@@ -166,11 +202,13 @@ static sp_status read_part(const index_writer *index, const char *path, size_t p
         n_documents == index->parts[p].n_documents && n_segments == index->parts[p].n_segments;
     if (status == SP_OK && !is_ours)
         status = sp_fail(SP_BAD_DATA, "'%s': not the part that was to be written", path);
+    if (status == SP_OK) status = read_ids(index, &file, n_documents);
     sp_hdf5_close(&file);
     return status;
 }
 
-static sp_status write_digests(const index_writer *index, const char *output) {
+/* What the index has of its own: digests, and where ids are. */
+static sp_status write_own(index_writer *index, const char *output) {
     sp_slots_digest digest = {0};
     char hex[SP_DIGEST_HEX_SIZE], name[2 * SP_HDF5_PART_NAME_SIZE];
     for (size_t p = 0; p < index->n_parts; p++) {
@@ -185,7 +223,8 @@ static sp_status write_digests(const index_writer *index, const char *output) {
         SP_TRY(sp_hdf5_write_string(index->file, "/", name, hex));
     }
     SP_TRY(sp_slots_digest_finish(&digest, index->info, hex));
-    return sp_hdf5_write_string(index->file, "/", SP_SLOTS_DIGEST, hex);
+    SP_TRY(sp_hdf5_write_string(index->file, "/", SP_SLOTS_DIGEST, hex));
+    return sp_slots_lookup_write(&index->lookup, index->file);
 }
 
 /* ---- the file ---- */
@@ -197,7 +236,7 @@ static sp_status write_file(index_writer *index, const sp_atomic_file *target, s
     sp_status status = sp_hdf5_create(&file, target->temp_path, target->path, true);
     if (status == SP_OK) status = sp_slots_header_write(&file, index->info, false);
     if (status == SP_OK) status = write_datasets(index, longest_id);
-    if (status == SP_OK) status = write_digests(index, target->path);
+    if (status == SP_OK) status = write_own(index, target->path);
     if (status == SP_OK) status = sp_hdf5_finish(&file);
     if (status == SP_OK) status = sp_hdf5_seal(target->temp_path, target->path);
     sp_hdf5_close(&file);
@@ -227,6 +266,7 @@ sp_status sp_slots_index_write(const char *output, const sp_slots_info *info,
     if (status == SP_OK) status = sp_atomic_commit(&target);
     sp_atomic_abort(&target);
     for (size_t p = 0; index.names != NULL && p < n_parts; p++) free(index.names[p]);
+    sp_slots_lookup_free(&index.lookup);
     free(index.pieces);
     free(index.part_rows);
     free(index.names);

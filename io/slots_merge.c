@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "io/slots_digest.h"
 #include "io/slots_file.h"
+#include "io/slots_lookup.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,7 @@ typedef struct walk {
     const sp_slots *slots;
     sp_slots_writer *writer; /* NULL: none */
     sp_slots_digest digest;
+    sp_slots_lookup lookup; /* where there is no writer, which makes its own */
     buffers buffers;
     size_t next_segment;
 } walk;
@@ -69,7 +71,8 @@ static sp_status walk_document(walk *w, size_t document) {
     SP_TRY(sp_slots_document_hash(w->slots, document, &hash));
     SP_TRY(sp_slots_document_id(w->slots, document, &id));
     sp_slots_digest_document(&w->digest, document, id, hash);
-    sp_status status = w->writer != NULL ? sp_slots_writer_document(w->writer, id, hash) : SP_OK;
+    sp_status status = w->writer != NULL ? sp_slots_writer_document(w->writer, id, hash)
+                                         : sp_slots_lookup_add(&w->lookup, id);
     free(id);
     uint64_t end = 0;
     for (; status == SP_OK && w->next_segment < n_segments; w->next_segment++) {
@@ -105,11 +108,14 @@ sp_status sp_slots_verify(const sp_slots *slots) {
     walk w = {.slots = slots};
     const size_t d = sp_slots_get_info(slots)->d;
     void *values = NULL;
-    SP_TRY(run_walk(&w));
+    sp_status status = run_walk(&w);
+    if (status == SP_OK) status = sp_slots_check_lookup(slots, &w.lookup);
+    sp_slots_lookup_free(&w.lookup);
+    SP_TRY(status);
     for (size_t i = 0; i < sp_slots_n_slots(slots); i += 1024) { /* are they finite? */
         const size_t n = sp_slots_n_slots(slots) - i < 1024 ? sp_slots_n_slots(slots) - i : 1024;
         SP_TRY(sp_alloc_array(&values, n * d, sizeof(float), "slots"));
-        const sp_status status = sp_slots_read(slots, i, n, values);
+        status = sp_slots_read(slots, i, n, values);
         free(values);
         SP_TRY(status);
     }

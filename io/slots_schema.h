@@ -31,6 +31,7 @@
 #define SP_SLOTS_DOCUMENTS "/documents"
 #define SP_SLOTS_DOCUMENT_ID "/documents/id"
 #define SP_SLOTS_DOCUMENT_HASH "/documents/hash"
+#define SP_SLOTS_DOCUMENTS_BY_ID "/documents/by_id"
 #define SP_SLOTS_TEXT "/text"
 #define SP_SLOTS_TEXT_BYTES "/text/bytes"
 

@@ -3,6 +3,7 @@
 #include "io/hdf5_column.h"
 #include "io/slots_digest.h"
 #include "io/slots_header.h"
+#include "io/slots_lookup.h"
 #include "io/slots_parts.h"
 #include "io/slots_schema.h"
 
@@ -18,7 +19,8 @@ struct sp_slots_writer {
     sp_hdf5_strings document_ids;
     sp_slots_info info; /* its strings are owned */
     bool is_part;
-    sp_slots_counts next; /* numbers in the whole file of what is appended next */
+    sp_slots_lookup lookup; /* of a whole file */
+    sp_slots_counts next;   /* numbers in the whole file of what is appended next */
     sp_slots_digest digest;
 };
 
@@ -107,6 +109,7 @@ sp_status sp_slots_writer_open(sp_slots_writer **writer, const char *path,
 
 sp_status sp_slots_writer_document(sp_slots_writer *writer, const char *id, uint64_t hash) {
     SP_TRY(sp_hdf5_strings_append(&writer->document_ids, id));
+    if (!writer->is_part) SP_TRY(sp_slots_lookup_add(&writer->lookup, id));
     sp_slots_digest_document(&writer->digest, writer->next.n_documents++, id, hash);
     sp_hdf5_lock();
     const sp_status status = sp_hdf5_column_append(&writer->document_hash, &hash, 1);
@@ -158,6 +161,7 @@ static sp_status finish_file(sp_slots_writer *writer) {
     for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++)
         if (columns[i]->name != NULL) SP_TRY(sp_hdf5_column_finish(columns[i]));
     SP_TRY(sp_hdf5_strings_finish(&writer->document_ids, &writer->file, SP_SLOTS_DOCUMENT_ID));
+    if (!writer->is_part) SP_TRY(sp_slots_lookup_write(&writer->lookup, &writer->file));
     SP_TRY(sp_slots_digest_finish(&writer->digest, &writer->info, hex));
     SP_TRY(sp_hdf5_write_string(&writer->file, "/", SP_SLOTS_DIGEST, hex));
     if (writer->is_part)
@@ -189,6 +193,7 @@ void sp_slots_writer_abort(sp_slots_writer *writer) {
     sp_hdf5_column_release(&writer->values);
     sp_hdf5_close(&writer->file);
     sp_hdf5_unlock();
+    sp_slots_lookup_free(&writer->lookup);
     sp_hdf5_strings_release(&writer->document_ids);
     sp_atomic_abort(&writer->target);
     free((char *)(uintptr_t)writer->info.job_digest);

@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "cli/print_options.h"
 #include "io/file_kind.h"
+#include "io/slots_file.h"
 #include "run/inspect.h"
 #include "run/token_texts.h"
 
@@ -13,17 +14,20 @@
 typedef struct inspect_options {
     const char *path;
     const char *tokenizer; /* NAME=DIR, or NULL */
+    const char *document;  /* of a slot file, or NULL */
     size_t n_segments;
     bool has_segments;
     sp_json_option json;
 } inspect_options;
 
-enum { OPTION_TOKENIZER = 256, OPTION_SEGMENTS, DEFAULT_SEGMENTS = 3 };
+enum { OPTION_TOKENIZER = 256, OPTION_SEGMENTS, OPTION_DOCUMENT, DEFAULT_SEGMENTS = 3 };
 
 static const struct argp_option argp_options[] = {
     {"tokenizer", OPTION_TOKENIZER, "NAME=DIR", 0,
      "Of a token file: show the first segments of the stream NAME as text", 0},
     {"segments", OPTION_SEGMENTS, "N", 0, "With --tokenizer: so many (3)", 0},
+    {"document", OPTION_DOCUMENT, "ID", 0,
+     "Of a slot file: show this document's segments, with their bytes, tokens and slots", 0},
     {0},
 };
 
@@ -40,6 +44,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         options->n_segments = sp_parse_count("--segments", argument, 1, state);
         options->has_segments = true;
         return 0;
+    case OPTION_DOCUMENT:
+        options->document = argument;
+        return 0;
     case ARGP_KEY_ARG:
         if (options->path != NULL) argp_error(state, "'%s': one FILE or DIR at a time", argument);
         options->path = argument;
@@ -48,6 +55,8 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         if (options->path == NULL) argp_error(state, "needs a FILE or DIR");
         if (options->has_segments && options->tokenizer == NULL)
             argp_error(state, "--segments goes with --tokenizer");
+        if (options->document != NULL && options->tokenizer != NULL)
+            argp_error(state, "--document is of a slot file, --tokenizer of a token file");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -142,12 +151,21 @@ static sp_status add_texts(json_t *description, const inspect_options *options) 
     return sp_fail(SP_FAILURE, "no memory to describe '%s'", options->path);
 }
 
+static sp_status describe(json_t **description, const inspect_options *options) {
+    sp_file_kind kind;
+    if (options->document == NULL) return sp_inspect(description, options->path);
+    SP_TRY(sp_file_kind_of(&kind, options->path));
+    if (kind != SP_FILE_SLOTS)
+        return sp_fail(SP_USAGE, "--document: '%s' is not a slot file", options->path);
+    return sp_slots_describe_document(description, options->path, options->document);
+}
+
 sp_status sp_cmd_inspect(int argc, char **argv) {
     inspect_options options = {.n_segments = DEFAULT_SEGMENTS};
     sp_parse_options(&argp, argc, argv, &options);
     if (!sp_is_first_rank()) return SP_OK;
     json_t *description = NULL;
-    SP_TRY(sp_inspect(&description, options.path));
+    SP_TRY(describe(&description, &options));
     if (options.tokenizer != NULL) {
         const sp_status status = add_texts(description, &options);
         if (status != SP_OK) {

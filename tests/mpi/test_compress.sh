@@ -120,6 +120,19 @@ else
     echo "skipped: h5py needs $python"
 fi
 
+# A document's segments by its id, in parts too.
+for name in a.h5 b.h5; do
+    expect 0 "$slotpress" inspect --json --document d3 "$folder/$name"
+    is document '"d3"'
+    is index $([ $name = a.h5 ] && echo 4 || echo 3)
+    sed 's/.*"segments"//' "$folder/out" >"$folder/segments.$name"
+    grep -q '"byte_begin":0,' "$folder/segments.$name" || fail "$name: no first segment of d3"
+done
+cmp -s "$folder/segments.a.h5" "$folder/segments.b.h5" || fail "other segments from parts"
+expect 64 "$slotpress" inspect --document nobody "$folder/b.h5"
+says "no document 'nobody'"
+expect 64 "$slotpress" inspect --document d3 "$folder/tokens.h5"
+
 # A decoder reads the same from each.
 expect 0 "$slotpress" generate --checkpoint "$folder/run" --memory "$folder/a.h5" --document d3 --max-new-tokens 4
 cp "$folder/out" "$folder/text.a"
