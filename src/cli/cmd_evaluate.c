@@ -31,6 +31,8 @@ typedef struct evaluate_options {
     sp_efficiency_job efficiency;
     const char *checkpoints[MOST_CHECKPOINTS];
     size_t n_checkpoints;
+    const char *slots[MOST_CHECKPOINTS]; /* [n_slots] */
+    size_t n_slots;
     const char *data, *predictions;
     const char *file;             /* the argument after the task */
     size_t limit, max_new_tokens; /* 0: the task's own */
@@ -43,6 +45,8 @@ enum {
     OPTION_CHECKPOINT = 256,
     OPTION_DATA,
     OPTION_PREDICTIONS,
+    OPTION_SLOTS,
+    OPTION_WRITE_CONTEXTS,
     OPTION_DEMONSTRATIONS,
     OPTION_DEMONSTRATION_TOKENS,
     OPTION_INPUT_TOKENS,
@@ -72,6 +76,12 @@ static const struct argp_option argp_options[] = {
      "Score these in place of a compressor's: JSON lines {\"id\", \"prediction\"}, or for "
      "reconstruction {\"prediction\", \"reference\"} and no --data",
      1},
+    {"slots", OPTION_SLOTS, "FILE", 0,
+     "reconstruction, qa: read what is compressed from this slot file, as `compress` made it; "
+     "several "
+     "times: one for each --checkpoint, or all of one",
+     1},
+    {"memory", OPTION_SLOTS, "FILE", OPTION_ALIAS, NULL, 1},
     {"demonstrations", OPTION_DEMONSTRATIONS, "FILE", 0,
      "icl: where demonstrations come from, such as the training file of the same task", 1},
     {"split", OPTION_SPLIT, "held-out|trained|all", 0,
@@ -98,6 +108,11 @@ static const struct argp_option argp_options[] = {
     {NULL, 0, NULL, 0, "What is printed:", 3},
     {"samples", OPTION_SAMPLES, "N", 0, "Show N items with what was generated (0)", 3},
     {"output", OPTION_OUTPUT, "FILE", 0, "qa: write every answer as a JSON line", 3},
+    {"write-contexts", OPTION_WRITE_CONTEXTS, "FILE", 0,
+     "qa: ask nothing, and write the contexts as documents (JSON lines) that `compress` makes a "
+     "slot "
+     "file of for --slots",
+     3},
     {0},
 };
 
@@ -124,6 +139,27 @@ static void check_predictions(const evaluate_options *options, const struct argp
         argp_error(state, "--predictions are of qa or reconstruction");
     if (options->task == QA && options->data == NULL)
         argp_error(state, "--predictions of qa need --data FILE, which has the answers");
+}
+
+/* One checkpoint may have several slot files. */
+static void check_slots(evaluate_options *options, const struct argp_state *state) {
+    if (options->qa.contexts != NULL && options->task != QA)
+        argp_error(state, "--write-contexts: %s has none; qa has", task_names[options->task]);
+    if (options->qa.contexts != NULL && options->n_slots > 0)
+        argp_error(state, "--write-contexts is what a file for --slots is made of: one of them");
+    if (options->n_slots == 0) return;
+    if (options->ratios.n_items > 0)
+        argp_error(state, "--slots: such a file has its own ratio: no --ratio");
+    if (options->task != RECONSTRUCTION && options->task != QA)
+        argp_error(state, "--slots: %s reads no slot file; reconstruction and qa do",
+                   task_names[options->task]);
+    if (options->n_checkpoints == 1)
+        while (options->n_checkpoints < options->n_slots)
+            options->checkpoints[options->n_checkpoints++] = options->checkpoints[0];
+    if (options->n_slots != options->n_checkpoints)
+        argp_error(state,
+                   "--slots: %zu of them for %zu of --checkpoint: one for each, or all of one",
+                   options->n_slots, options->n_checkpoints);
 }
 
 static void check_options(const evaluate_options *options, const struct argp_state *state) {
@@ -164,6 +200,14 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case OPTION_DATA:
         options->data = argument;
+        return 0;
+    case OPTION_SLOTS:
+        if (options->n_slots == MOST_CHECKPOINTS)
+            argp_error(state, "--slots: more than %d of them", (int)MOST_CHECKPOINTS);
+        options->slots[options->n_slots++] = argument;
+        return 0;
+    case OPTION_WRITE_CONTEXTS:
+        options->qa.contexts = argument;
         return 0;
     case OPTION_PREDICTIONS:
         options->predictions = argument;
@@ -218,6 +262,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case ARGP_KEY_END:
         check_options(options, state);
+        check_slots(options, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -256,6 +301,18 @@ static const struct argp argp = {
         "compressed. Options are chosen by their mean negative log-likelihood a token less that "
         "which "
         "they have with N/A for the content; GSM8K is answered greedily, and its number counts.\n\n"
+        "With --slots, reconstruction and qa read a slot file that this compressor made. A segment "
+        "of "
+        "TOKENS.h5 is the one at its place in the document of the same id there, whose text must "
+        "be "
+        "the same; a context of qa is the document with the same text, whatever its id. One that "
+        "is "
+        "not there ends the command with exit code 65:\n\n"
+        "  slotpress compress --checkpoint RUN --dtype int8 --output slots.h5 tokens.h5\n"
+        "  slotpress evaluate reconstruction --checkpoint RUN --slots slots.h5 tokens.h5\n"
+        "  slotpress evaluate qa --checkpoint RUN --data FILE --write-contexts contexts.jsonl\n"
+        "  slotpress compress --checkpoint RUN --output contexts.h5 contexts.jsonl\n"
+        "  slotpress evaluate qa --checkpoint RUN --data FILE --slots contexts.h5\n\n"
         "roleplay: perplexity of the reply in a dialogue after its scene and characters; lower is "
         "better.\n\n"
         "efficiency: seconds to compress a batch of contexts, to read them (prefill, up to the "
@@ -288,9 +345,12 @@ static sp_status score_predictions(const evaluate_options *options) {
 }
 
 static sp_methods_options methods_of(const evaluate_options *options) {
-    return (sp_methods_options){options->checkpoints, options->n_checkpoints,
-                                options->assignments.items, options->assignments.n,
-                                options->ratios};
+    return (sp_methods_options){.checkpoints = options->checkpoints,
+                                .n_checkpoints = options->n_checkpoints,
+                                .assignments = options->assignments.items,
+                                .n_assignments = options->assignments.n,
+                                .ratios = options->ratios,
+                                .slots = options->n_slots > 0 ? options->slots : NULL};
 }
 
 static sp_status evaluate_segments(sp_world *world, json_t **result, evaluate_options *options) {

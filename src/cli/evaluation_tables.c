@@ -42,9 +42,13 @@ void sp_print_reconstruction(const json_t *result) {
     const json_t *made, *sample;
     size_t i, k;
     json_array_foreach(json_object_get(result, "by_ratio"), i, made) {
-        printf("%sreconstruction of %lld %s segments at %lldx\n", i > 0 ? "\n" : "",
+        const char *slots = json_string_value(json_object_get(made, "slots"));
+        printf("%sreconstruction of %lld %s segments at %lldx", i > 0 ? "\n" : "",
                count_of(made, "segments"), json_string_value(json_object_get(made, "split")),
                count_of(made, "ratio"));
+        if (slots != NULL)
+            printf(", %s of '%s'", json_string_value(json_object_get(made, "dtype")), slots);
+        printf("\n");
         print_reconstruction(made);
         print_lengths(json_object_get(made, "by_length"));
         json_array_foreach(json_object_get(made, "samples"), k, sample) printf(
@@ -88,13 +92,21 @@ static void print_texts(const json_t *sample) {
 void sp_print_qa(const json_t *result) {
     const json_t *method, *sample;
     size_t i;
+    if (json_object_get(result, "written") != NULL) {
+        printf("%lld contexts of %lld questions of %s: '%s'\n", count_of(result, "contexts"),
+               count_of(result, "count"), json_string_value(json_object_get(result, "data")),
+               json_string_value(json_object_get(result, "written")));
+        return;
+    }
     printf("%lld questions of %s\n  %-16s %8s %8s %14s\n", count_of(result, "count"),
            json_string_value(json_object_get(result, "data")), "context", "f1", "em",
            "rows a context");
     json_array_foreach(json_object_get(result, "methods"), i, method) {
         print_method_name(method);
-        printf(" %8.2f %8.2f %14.1f\n", real_of(method, "f1"), real_of(method, "em"),
-               real_of(method, "context_rows"));
+        const char *slots = json_string_value(json_object_get(method, "slots"));
+        printf(" %8.2f %8.2f %14.1f%s%s\n", real_of(method, "f1"), real_of(method, "em"),
+               real_of(method, "context_rows"), slots != NULL ? "   " : "",
+               slots != NULL ? slots : "");
     }
     json_array_foreach(json_object_get(result, "samples"), i, sample) {
         printf("\n%s\n  accepted:   %s\n", json_string_value(json_object_get(sample, "question")),

@@ -18,15 +18,17 @@ size_t sp_methods_group_size(size_t n_items) {
 /* A checkpoint stays open for all its ratios. */
 static sp_status open_reader(sp_methods *m, size_t compressor) {
     const sp_methods_options *o = &m->options;
-    const sp_compressor_choice *choices = m->compressors.items;
-    if (m->reader == NULL || choices[compressor].checkpoint != choices[m->compressor].checkpoint) {
+    const sp_compressor_choice *choices = m->compressors.items, *choice = &choices[compressor];
+    if (m->reader == NULL || choice->checkpoint != choices[m->compressor].checkpoint) {
         sp_context_reader_close(m->reader);
         m->reader = NULL;
-        SP_TRY(sp_context_reader_open(&m->reader, choices[compressor].checkpoint, o->assignments,
-                                      o->n_assignments));
+        SP_TRY(sp_context_reader_open(&m->reader, choice->checkpoint, o->assignments,
+                                      o->n_assignments,
+                                      o->slots != NULL ? SP_SIDES_DECODER : SP_SIDES_BOTH));
     }
     m->compressor = compressor;
-    return sp_context_reader_use_ratio(m->reader, choices[compressor].ratio);
+    SP_TRY(sp_context_reader_use_ratio(m->reader, choice->ratio));
+    return choice->slots != NULL ? sp_context_reader_use_slots(m->reader, choice->slots) : SP_OK;
 }
 
 sp_status sp_methods_open(sp_methods *m, sp_world *world, const sp_methods_options *options) {
@@ -167,5 +169,6 @@ json_t *sp_methods_describe(const sp_methods *m, size_t method) {
     const sp_compressor_choice *choice = &m->compressors.items[which->compressor];
     json_object_set_new(made, "ratio", json_integer((json_int_t)choice->ratio));
     json_object_set_new(made, "checkpoint", json_string(choice->checkpoint));
+    if (choice->slots != NULL) json_object_set_new(made, "slots", json_string(choice->slots));
     return made;
 }

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "run/decoding.h"
+#include "run/stored_slots.h"
 #include "text/segmenter.h"
 #include "text/tokenizer.h"
 
@@ -21,9 +22,10 @@ typedef struct context {
     size_t slot_begin, n_slots;
 } context;
 
-/* In the encoder's tokens. */
+/* In the encoder's tokens, or of the slot file. */
 typedef struct segment {
     size_t id_begin, n_ids;
+    size_t stored;
 } segment;
 
 /* Growable arrays of a group. */
@@ -34,6 +36,7 @@ typedef struct ids {
 
 struct sp_context_reader {
     sp_trained trained;
+    sp_stored_slots stored; /* empty: the encoder compresses */
     sp_layout layout;
     json_t *encoder_json, *decoder_json;
     sp_tokenizer *encoder_tokenizer, *decoder_tokenizer;
@@ -62,14 +65,14 @@ static sp_status open_tokenizer(json_t **json, sp_tokenizer **tokenizer, const c
 }
 
 sp_status sp_context_reader_open(sp_context_reader **reader, const char *checkpoint,
-                                 const char *const *assignments, size_t n_assignments) {
+                                 const char *const *assignments, size_t n_assignments,
+                                 sp_sides sides) {
     void *block = NULL;
     SP_TRY(sp_alloc(&block, sizeof **reader, "a reader of contexts"));
     sp_context_reader *r = block;
     const sp_run_config *config = &r->trained.config;
-    sp_status status =
-        sp_trained_open(&r->trained, checkpoint, assignments, n_assignments, SP_SIDES_BOTH);
-    if (status == SP_OK)
+    sp_status status = sp_trained_open(&r->trained, checkpoint, assignments, n_assignments, sides);
+    if (status == SP_OK && sides != SP_SIDES_DECODER)
         status = open_tokenizer(&r->encoder_json, &r->encoder_tokenizer, config->encoder.model);
     if (status == SP_OK)
         status = open_tokenizer(&r->decoder_json, &r->decoder_tokenizer, config->decoder.model);
@@ -89,6 +92,12 @@ sp_status sp_context_reader_use_ratio(sp_context_reader *r, size_t ratio) {
     return SP_OK;
 }
 
+sp_status sp_context_reader_use_slots(sp_context_reader *r, const char *path) {
+    sp_context_reader_clear(r);
+    sp_stored_slots_close(&r->stored);
+    return sp_stored_slots_open(&r->stored, path, &r->trained);
+}
+
 void sp_context_reader_close(sp_context_reader *r) {
     if (r == NULL) return;
     free(r->nll);
@@ -106,6 +115,7 @@ void sp_context_reader_close(sp_context_reader *r) {
     sp_tokenizer_destroy(r->encoder_tokenizer);
     json_decref(r->decoder_json);
     json_decref(r->encoder_json);
+    sp_stored_slots_close(&r->stored);
     sp_trained_close(&r->trained);
     free(r);
 }
@@ -154,12 +164,11 @@ void sp_context_reader_clear(sp_context_reader *r) {
     r->n_made = r->n_all_slots = 0;
 }
 
-static sp_status add_segment(sp_context_reader *r, size_t id_begin, size_t n_ids) {
+static sp_status add_segment(sp_context_reader *r, segment made, size_t n_slots) {
     size_t capacity = r->segment_capacity;
     SP_TRY(grow(&r->segments, r->n_segments + 1, &capacity, sizeof *r->segments));
     SP_TRY(grow(&r->n_slots, r->n_segments + 1, &r->segment_capacity, sizeof *r->n_slots));
-    const size_t n_slots = sp_layout_n_slots(&r->layout, n_ids);
-    r->segments[r->n_segments] = (segment){id_begin, n_ids};
+    r->segments[r->n_segments] = made;
     r->n_slots[r->n_segments++] = n_slots;
     r->n_all_slots += n_slots;
     return SP_OK;
@@ -174,8 +183,19 @@ static sp_status add_segments(sp_context_reader *r, sp_answer_text text) {
     for (size_t begin = 0, end; begin < r->encoding.n; begin = end) {
         end =
             sp_segment_end(&r->encoding, text.text, text.n_bytes, begin, r->layout.segment_tokens);
-        SP_TRY(add_segment(r, first + begin, end - begin));
+        SP_TRY(add_segment(r, (segment){first + begin, end - begin, 0},
+                           sp_layout_n_slots(&r->layout, end - begin)));
     }
+    return SP_OK;
+}
+
+static sp_status add_stored_segments(sp_context_reader *r, sp_answer_text text) {
+    size_t begin = 0, end = 0;
+    if (text.n_bytes == 0) return SP_OK;
+    SP_TRY(sp_stored_slots_find_text(&r->stored, text.text, text.n_bytes, &begin, &end));
+    for (size_t i = begin; i < end; i++)
+        SP_TRY(add_segment(r, (segment){.stored = i},
+                           sp_converted_slots_count(&r->stored.slots, i, i + 1)));
     return SP_OK;
 }
 
@@ -183,7 +203,7 @@ sp_status sp_context_reader_add(sp_context_reader *r, sp_answer_text text, size_
     SP_TRY(grow(&r->contexts, r->n_contexts + 1, &r->context_capacity, sizeof *r->contexts));
     context made = {
         .id_begin = r->decoder_ids.n, .segment_begin = r->n_segments, .slot_begin = r->n_all_slots};
-    SP_TRY(add_segments(r, text));
+    SP_TRY(r->stored.slots.file != NULL ? add_stored_segments(r, text) : add_segments(r, text));
     SP_TRY(encode(r, r->decoder_tokenizer, text, false));
     SP_TRY(append_encoding(&r->decoder_ids, &r->encoding,
                            r->trained.models.decoder_weights->config.vocab_size));
@@ -237,10 +257,18 @@ static sp_status encode_segments(sp_context_reader *r) {
     return SP_OK;
 }
 
+static sp_status read_segment(sp_context_reader *r) {
+    const size_t d = r->trained.models.compressor->converter.out.n_out;
+    const size_t stored = r->segments[r->n_encoded].stored;
+    SP_TRY(sp_converted_slots_read(&r->stored.slots, r->slots + r->n_made * d, stored, stored + 1));
+    r->n_made += r->n_slots[r->n_encoded++];
+    return SP_OK;
+}
+
 static sp_status make_slots(sp_context_reader *r, sp_context_form form) {
     SP_TRY(reserve_slots(r));
     while (form == SP_CONTEXT_COMPRESSED && r->n_encoded < r->n_segments)
-        SP_TRY(encode_segments(r));
+        SP_TRY(r->stored.slots.file != NULL ? read_segment(r) : encode_segments(r));
     return SP_OK;
 }
 

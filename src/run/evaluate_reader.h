@@ -26,10 +26,16 @@ extern const char *const sp_context_form_names[SP_N_CONTEXT_FORMS];
 
 typedef struct sp_context_reader sp_context_reader; /* opaque */
 
-/* Opens a checkpoint's compressor with both sides, into *reader, owned. Arguments as for
-   sp_trained_open(). */
+/* Opens a checkpoint's compressor into *reader, owned: with both sides, or with the decoder alone, which
+   then needs slots that are there. Arguments as for sp_trained_open(). */
 SP_NODISCARD sp_status sp_context_reader_open(sp_context_reader **reader, const char *checkpoint,
-                                              const char *const *assignments, size_t n_assignments);
+                                              const char *const *assignments, size_t n_assignments,
+                                              sp_sides sides);
+
+/* From here on contexts are compressed by looking them up in a slot file (borrowed path): each must be
+   the text of a document there. Errors as of sp_stored_slots_open(). */
+SP_NODISCARD sp_status sp_context_reader_use_slots(sp_context_reader *reader, const char *path);
+
 void sp_context_reader_close(sp_context_reader *reader); /* NULL is fine */
 
 /* Forgets the group's contexts, and reads others at this ratio; 0 and errors as sp_trained_use_ratio(). */
@@ -45,7 +51,7 @@ SP_NODISCARD sp_status sp_context_reader_count(sp_context_reader *reader, size_t
 void sp_context_reader_clear(sp_context_reader *reader);
 
 /* Adds a context to the group; *index names it until the next clear. SP_BAD_DATA: a token beyond a
-   model's vocabulary. */
+   model's vocabulary; a text that no document of the slot file has. */
 SP_NODISCARD sp_status sp_context_reader_add(sp_context_reader *reader, sp_answer_text context,
                                              size_t *index);
 

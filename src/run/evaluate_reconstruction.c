@@ -8,6 +8,7 @@
 #include "run/decoding.h"
 #include "run/evaluate_figures.h"
 #include "run/samples.h"
+#include "run/stored_slots.h"
 #include "run/trained.h"
 #include "text/json_text.h"
 #include "text/tokenizer.h"
@@ -23,6 +24,7 @@ typedef struct evaluation {
     const sp_reconstruction_job *job;
     const sp_compressor_choice *compressor;
     sp_trained trained;
+    sp_stored_slots stored;
     sp_tokens *tokens;
     sp_samples samples;
     const uint32_t *segments; /* [n_segments], borrowed from samples, or `all` */
@@ -92,9 +94,11 @@ static sp_status choose_tokens(sp_run_config *config, const char *path) {
 static sp_status open_evaluation(evaluation *e) {
     const sp_methods_options *o = &e->job->compressors;
     void *figures = NULL;
+    const char *slots = e->compressor->slots;
     SP_TRY(sp_trained_open(&e->trained, e->compressor->checkpoint, o->assignments, o->n_assignments,
-                           SP_SIDES_BOTH));
+                           slots != NULL ? SP_SIDES_DECODER : SP_SIDES_BOTH));
     SP_TRY(sp_trained_use_ratio(&e->trained, e->compressor->ratio));
+    if (slots != NULL) SP_TRY(sp_stored_slots_open(&e->stored, slots, &e->trained));
     SP_TRY(choose_tokens(&e->trained.config, e->job->tokens));
     const sp_run_config *config = &e->trained.config;
     SP_TRY(sp_tokens_open(&e->tokens, config->data.tokens));
@@ -161,22 +165,50 @@ static sp_status reserve_losses(evaluation *e) {
     return SP_OK;
 }
 
-/* Teacher-forced figures of one pass, and its slots. */
+/* Slots of one pass, as the encoder makes them. */
+static sp_status encode_segments(evaluation *e, float *slots) {
+    sp_compressor *c = e->trained.models.compressor;
+    SP_TRY(sp_compressor_encode(c, &e->batch, e->memory, &e->workspace));
+    return sp_compressor_convert(c, slots, e->memory, e->batch.n_taken, &e->workspace);
+}
+
+/* The same from the slot file. */
+static sp_status read_segments(evaluation *e, float *slots, size_t place, size_t n) {
+    const size_t d = e->trained.models.compressor->converter.out.n_out;
+    for (size_t i = 0; i < n; i++) {
+        const size_t segment = e->segments[place + i], stream = e->samples.encoder_stream;
+        size_t found = 0;
+        SP_TRY(sp_stored_slots_find_segment(&e->stored, e->tokens, stream, segment, &found));
+        const size_t n_slots = sp_converted_slots_count(&e->stored.slots, found, found + 1);
+        if (n_slots !=
+            sp_layout_n_slots(&e->samples.layout, sp_tokens_length(e->tokens, stream, segment)))
+            return sp_fail(SP_BAD_DATA,
+                           "'%s', segment %zu: %zu slots, the compressor makes another number",
+                           e->compressor->slots, found, n_slots);
+        SP_TRY(sp_converted_slots_read(&e->stored.slots, slots, found, found + 1));
+        slots += n_slots * d;
+    }
+    return SP_OK;
+}
+
+/* Teacher-forced figures of one pass, and its slots, which become the group's next. */
 static sp_status force_segments(evaluation *e, size_t place, size_t n) {
     sp_compressor *c = e->trained.models.compressor;
+    const size_t begin = c->encoder_end + 1, end = c->chain.n_blocks;
     SP_TRY(sp_samples_fill_segments(&e->samples, &e->batch, e->segments + place, n));
-    SP_TRY(sp_compressor_reserve(c, &e->batch, 0, c->chain.n_blocks, NULL, &e->workspace));
-    SP_TRY(reserve_losses(e));
-    e->batch.target_nll = e->nll;
-    (void)sp_chain_run(&c->chain, 0, c->chain.n_blocks, &e->batch, NULL, &e->workspace);
-    e->batch.target_nll = NULL;
-    note_losses(e, place, n);
     const size_t n_slots = e->batch.n_taken;
     SP_TRY(reserve_slots(e, n_slots));
     float *slots = e->slots + e->n_slots * c->converter.out.n_out;
     e->n_slots += n_slots;
-    SP_TRY(sp_compressor_encode(c, &e->batch, e->memory, &e->workspace));
-    return sp_compressor_convert(c, slots, e->memory, n_slots, &e->workspace);
+    SP_TRY(e->compressor->slots != NULL ? read_segments(e, slots, place, n)
+                                        : encode_segments(e, slots));
+    SP_TRY(sp_compressor_reserve(c, &e->batch, begin, end, NULL, &e->workspace));
+    SP_TRY(reserve_losses(e));
+    e->batch.target_nll = e->nll;
+    (void)sp_chain_run(&c->chain, begin, end, &e->batch, slots, &e->workspace);
+    e->batch.target_nll = NULL;
+    note_losses(e, place, n);
+    return SP_OK;
 }
 
 /* Only the first segment of a document in the stream that cut it does not go on from another. */
@@ -344,6 +376,11 @@ static sp_status report(const evaluation *e, json_t *result, json_t *samples) {
     size_t n = 0;
     json_object_set_new(result, "ratio", json_integer((json_int_t)e->trained.ratio));
     json_object_set_new(result, "checkpoint", json_string(e->compressor->checkpoint));
+    if (e->compressor->slots != NULL) {
+        const sp_slots_info *info = sp_slots_get_info(e->stored.slots.file);
+        json_object_set_new(result, "slots", json_string(e->compressor->slots));
+        json_object_set_new(result, "dtype", json_string(sp_slots_dtype_names[info->dtype]));
+    }
     json_object_set_new(result, "split", json_string(e->split));
     SP_TRY(sp_figures_report(result, &n, e->figures, e->n_segments, 0, SIZE_MAX));
     json_object_set_new(result, "token_accuracy", json_real(n_correct / n_targets));
@@ -388,6 +425,7 @@ static sp_status evaluate_compressor(sp_world *world, json_t *result,
     json_decref(e.tokenizer_json);
     sp_samples_close(&e.samples);
     sp_tokens_close(e.tokens);
+    sp_stored_slots_close(&e.stored);
     sp_trained_close(&e.trained);
     return status;
 }

@@ -9,7 +9,7 @@
 typedef enum sp_split { SP_SPLIT_HELD_OUT, SP_SPLIT_TRAINED, SP_SPLIT_ALL } sp_split;
 
 typedef struct sp_reconstruction_job {
-    sp_methods_options compressors; /* at each ratio */
+    sp_methods_options compressors; /* at each ratio; slot files have the segments */
     const char *tokens;             /* token file; NULL: each configuration's */
     sp_split split;
     size_t most_segments;  /* the first of the split */
@@ -18,7 +18,7 @@ typedef struct sp_reconstruction_job {
 } sp_reconstruction_job;
 
 /* Collective over the world. Makes an object on rank 0, owned, and NULL elsewhere: task
-   ("reconstruction"), split, ratio, checkpoint, segments, bleu (corpus, as sacrebleu, 0-100),
+   ("reconstruction"), split, ratio, checkpoint, slots and dtype (where a slot file was read), segments, bleu (corpus, as sacrebleu, 0-100),
    bleu_sentence (0-100), rouge_l, rouge_l_stem (0-1), exact_match (0-1), token_accuracy (0-1) and
    perplexity (teacher-forced), by_length [{min_tokens, max_tokens, and these figures}], in quarters of
    a full segment's encoder tokens, samples [{segment, document, reference, reconstruction}]; all that

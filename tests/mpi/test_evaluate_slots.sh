@@ -1,0 +1,135 @@
+#!/bin/sh
+# evaluate --slots: reconstruction and qa read slot files as `generate` does, by document, for any number
+# of ranks; what does not fit is refused by name.
+. tests/lib.sh
+
+make_tokens 12
+pretrain 0 1 run train.steps=30
+pretrain 0 1 other train.steps=3
+
+# run RANKS COMMAND...: its output, apart from seconds, goes to $folder/result.
+run() {
+    n_ranks=$1 && shift
+    [ "$n_ranks" = 1 ] || set -- mpirun --oversubscribe --bind-to none -n "$n_ranks" "$@"
+    expect 0 "$@"
+    sed 's/,"seconds":[0-9.e+-]*//' "$folder/out" >"$folder/result"
+}
+# member NAME: the values of that member, a line each, as JSON spells them.
+member() { grep -o "\"$1\":\(\"\([^\"\\\\]\|\\\\.\)*\"\|[-0-9.e]*\)" | sed "s/^\"$1\"://"; }
+# first NAME: of the result.
+first() { member "$1" <"$folder/result" | head -n 1; }
+reconstruct="$slotpress evaluate reconstruction --quiet --json --split all --max-new-tokens 8 --samples 1000 --limit 1000"
+
+for dtype in f16 bf16 int8; do
+    expect 0 "$slotpress" compress --quiet --checkpoint "$folder/run" --dtype $dtype \
+        --output "$folder/$dtype.h5" "$folder/tokens.h5"
+done
+expect 0 "$slotpress" compress --quiet --checkpoint "$folder/run" --space slots \
+    --output "$folder/slots.h5" "$folder/tokens.h5"
+
+# All of one checkpoint, in one table; the same for any number of ranks.
+for n in 1 2 3; do
+    # shellcheck disable=SC2086 # a command in words
+    run $n $reconstruct --checkpoint "$folder/run" --slots "$folder/f16.h5" --slots "$folder/bf16.h5" \
+        --slots "$folder/int8.h5" --memory "$folder/slots.h5"
+    [ $n != 1 ] || cp "$folder/result" "$folder/all"
+    cmp -s "$folder/result" "$folder/all" || fail "$n ranks give another result"
+done
+[ "$(sed 's/"by_ratio".*//' "$folder/all" | member dtype)" = '"f16"' ] || fail "the first is not the first file's"
+[ "$(sed 's/.*"by_ratio"//' "$folder/all" | member dtype | paste -s -d ' ')" = '"f16" "bf16" "int8" "f16"' ] ||
+    fail "not an entry for each file"
+
+# What the files keep is what the encoder makes, to their rounding; the converter runs at load.
+# shellcheck disable=SC2086
+run 1 $reconstruct --checkpoint "$folder/run"
+wanted=$(first perplexity)
+sed 's/.*"by_ratio"//; s/"by_length":\[[^]]*\]//g; s/"samples":\[[^]]*\]//g' "$folder/all" | member perplexity |
+    awk -v wanted="$wanted" '{ off = $1 / wanted - 1; if (off < 0) off = -off; if (off > 0.01 || off == 0 && NR == 3) bad = 1 }
+        END { exit bad || NR != 4 }' || fail "perplexities are far from $wanted, or int8 rounds nothing"
+
+# The texts are those of `generate` from the same file, segment by segment.
+# shellcheck disable=SC2086
+run 1 $reconstruct --checkpoint "$folder/run" --slots "$folder/int8.h5"
+sed 's/"by_ratio".*//' "$folder/result" | grep -o '"document":"d3","reference":"[^"]*","reconstruction":\("\([^"\\]\|\\.\)*"\)' |
+    sed 's/.*"reconstruction":"\(.*\)"$/\1/' | tr -d '\n' >"$folder/made"
+expect 0 "$slotpress" generate --json --checkpoint "$folder/run" --memory "$folder/int8.h5" --document d3 --max-new-tokens 8
+member text <"$folder/out" | sed 's/^"//; s/"$//' | tr -d '\n' >"$folder/wanted"
+[ -s "$folder/made" ] && cmp -s "$folder/made" "$folder/wanted" ||
+    fail "d3 becomes '$(cat "$folder/made")', with generate '$(cat "$folder/wanted")'"
+
+# Documents are found by their ids, wherever they are: from a corpus with others between, in another order.
+{
+    echo '{"id": "else", "text": "men sold boats at the old bridge where the river lay"}'
+    sort -r "$folder/corpus.jsonl"
+} >"$folder/turned.jsonl"
+expect 0 "$slotpress" compress --quiet --checkpoint "$folder/run" --dtype int8 \
+    --output "$folder/turned.h5" "$folder/turned.jsonl"
+perplexity=$(first perplexity)
+# shellcheck disable=SC2086
+run 1 $reconstruct --checkpoint "$folder/run" --slots "$folder/turned.h5"
+first perplexity | awk -v wanted="$perplexity" '{ off = $1 / wanted - 1 } END { exit NR != 1 || off > 1e-3 || off < -1e-3 }' ||
+    fail "perplexity $(first perplexity) with documents in another order, not $perplexity"
+
+# What does not fit.
+head -n 11 "$folder/corpus.jsonl" >"$folder/fewer.jsonl"
+sed 's/"d5", "text": "/&a /' "$folder/corpus.jsonl" >"$folder/changed.jsonl"
+for name in fewer changed; do
+    expect 0 "$slotpress" compress --quiet --checkpoint "$folder/run" --output "$folder/$name.h5" "$folder/$name.jsonl"
+    for n in 1 2; do
+        # shellcheck disable=SC2086
+        expect 65 mpirun --oversubscribe --bind-to none -n $n $reconstruct --checkpoint "$folder/run" \
+            --slots "$folder/$name.h5"
+        says "$name.h5"
+        [ $name = fewer ] && says "no document 'd11'" || says "document 'd5' has another text"
+    done
+done
+# shellcheck disable=SC2086
+expect 65 $reconstruct --checkpoint "$folder/other" --slots "$folder/f16.h5"
+says "another compressor"
+# shellcheck disable=SC2086
+expect 65 $reconstruct --checkpoint "$folder/run" --slots "$folder/tokens.h5"
+# shellcheck disable=SC2086
+expect 64 $reconstruct --checkpoint "$folder/run" --checkpoint "$folder/other" --slots "$folder/f16.h5"
+expect 64 "$slotpress" evaluate roleplay --checkpoint "$folder/run" --data x --slots "$folder/f16.h5"
+says "roleplay reads no slot file"
+
+# Questions: contexts are documents with the same text, under any id.
+{
+    printf '{"data": [{"title": "t", "paragraphs": ['
+    corpus 12 | sed 's/{"id": "\([^"]*\)", "text": "\(.*\)"}/{"context": "\2", "qas": [{"id": "\1-a", "question": "What ran to \1?", "answers": [{"text": "the river"}]}, {"id": "\1-b", "question": "Who sold \1?", "answers": [{"text": "men"}]}]}/' |
+        paste -s -d ,
+    printf ']}], "version": "1.1"}'
+} >"$folder/questions.json"
+qa="$slotpress evaluate qa --quiet --json --data $folder/questions.json --min-context 1 --max-new-tokens 6 --checkpoint $folder/run"
+# shellcheck disable=SC2086
+run 2 $qa --write-contexts "$folder/contexts.jsonl"
+[ "$(first contexts)" = 12 ] && [ "$(wc -l <"$folder/contexts.jsonl")" = 12 ] || fail "not 12 contexts: $(cat "$folder/result")"
+sed 's/.*"text": *"//; s/"}$//' "$folder/contexts.jsonl" >"$folder/texts"
+corpus 12 | sed 's/.*"text": *"//; s/"}$//' | cmp -s - "$folder/texts" || fail "other contexts were written"
+expect 0 "$slotpress" compress --quiet --checkpoint "$folder/run" --dtype int8 --output "$folder/contexts.h5" "$folder/contexts.jsonl"
+for n in 1 2 3; do
+    # shellcheck disable=SC2086
+    run $n $qa --slots "$folder/contexts.h5" --output "$folder/answers.$n"
+    [ $n != 1 ] || cp "$folder/result" "$folder/all"
+    cmp -s "$folder/result" "$folder/all" || fail "$n ranks give another result of qa"
+    cmp -s "$folder/answers.$n" "$folder/answers.1" || fail "$n ranks give other answers"
+done
+# shellcheck disable=SC2086
+run 1 $qa --slots "$folder/turned.h5" --output "$folder/answers.turned"
+for id in d0-b d7-a d11-b; do
+    question=$(sed -n 's/.*"id": "'$id'", "question": "\([^"]*\)".*/\1/p' "$folder/questions.json")
+    expect 0 "$slotpress" generate --json --checkpoint "$folder/run" --memory "$folder/turned.h5" \
+        --document "${id%-?}" --max-new-tokens 6 --prompt "Question: $question
+
+Answer: "
+    wanted=$(member text <"$folder/out")
+    made=$(grep '"method":"compressed"' "$folder/answers.turned" | grep "\"id\":\"$id\"" | member prediction)
+    [ -n "$made" ] && [ "$made" = "$wanted" ] || fail "$id: answers $made, and generate $wanted"
+done
+# shellcheck disable=SC2086
+expect 65 mpirun --oversubscribe --bind-to none -n 2 $qa --slots "$folder/fewer.h5"
+says "none of its 11 documents is the text"
+# shellcheck disable=SC2086
+expect 64 $qa --slots "$folder/contexts.h5" --write-contexts "$folder/x"
+
+finish
