@@ -27,6 +27,7 @@ enum {
     OPTION_INPUT,
     OPTION_OUTPUT,
     OPTION_TASK,
+    OPTION_FULL_TEXT,
     OPTION_CHAT,
     OPTION_MAX_NEW_TOKENS,
     OPTION_AT_ONCE
@@ -55,6 +56,10 @@ static const struct argp_option argp_options[] = {
      "reconstruct: the documents' text, segment by segment, joined. complete: go on after the "
      "prompt, or without one after the documents. answer: answer the prompt, which must be there. "
      "Without it: complete where there is a prompt, else reconstruct",
+     0},
+    {"full-text", OPTION_FULL_TEXT, NULL, 0,
+     "Read the documents' text, which `compress --with-text` kept beside the slots, in place of "
+     "their slots, with a blank line before the prompt; and that of contexts",
      0},
     {"chat", OPTION_CHAT, "NAME", OPTION_ARG_OPTIONAL,
      "The prompt is a user's turn, and the decoder a chat model, which is to answer it. The "
@@ -140,6 +145,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_TASK:
         job->task = SP_TASK_RECONSTRUCT +
                     (sp_generate_task)sp_parse_choice("--task", argument, tasks, state);
+        return 0;
+    case OPTION_FULL_TEXT:
+        job->reads_text = true;
         return 0;
     case OPTION_CHAT:
         job->is_chat = true;

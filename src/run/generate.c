@@ -90,6 +90,9 @@ static sp_status choose_task(const sp_generate_job *job, const sp_request *reque
         return sp_fail(SP_USAGE, "there is no prompt to answer");
     if (*task == SP_TASK_RECONSTRUCT && has_prompt)
         return sp_fail(SP_USAGE, "a reconstruction has no prompt");
+    if (*task == SP_TASK_RECONSTRUCT && job->reads_text)
+        return sp_fail(SP_USAGE, "a reconstruction reads slots, not the full text: a prompt, or "
+                                 "--task complete");
     if (request->n_documents > 0 && job->memory == NULL)
         return sp_fail(SP_USAGE, "a document is named, but no slot file (--memory FILE)");
     return SP_OK;
@@ -194,19 +197,25 @@ static sp_status check_memory_ratio(const generation *g) {
 
 static sp_status open_models(generation *g) {
     const sp_generate_job *job = g->job;
+    const bool has_compressed_contexts = g->has_contexts && !job->reads_text;
     SP_TRY(sp_trained_open(&g->trained, job->checkpoint, job->assignments, job->n_assignments,
-                           g->has_contexts ? SP_SIDES_BOTH : SP_SIDES_DECODER));
+                           has_compressed_contexts ? SP_SIDES_BOTH : SP_SIDES_DECODER));
     SP_TRY(sp_trained_use_ratio(&g->trained, job->ratio));
     const char *decoder = g->trained.config.decoder.model;
     SP_TRY(sp_tokenizer_json_load(&g->tokenizer_json, decoder));
     SP_TRY(sp_tokenizer_create(&g->tokenizer, g->tokenizer_json, decoder));
-    g->prompts = (sp_prompts){.trained = &g->trained, .tokenizer = g->tokenizer};
+    g->prompts = (sp_prompts){
+        .trained = &g->trained, .tokenizer = g->tokenizer, .reads_text = job->reads_text};
     if (job->memory != NULL) {
         SP_TRY(sp_converted_slots_open(&g->memory, job->memory, &g->trained));
         SP_TRY(check_memory_ratio(g));
         g->prompts.memory = &g->memory;
+        if (job->reads_text && !sp_slots_get_info(g->memory.file)->has_text)
+            return sp_fail(SP_BAD_DATA,
+                           "'%s' has no text to read: `slotpress compress --with-text` keeps it",
+                           job->memory);
     }
-    if (g->has_contexts) {
+    if (has_compressed_contexts) {
         SP_TRY(sp_context_slots_init(&g->context, &g->trained));
         g->prompts.context = &g->context;
     }

@@ -20,7 +20,8 @@ typedef struct sp_generate_job {
         ratio; /* of contexts compressed on the spot, and the slot file's; 0: the least trained, and
                      any */
     sp_generate_task task;
-    bool is_chat;                 /* each prompt is a user's turn; the task is to answer it */
+    bool reads_text; /* of documents and contexts, in place of slots: the slot file must have it */
+    bool is_chat;    /* each prompt is a user's turn; the task is to answer it */
     const sp_chat_template *chat; /* of a chat, static; NULL: the one that is recognised */
     size_t max_new_tokens;        /* of each answer, or of each segment */
     size_t most_at_once;          /* sequences in one pass */
@@ -38,7 +39,7 @@ typedef struct sp_generate_job {
 /* Makes an object, owned: document (or documents, a list), text, ids. Text that is not UTF-8 has its
    bad bytes replaced in the object; *text, owned, *n_bytes long, has the bytes. SP_BAD_DATA: the slots
    were made by another compressor, or the decoder's tokenizer does not have the chat's tokens.
-   SP_USAGE: a chat whose template is not recognised; a document that is not there; a prompt, or none,
+   SP_BAD_DATA, too: text is to be read that the slot file does not have. SP_USAGE: a chat whose template is not recognised; a document that is not there; a prompt, or none,
    where the task wants it otherwise. */
 SP_NODISCARD sp_status sp_generate(json_t **result, char **text, size_t *n_bytes,
                                    const sp_generate_job *job);

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,7 @@ void sp_prompts_clear(sp_prompts *p) {
 }
 
 void sp_prompts_release(sp_prompts *p) {
+    sp_encoding_free(&p->encoding);
     sp_batch_free(&p->batch);
     free(p->slots);
     *p = (sp_prompts){0};
@@ -81,6 +83,62 @@ static sp_status read_slots(sp_prompts *p, const passage *from, size_t begin, si
     return SP_OK;
 }
 
+/* Between texts, and before a prompt that follows them. */
+static const char blank_line[] = "\n\n";
+
+/* The text of a passage behind `before`: *text, owned, and terminated. */
+static sp_status read_text(const sp_prompts *p, const sp_request *request, size_t index,
+                           const char *before, char **text, size_t *n_bytes) {
+    const bool is_context = index == request->n_documents;
+    const sp_slots *file = is_context ? NULL : p->memory->file;
+    size_t begin = 0, end = 0, n = is_context ? strlen(request->context) : 0;
+    void *block = NULL;
+    if (!is_context) SP_TRY(sp_slots_find_document(file, request->documents[index], &begin, &end));
+    for (size_t i = begin; i < end; i++) n += sp_slots_get_segment(file, i).byte_len;
+    *n_bytes = strlen(before) + n;
+    SP_TRY(sp_alloc(&block, *n_bytes + 1, "a document's text"));
+    *text = block;
+    char *to = stpcpy(*text, before);
+    if (is_context) memcpy(to, request->context, n);
+    sp_status status = SP_OK;
+    for (size_t i = begin; i < end && status == SP_OK; i++) {
+        status = sp_slots_read_text(file, i, to);
+        to += sp_slots_get_segment(file, i).byte_len;
+    }
+    if (status == SP_OK) return SP_OK;
+    free(*text);
+    *text = NULL;
+    return status;
+}
+
+static sp_status add_ids(sp_prompts *p, const sp_encoding *encoding) {
+    const size_t vocab_size = p->trained->models.decoder_weights->config.vocab_size;
+    for (size_t i = 0; i < encoding->n; i++) {
+        if ((size_t)encoding->ids[i] >= vocab_size)
+            return sp_fail(SP_BAD_DATA, "a text's token id %d is beyond the vocabulary of %zu",
+                           encoding->ids[i], vocab_size);
+        SP_TRY(sp_batch_add_row(&p->batch, SP_DECODER, encoding->ids[i]));
+    }
+    return SP_OK;
+}
+
+/* Appends a request's texts to the last sequence, which may have others before them. */
+static sp_status add_texts(sp_prompts *p, const sp_request *request, bool is_continuation) {
+    for (size_t i = 0; i < n_passages(request); i++) {
+        char *text = NULL;
+        size_t n_bytes = 0;
+        SP_TRY(read_text(p, request, i, i > 0 ? blank_line : "", &text, &n_bytes));
+        sp_status status =
+            sp_tokenizer_encode(p->tokenizer, &p->encoding, text, n_bytes,
+                                (sp_encode_options){.specials_are_plain = true,
+                                                    .is_continuation = is_continuation || i > 0});
+        free(text);
+        if (status == SP_OK) status = add_ids(p, &p->encoding);
+        SP_TRY(status);
+    }
+    return SP_OK;
+}
+
 /* Appends a request's memory to the last sequence. */
 static sp_status add_memory(sp_prompts *p, const sp_request *request) {
     const sp_layout layout = sp_trained_layout(p->trained);
@@ -97,23 +155,23 @@ static sp_status add_memory(sp_prompts *p, const sp_request *request) {
     return SP_OK;
 }
 
-static sp_status add_ids(sp_prompts *p, const sp_encoding *encoding) {
-    const size_t vocab_size = p->trained->models.decoder_weights->config.vocab_size;
-    for (size_t i = 0; i < encoding->n; i++) {
-        if ((size_t)encoding->ids[i] >= vocab_size)
-            return sp_fail(SP_BAD_DATA, "the prompt's token id %d is beyond the vocabulary of %zu",
-                           encoding->ids[i], vocab_size);
-        SP_TRY(sp_batch_add_row(&p->batch, SP_DECODER, encoding->ids[i]));
-    }
-    return SP_OK;
-}
-
 /* A turn without a template: the prompt goes on from the text in the slots. */
-static sp_status encode_turn(const sp_prompts *p, sp_chat_turn *turn, const sp_request *request) {
-    const char *prompt = request->prompt != NULL ? request->prompt : "";
+static sp_status encode_prompt(const sp_prompts *p, sp_chat_turn *turn, const char *prompt) {
     if (p->chat != NULL) return sp_chat_turn_encode(turn, p->chat, p->tokenizer, prompt);
     return sp_tokenizer_encode(p->tokenizer, &turn->prompt, prompt, strlen(prompt),
                                (sp_encode_options){.is_continuation = true});
+}
+
+static sp_status encode_turn(const sp_prompts *p, sp_chat_turn *turn, const sp_request *request) {
+    const char *prompt = request->prompt != NULL ? request->prompt : "";
+    const bool follows_text = p->reads_text && n_passages(request) > 0 && prompt[0] != '\0';
+    char *behind = NULL;
+    if (!follows_text) return encode_prompt(p, turn, prompt);
+    if (asprintf(&behind, "%s%s", blank_line, prompt) < 0)
+        return sp_fail(SP_FAILURE, "no memory for a prompt");
+    const sp_status status = encode_prompt(p, turn, behind);
+    free(behind);
+    return status;
 }
 
 static sp_status add_prefix(sp_prompts *p, const sp_request *request, const sp_chat_turn *turn,
@@ -123,7 +181,7 @@ static sp_status add_prefix(sp_prompts *p, const sp_request *request, const sp_c
     SP_TRY(sp_batch_add_seq(&p->batch, SP_DECODER, SP_NO_PARENT, 0, seq));
     if (has_bos && bos != SP_NO_TOKEN) SP_TRY(sp_batch_add_row(&p->batch, SP_DECODER, bos));
     SP_TRY(add_ids(p, &turn->before));
-    return add_memory(p, request);
+    return p->reads_text ? add_texts(p, request, turn->before.n > 0) : add_memory(p, request);
 }
 
 static sp_status add_own(sp_prompts *p, const sp_chat_turn *turn) {

@@ -5,7 +5,8 @@
        [BOS] before memory prompt after     to answer it in a chat (text/chat_template.h)
 
    where memory is <mem> slots </mem>, once for each segment of each document, in the order in which
-   they are named, and a chat has a BOS if its template has one. Prompts over the same memory share the
+   they are named, or the documents' text itself, with blank lines between them and before the prompt;
+   and a chat has a BOS if its template has one. Prompts over the same memory share the
    rows up to its end. */
 #pragma once
 
@@ -19,11 +20,13 @@ typedef struct sp_prompts {
     const sp_tokenizer *tokenizer; /* the decoder's */
     const sp_chat_template *chat;  /* NULL: no chat */
     sp_converted_slots *memory;    /* NULL: no request names a document */
-    sp_context_slots *context;     /* NULL: no request has a context */
+    sp_context_slots *context;     /* NULL: no request has a context, or it is read as text */
+    bool reads_text;               /* in place of slots: the slot file has it */
     sp_batch batch;                /* owned, as are the slots: the decoder's rows are the prompts */
     float *slots;                  /* [n_slots, d_dec] */
     size_t n_slots, slots_capacity;
-} sp_prompts; /* all zero but for what is borrowed: empty */
+    sp_encoding encoding; /* scratch, owned */
+} sp_prompts;             /* all zero but for what is borrowed: empty */
 
 void sp_prompts_clear(sp_prompts *prompts);
 void sp_prompts_release(sp_prompts *prompts);

@@ -126,6 +126,35 @@ Answer: "
     made=$(grep '"method":"compressed"' "$folder/answers.turned" | grep "\"id\":\"$id\"" | member prediction)
     [ -n "$made" ] && [ "$made" = "$wanted" ] || fail "$id: answers $made, and generate $wanted"
 done
+
+# A reader that falls back on the text beside the slots reads what the full context is.
+expect 0 "$slotpress" compress --quiet --checkpoint "$folder/run" --with-text --output "$folder/text.h5" "$folder/turned.jsonl"
+for id in d0-a d7-b; do
+    question=$(sed -n 's/.*"id": "'$id'", "question": "\([^"]*\)".*/\1/p' "$folder/questions.json")
+    expect 0 "$slotpress" generate --json --full-text --checkpoint "$folder/run" --memory "$folder/text.h5" \
+        --document "${id%-?}" --max-new-tokens 6 --prompt "Question: $question
+
+Answer: "
+    read_so=$(member text <"$folder/out")
+    made=$(grep '"method":"full"' "$folder/answers.turned" | grep "\"id\":\"$id\"" | member prediction)
+    [ -n "$made" ] && [ "$made" = "$read_so" ] || fail "$id: with the full context $made, and generate --full-text $read_so"
+done
+{
+    echo '{"documents": ["d4", "d3"], "prompt": "the river"}'
+    sed -n 's/{"id": "d3", "text": \(.*\)}$/{"document": "d4", "context": \1, "prompt": "the river"}/p' "$folder/corpus.jsonl"
+    echo '{"documents": ["d3", "d4"], "prompt": "the river"}'
+} >"$folder/requests.jsonl"
+expect 0 "$slotpress" generate --full-text --checkpoint "$folder/run" --memory "$folder/text.h5" \
+    --max-new-tokens 6 --input "$folder/requests.jsonl"
+member text <"$folder/out" >"$folder/texts"
+[ "$(wc -l <"$folder/texts")" = 3 ] && [ "$(sed -n 1p "$folder/texts")" = "$(sed -n 2p "$folder/texts")" ] ||
+    fail "a context is not the text that a document is: $(cat "$folder/out")"
+[ "$(sed -n 1p "$folder/texts")" != "$(sed -n 3p "$folder/texts")" ] || fail "the order of documents is lost"
+expect 65 "$slotpress" generate --full-text --checkpoint "$folder/run" --memory "$folder/turned.h5" --document d3 --prompt x
+says "compress --with-text"
+expect 64 "$slotpress" generate --full-text --checkpoint "$folder/run" --memory "$folder/text.h5" --document d3
+says "a reconstruction reads slots"
+
 # shellcheck disable=SC2086
 expect 65 mpirun --oversubscribe --bind-to none -n 2 $qa --slots "$folder/fewer.h5"
 says "none of its 11 documents is the text"
