@@ -33,7 +33,7 @@ SP_NODISCARD sp_status sp_context_reader_open(sp_context_reader **reader, const 
                                               sp_sides sides);
 
 /* From here on contexts are compressed by looking them up in a slot file (borrowed path): each must be
-   the text of a document there. Errors as of sp_stored_slots_open(). */
+   the text of a document there, or of several with blank lines between them. Errors as of sp_stored_slots_open(). */
 SP_NODISCARD sp_status sp_context_reader_use_slots(sp_context_reader *reader, const char *path);
 
 void sp_context_reader_close(sp_context_reader *reader); /* NULL is fine */

@@ -65,8 +65,9 @@ static size_t text_len(const sp_slots *file, size_t begin, size_t end) {
     return (size_t)last.byte_begin + last.byte_len;
 }
 
-sp_status sp_stored_slots_find_text(const sp_stored_slots *stored, const char *text, size_t n_bytes,
-                                    size_t *begin, size_t *end) {
+/* Whether a document has just this text. */
+static bool find_whole(const sp_stored_slots *stored, const char *text, size_t n_bytes,
+                       size_t *begin, size_t *end) {
     const uint64_t hash = XXH3_64bits(text, n_bytes);
     size_t low = 0, high = stored->n_texts;
     while (low < high) {
@@ -78,11 +79,34 @@ sp_status sp_stored_slots_find_text(const sp_stored_slots *stored, const char *t
     }
     for (; low < stored->n_texts && stored->texts[low].hash == hash; low++) {
         sp_slots_document_segments(stored->slots.file, stored->texts[low].document, begin, end);
-        if (text_len(stored->slots.file, *begin, *end) == n_bytes) return SP_OK;
+        if (text_len(stored->slots.file, *begin, *end) == n_bytes) return true;
     }
-    return sp_fail(SP_BAD_DATA, "'%s': none of its %zu documents is the text '%.*s%s'",
-                   stored->path, stored->n_texts, n_bytes < 40 ? (int)n_bytes : 40, text,
-                   n_bytes > 40 ? "..." : "");
+    return false;
+}
+
+/* The longest part of fewer than n_bytes that ends in front of a blank line, or 0; byte n_bytes is
+   there. */
+static size_t shorter_part(const char *text, size_t n_bytes) {
+    while (n_bytes > 1) {
+        n_bytes--;
+        if (text[n_bytes] == '\n' && text[n_bytes + 1] == '\n') return n_bytes;
+    }
+    return 0;
+}
+
+sp_status sp_stored_slots_next_text(const sp_stored_slots *stored, const char *text, size_t n_bytes,
+                                    size_t *at, size_t *begin, size_t *end) {
+    const char *rest = text + *at;
+    const size_t left = n_bytes - *at;
+    size_t n = left;
+    while (n > 0 && !find_whole(stored, rest, n, begin, end))
+        n = n < left ? shorter_part(rest, n) : shorter_part(rest, n - 1);
+    if (n == 0)
+        return sp_fail(SP_BAD_DATA, "'%s': none of its %zu documents is the text '%.*s%s'",
+                       stored->path, stored->n_texts, left < 40 ? (int)left : 40, rest,
+                       left > 40 ? "..." : "");
+    *at += n < left ? n + strlen("\n\n") : n;
+    return SP_OK;
 }
 
 /* Makes the segment's document the one that was found last. */

@@ -1,5 +1,5 @@
 /* The slots of what an evaluation reads, from a slot file in place of the encoder: of a text, by its
-   content, and of a token file's segments, by their document's id. */
+   content, one document or several, and of a token file's segments, by their document's id. */
 #pragma once
 
 #include "io/tokens_file.h"
@@ -21,10 +21,13 @@ SP_NODISCARD sp_status sp_stored_slots_open(sp_stored_slots *stored, const char 
                                             const sp_trained *trained);
 void sp_stored_slots_close(sp_stored_slots *stored); /* an empty one is fine */
 
-/* Finds the document that has this text, byte by byte the same but for a collision of its hash
-   (XXH3-64) and length: segments [*begin, *end) of the file. SP_BAD_DATA: there is none. */
-SP_NODISCARD sp_status sp_stored_slots_find_text(const sp_stored_slots *stored, const char *text,
-                                                 size_t n_bytes, size_t *begin, size_t *end);
+/* Finds the document that is the text [n_bytes] from byte *at on, or the longest part of it that ends
+   in front of a blank line: segments [*begin, *end) of the file. It has the same bytes but for a
+   collision of its hash (XXH3-64) and length. *at moves behind it and the blank line, so that a text
+   of several documents is found by calls until it is n_bytes. SP_BAD_DATA: there is none. */
+SP_NODISCARD sp_status sp_stored_slots_next_text(const sp_stored_slots *stored, const char *text,
+                                                 size_t n_bytes, size_t *at, size_t *begin,
+                                                 size_t *end);
 
 /* Finds which segment of the file a token file's segment is: the one at its place in the document of
    its document's id. SP_BAD_DATA: no such document, or another text; or one that another tokenizer, or

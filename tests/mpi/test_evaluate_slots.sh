@@ -127,6 +127,30 @@ Answer: "
     [ -n "$made" ] && [ "$made" = "$wanted" ] || fail "$id: answers $made, and generate $wanted"
 done
 
+# A context of several documents, in any order: its memory is theirs, as in generate. One that lacks one is refused.
+text_of() { sed -n 's/{"id": "'"$1"'", "text": "\(.*\)"}$/\1/p' "$folder/corpus.jsonl"; }
+for names in "d4 d0 d7" "d7 d4"; do
+    {
+        printf '{"id": "several", "question": "Who sold?", "answers": ["men"], "context": "'
+        for name in $names; do printf '%s\\n\\n' "$(text_of $name)"; done | sed 's/\\n\\n$//'
+        printf '"}\n'
+    } >"$folder/several.jsonl"
+    expect 0 "$slotpress" evaluate qa --quiet --json --data "$folder/several.jsonl" --min-context 1 --max-new-tokens 6 \
+        --checkpoint "$folder/run" --slots "$folder/turned.h5" --output "$folder/answers.several"
+    made=$(grep '"method":"compressed"' "$folder/answers.several" | member prediction)
+    # shellcheck disable=SC2046,SC2086 # names are words
+    expect 0 "$slotpress" generate --json --checkpoint "$folder/run" --memory "$folder/turned.h5" --max-new-tokens 6 \
+        $(printf -- '--document %s ' $names) --prompt "Question: Who sold?
+
+Answer: "
+    read_so=$(member text <"$folder/out")
+    [ -n "$made" ] && [ "$made" = "$read_so" ] || fail "$names: answers $made, and generate $read_so"
+done
+sed 's/"context": "/&a passage of nobody.\\n\\n/' "$folder/several.jsonl" >"$folder/nobody.jsonl"
+expect 65 "$slotpress" evaluate qa --quiet --data "$folder/nobody.jsonl" --min-context 1 --checkpoint "$folder/run" \
+    --slots "$folder/turned.h5"
+says "is the text 'a passage of nobody."
+
 # A reader that falls back on the text beside the slots reads what the full context is.
 expect 0 "$slotpress" compress --quiet --checkpoint "$folder/run" --with-text --output "$folder/text.h5" "$folder/turned.jsonl"
 for id in d0-a d7-b; do
