@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Fewer fill no pass; more hardly fill it better, and hold their slots. */
-enum { LEAST_IN_GROUP = 8, MOST_IN_GROUP = 128, GROUPS_TO_SHARE = 8 };
+enum { LEAST_IN_GROUP = 16, MOST_IN_GROUP = 128, GROUPS_TO_SHARE = 8 };
 
 size_t sp_methods_group_size(size_t n_items) {
     const size_t share = (n_items + GROUPS_TO_SHARE - 1) / GROUPS_TO_SHARE;
