@@ -103,7 +103,7 @@ static const struct argp_option argp_options[] = {
      "several "
      "times: one for each --checkpoint, or all of one",
      1},
-    {"memory", OPTION_SLOTS, "FILE", OPTION_ALIAS, NULL, 1},
+    {"memory", OPTION_SLOTS, "FILE", OPTION_HIDDEN, "The same, as generate has it", 1},
     {"demonstrations", OPTION_DEMONSTRATIONS, "FILE", 0,
      "icl: where demonstrations come from, such as the training file of the same task", 1},
     {"split", OPTION_SPLIT, "held-out|trained|all", 0,
@@ -183,11 +183,11 @@ static void check_slots(evaluate_options *options, const struct argp_state *stat
     if (options->qa.contexts != NULL && options->n_slots > 0)
         argp_error(state, "--write-contexts is what a file for --slots is made of: one of them");
     if (options->n_slots == 0) return;
+    if (options->ratios.n_items > 0)
+        argp_error(state, "--slots: such a file has its own ratio: no --ratio");
     if (options->task != RECONSTRUCTION && options->task != QA)
         argp_error(state, "--slots: %s reads no slot file; reconstruction and qa do",
                    task_names[options->task]);
-    if (options->ratios.n_items > 0)
-        argp_error(state, "--slots: a slot file has its own ratio; --ratio chooses none");
     if (options->n_checkpoints == 1)
         while (options->n_checkpoints < options->n_slots)
             options->checkpoints[options->n_checkpoints++] = options->checkpoints[0];

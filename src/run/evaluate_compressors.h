@@ -1,5 +1,5 @@
 /* The compressors that an evaluation compares: each checkpoint at each ratio that it was trained for,
-   or at those that are asked for, or at its slot file's. */
+   or at those that are asked for; or what each made in a slot file. */
 #pragma once
 
 #include "base/config.h"
@@ -11,14 +11,13 @@ typedef struct sp_methods_options {
     const char *const *assignments; /* [n_assignments] over the configurations */
     size_t n_assignments;
     sp_count_list ratios;     /* none: all of each checkpoint */
-    const char *const *slots; /* [n_checkpoints]: slot files that have the contexts; NULL: each
-                                 checkpoint's encoder compresses them */
+    const char *const *slots; /* [n_checkpoints]: slot files that have the contexts, each at its own
+                                 ratio; NULL: each checkpoint's encoder compresses them */
 } sp_methods_options;         /* borrowed */
 
 typedef struct sp_compressor_choice {
-    const char *checkpoint; /* borrowed */
+    const char *checkpoint, *slots; /* borrowed; slots NULL: the encoder compresses */
     size_t ratio;
-    const char *slots; /* borrowed, or NULL */
 } sp_compressor_choice;
 
 typedef struct sp_compressor_choices {
@@ -27,9 +26,9 @@ typedef struct sp_compressor_choices {
     size_t n;
 } sp_compressor_choices; /* all zero: none */
 
-/* Local. Reads what the checkpoints were trained for; no model is opened. SP_USAGE: a checkpoint was
-   not trained for a ratio that is asked for; the message names those that it was. SP_BAD_DATA, SP_IO: a
-   slot file cannot be read. */
+/* Local. Reads what the checkpoints were trained for, and the slot files were made at; no model is opened.
+   SP_USAGE: a checkpoint was not trained for a ratio that is asked for; SP_BAD_DATA: for that of its
+   slot file; the message names those that it was. Else as sp_slots_open(). */
 SP_NODISCARD sp_status sp_compressor_choices_make(sp_compressor_choices *choices,
                                                   const sp_methods_options *options);
 void sp_compressor_choices_free(sp_compressor_choices *choices);

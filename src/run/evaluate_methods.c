@@ -30,15 +30,15 @@ static sp_status open_reader(sp_methods *m, size_t compressor) {
         m->reader = NULL;
         SP_TRY(sp_context_reader_open(&m->reader, choice->checkpoint, o->assignments,
                                       o->n_assignments,
-                                      choice->slots != NULL ? SP_SIDES_DECODER : SP_SIDES_BOTH));
+                                      o->slots != NULL ? SP_SIDES_DECODER : SP_SIDES_BOTH));
     }
     m->compressor = compressor;
     const sp_run_config *config = &sp_context_reader_trained(m->reader)->config;
     for (size_t k = 0; k < m->n_methods; k++)
         if (m->methods[k].compressor == compressor)
             SP_TRY(name_decoder(&m->methods[k], config->decoder.model));
-    if (choice->slots != NULL) SP_TRY(sp_context_reader_use_slots(m->reader, choice->slots));
-    return sp_context_reader_use_ratio(m->reader, choice->ratio);
+    SP_TRY(sp_context_reader_use_ratio(m->reader, choice->ratio));
+    return choice->slots != NULL ? sp_context_reader_use_slots(m->reader, choice->slots) : SP_OK;
 }
 
 sp_status sp_methods_open(sp_methods *m, sp_world *world, const sp_methods_options *options) {

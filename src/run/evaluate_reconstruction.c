@@ -97,8 +97,8 @@ static sp_status open_evaluation(evaluation *e) {
     const char *slots = e->compressor->slots;
     SP_TRY(sp_trained_open(&e->trained, e->compressor->checkpoint, o->assignments, o->n_assignments,
                            slots != NULL ? SP_SIDES_DECODER : SP_SIDES_BOTH));
-    if (slots != NULL) SP_TRY(sp_stored_slots_open(&e->stored, slots, &e->trained));
     SP_TRY(sp_trained_use_ratio(&e->trained, e->compressor->ratio));
+    if (slots != NULL) SP_TRY(sp_stored_slots_open(&e->stored, slots, &e->trained));
     SP_TRY(choose_tokens(&e->trained.config, e->job->tokens));
     const sp_run_config *config = &e->trained.config;
     SP_TRY(sp_tokens_open(&e->tokens, config->data.tokens));

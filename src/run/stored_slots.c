@@ -35,14 +35,9 @@ static sp_status load_hashes(sp_stored_slots *stored) {
 
 static sp_status check_ratio(const sp_stored_slots *stored, const sp_trained *trained) {
     const double ratio = sp_slots_get_info(stored->slots.file)->ratio;
-    const sp_count_list *ratios = &trained->config.segment.ratios;
-    char text[128];
-    for (size_t i = 0; i < ratios->n_items; i++)
-        if (ratio == (double)ratios->items[i]) return SP_OK;
-    sp_config_counts_text(text, sizeof text, ratios);
-    return sp_fail(SP_BAD_DATA, "'%s' has slots at ratio %g, '%s' was trained for ratio%s %s",
-                   stored->path, ratio, sp_checkpoint_path(trained->checkpoint),
-                   ratios->n_items > 1 ? "s" : "", text);
+    if (ratio == (double)trained->ratio) return SP_OK;
+    return sp_fail(SP_BAD_DATA, "'%s' has slots at ratio %g, '%s' is read at ratio %zu",
+                   stored->path, ratio, sp_checkpoint_path(trained->checkpoint), trained->ratio);
 }
 
 sp_status sp_stored_slots_open(sp_stored_slots *stored, const char *path,

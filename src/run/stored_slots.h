@@ -15,7 +15,7 @@ typedef struct sp_stored_slots {
 } sp_stored_slots; /* all zero: none */
 
 /* Opens the slot file `path` (borrowed) of the compressor `trained`, which stays open longer and needs
-   no encoder. SP_BAD_DATA: another compressor made it, or at a ratio that it was not trained for; else
+   no encoder. SP_BAD_DATA: another compressor made it, or at another ratio than the one in use; else
    as sp_slots_open(). *stored is empty then. */
 SP_NODISCARD sp_status sp_stored_slots_open(sp_stored_slots *stored, const char *path,
                                             const sp_trained *trained);
