@@ -2,6 +2,7 @@
 
 #include "cli/config_options.h"
 #include "cli/print_options.h"
+#include "run/finetune_config.h"
 #include "run/plan_report.h"
 
 #include <stdio.h>
@@ -111,7 +112,9 @@ static const struct argp argp = {
            "running it: parameters, FLOP, memory of a rank item by item, communication, seconds "
            "of a step, hours, and the fastest grids that fit. Models are read as far as "
            "config.json or a GGUF file's header; neither their weights nor the token file need "
-           "be there.\v"
+           "be there. Of fine-tuning (data.rows) the rows are read, with the models' tokenizers; "
+           "before "
+           "train.init is there, set it to null and name the models.\v"
            "A configuration that does not fit is refused with exit code 64, after the plan: the "
            "message names the item that takes most, and what to change. Try the table's other "
            "grids by --set parallel.pipeline=P --set train.micro_batch=M. An example:\n\n"
@@ -140,6 +143,16 @@ static sp_status run(const sp_run_config *config, const plan_options *options) {
     return status;
 }
 
+/* Of pretrain, or where there are rows of finetune. */
+static sp_status load(sp_run_config *config, const sp_config_options *from) {
+    const char *const *assignments = from->assignments.items;
+    const size_t n = from->assignments.n;
+    bool is_of_rows = false;
+    SP_TRY(sp_finetune_config_is_meant(&is_of_rows, from->file, assignments, n));
+    return is_of_rows ? sp_finetune_config_load(config, from->file, assignments, n)
+                      : sp_run_config_load(config, from->file, assignments, n);
+}
+
 sp_status sp_cmd_plan(int argc, char **argv) {
     plan_options options = {
         .json = {.members = "bytes, seconds, FLOP"},
@@ -151,9 +164,7 @@ sp_status sp_cmd_plan(int argc, char **argv) {
         return SP_OK;
     }
     sp_run_config config = {0};
-    sp_status status =
-        sp_run_config_load(&config, options.config.file, options.config.assignments.items,
-                           options.config.assignments.n);
+    sp_status status = load(&config, &options.config);
     if (status == SP_OK) status = run(&config, &options);
     sp_run_config_free(&config);
     return status;

@@ -124,3 +124,14 @@ sp_status sp_finetune_config_load(sp_run_config *config, const char *path,
     sp_run_config_free(&first);
     return status;
 }
+
+sp_status sp_finetune_config_is_meant(bool *is_meant, const char *path,
+                                      const char *const *assignments, size_t n_assignments) {
+    const said what = {path, assignments, n_assignments};
+    sp_run_config config = {0};
+    sp_status status = sp_config_init(&config, &sp_run_config_table);
+    if (status == SP_OK) status = apply(&config, &what);
+    *is_meant = status == SP_OK && sp_run_config_is_of_tasks(&config);
+    sp_run_config_free(&config);
+    return status;
+}

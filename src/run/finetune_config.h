@@ -13,3 +13,9 @@
 SP_NODISCARD sp_status sp_finetune_config_load(sp_run_config *config, const char *path,
                                                const char *const *assignments,
                                                size_t n_assignments);
+
+/* Does the user say data.rows, in the file at `path` (NULL: none) or in assignments? SP_USAGE, SP_IO: the
+   file. */
+SP_NODISCARD sp_status sp_finetune_config_is_meant(bool *is_meant, const char *path,
+                                                   const char *const *assignments,
+                                                   size_t n_assignments);

@@ -271,6 +271,8 @@ static sp_status estimate(work *w) {
         seconds[b] = (w->costs[b].flop_forward + w->costs[b].flop_backward) /
                      sp_plan_rate(w->plan, sp_plan_block_side(&w->plan->chain, b));
     SP_TRY(cut(w, seconds));
+    for (size_t b = 0; b < sp_plan_first_run(&w->plan->chain); b++)
+        w->costs[b] = (sp_plan_cost){.output_bytes = w->costs[b].output_bytes};
     w->grid.n_stages = w->e->n_stages;
     SP_TRY(fit(w));
     return time_step(w);
@@ -386,7 +388,8 @@ sp_status sp_plan_flop(double *flop, const sp_plan *plan, size_t begin, size_t e
     const sp_plan_cost *of = costs;
     const sp_status status = sp_plan_costs(costs, &plan->chain, 1);
     *flop = 0;
-    for (size_t b = begin; b < end && status == SP_OK; b++)
+    const size_t first = sp_plan_first_run(&plan->chain);
+    for (size_t b = begin > first ? begin : first; b < end && status == SP_OK; b++)
         *flop += of[b].flop_forward + of[b].flop_backward;
     free(costs);
     return status;

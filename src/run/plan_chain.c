@@ -1,7 +1,9 @@
 #include "run/plan_chain.h"
 
 #include "base/memory.h"
+#include "run/encoder_states.h"
 #include "run/models.h"
+#include "run/plan_rows.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -235,21 +237,21 @@ static void assume_data(sp_plan_data *data, const sp_run_config *config) {
 static void measure_tasks(sp_plan_data *data, const sp_samples *samples,
                           const sp_run_config *config) {
     const sp_task_set *set = samples->tasks;
-    const size_t n = samples->n_trained;
-    uint64_t n_encoder = 0, n_decoder = 0;
-    *data = (sp_plan_data){.is_read = true, .n_segments = n};
-    for (size_t i = 0; i < set->n_tasks; i++) {
-        const sp_question question = sp_task_question(set, i);
-        const size_t encoder = sp_task_context_tokens(set, set->tasks[i].context);
-        const size_t decoder = question.n_before + question.n_prompt + question.n_answer;
-        if (!set->tasks[i].is_held_out) n_encoder += encoder;
-        if (!set->tasks[i].is_held_out) n_decoder += decoder;
-        if (encoder > data->most_encoder_tokens) data->most_encoder_tokens = encoder;
-        if (decoder > data->most_decoder_tokens) data->most_decoder_tokens = decoder;
-        if (question.n_segments > data->most_segments) data->most_segments = question.n_segments;
+    const double n = (double)samples->n_trained;
+    double n_encoder = 0, n_segments = 0, n_prompt = 0, n_answer = 0;
+    *data = (sp_plan_data){.is_read = true, .n_segments = samples->n_trained};
+    for (size_t i = 0; i < samples->n_trained; i++) {
+        const sp_question question = sp_task_question(set, samples->trained[i]);
+        n_encoder += (double)sp_task_context_tokens(set, set->tasks[samples->trained[i]].context);
+        n_segments += (double)question.n_segments;
+        n_prompt += (double)(question.n_before + question.n_prompt);
+        n_answer += (double)question.n_answer;
     }
-    data->encoder_tokens = (double)n_encoder / (double)n;
-    data->decoder_tokens = (double)n_decoder / (double)n;
+    data->encoder_tokens = n_encoder / n;
+    data->decoder_tokens = (n_prompt + n_answer) / n;
+    data->segments = n_segments / n;
+    data->prompt_tokens = n_prompt / n;
+    data->answer_tokens = n_answer / n;
     count_steps(data, config);
     data->n_bytes = set->n_ids * sizeof *set->ids + set->n_segments * sizeof *set->segment_lens +
                     set->n_contexts * sizeof *set->contexts + set->n_tasks * sizeof *set->tasks +
@@ -258,10 +260,6 @@ static void measure_tasks(sp_plan_data *data, const sp_samples *samples,
 
 static void measure_data(sp_plan_data *data, const sp_samples *samples,
                          const sp_run_config *config) {
-    if (samples->tasks != NULL) {
-        measure_tasks(data, samples, config);
-        return;
-    }
     const sp_tokens *tokens = samples->tokens;
     const size_t n = samples->n_trained;
     uint64_t n_encoder = 0, n_decoder = 0, n_followed = 0;
@@ -283,6 +281,24 @@ static void measure_data(sp_plan_data *data, const sp_samples *samples,
     count_steps(data, config);
     data->n_bytes = index_bytes(sp_tokens_n_segments(tokens), sp_tokens_n_streams(tokens),
                                 n_encoder > n_decoder ? n_encoder : n_decoder);
+}
+
+static sp_status use_rows(sp_plan_chain *chain, const sp_samples *rows) {
+    void *heaviest = NULL;
+    SP_TRY(sp_alloc_array(&heaviest, SP_MOST_HEAVIEST, sizeof *chain->heaviest, "a plan"));
+    chain->heaviest = heaviest;
+    chain->rows = rows;
+    measure_tasks(&chain->data, rows, chain->config);
+    return SP_OK;
+}
+
+static sp_status read_rows(sp_plan_chain *chain) {
+    const sp_run_config *config = chain->config;
+    SP_TRY(sp_task_set_read(&chain->read_tasks, config, SP_ON_ERROR_STOP));
+    SP_TRY(sp_samples_open_tasks(&chain->read_rows, &chain->read_tasks, config));
+    if (chain->read_rows.n_trained == 0)
+        return sp_fail(SP_BAD_DATA, "'%s': no row to train on", config->data.rows);
+    return use_rows(chain, &chain->read_rows);
 }
 
 static sp_status read_data(sp_plan_data *data, const sp_run_config *config) {
@@ -325,9 +341,12 @@ static sp_status open_chain(sp_plan_chain *chain, const sp_samples *samples) {
                                 .bos = decoder->bos_token_id,
                                 .eos = decoder->eos_token_id,
                                 .longrope_switch = sp_longrope_switch(decoder)};
-    if (samples == NULL) return read_data(&chain->data, config);
-    measure_data(&chain->data, samples, config);
-    return SP_OK;
+    if (samples != NULL && samples->tasks != NULL) return use_rows(chain, samples);
+    if (samples != NULL) {
+        measure_data(&chain->data, samples, config);
+        return SP_OK;
+    }
+    return sp_run_config_is_of_tasks(config) ? read_rows(chain) : read_data(&chain->data, config);
 }
 
 sp_status sp_plan_chain_open(sp_plan_chain *chain, const sp_run_config *config,
@@ -339,6 +358,9 @@ sp_status sp_plan_chain_open(sp_plan_chain *chain, const sp_run_config *config,
 }
 
 void sp_plan_chain_close(sp_plan_chain *chain) {
+    free(chain->heaviest);
+    sp_samples_close(&chain->read_rows);
+    sp_task_set_free(&chain->read_tasks);
     free(chain->weights);
     for (int side = 0; side < SP_N_SIDES; side++) sp_model_source_close(&chain->sources[side]);
     sp_outline_release(&chain->outline);
@@ -346,6 +368,10 @@ void sp_plan_chain_close(sp_plan_chain *chain) {
 }
 
 /* ---- blocks ---- */
+
+size_t sp_plan_first_run(const sp_plan_chain *chain) {
+    return sp_encoder_states_are_used(chain->config) ? chain->outline.compressor->encoder_end : 0;
+}
 
 sp_side sp_plan_block_side(const sp_plan_chain *chain, size_t block) {
     return block <= chain->outline.compressor->encoder_end ? SP_ENCODER : SP_DECODER;
@@ -455,6 +481,17 @@ static void add_cost(sp_plan_cost *sum, const sp_plan_chain *chain, size_t block
     sum->rows += share * rows;
 }
 
+/* The mean of some rows: costs are not linear in a row's length. */
+static sp_status row_costs(sp_plan_cost *costs, const sp_plan_chain *chain, size_t n_samples) {
+    sp_batch batch = {0};
+    size_t n = 0;
+    const sp_status status = sp_plan_typical_rows(&batch, &n, chain);
+    for (size_t b = 0; b < sp_plan_blocks(chain)->n_blocks && status == SP_OK; b++)
+        add_cost(&costs[b], chain, b, &batch, (double)n_samples / (double)n);
+    sp_batch_free(&batch);
+    return status;
+}
+
 sp_status sp_plan_costs(sp_plan_cost *costs, const sp_plan_chain *chain, size_t n_samples) {
     const size_t n_blocks = sp_plan_blocks(chain)->n_blocks;
     sample_kind kinds[N_KINDS];
@@ -462,6 +499,7 @@ sp_status sp_plan_costs(sp_plan_cost *costs, const sp_plan_chain *chain, size_t 
     sp_status status = SP_OK;
     choose_kinds(kinds, chain);
     memset(costs, 0, n_blocks * sizeof *costs);
+    if (chain->rows != NULL) return row_costs(costs, chain, n_samples);
     for (size_t k = 0; k < N_KINDS && status == SP_OK; k++) {
         if (kinds[k].share == 0) continue;
         status =
@@ -474,35 +512,8 @@ sp_status sp_plan_costs(sp_plan_cost *costs, const sp_plan_chain *chain, size_t 
     return status;
 }
 
-/* Rows of full segments, which answer with every token that there is. */
-static sp_status fill_questions(sp_batch *batch, const sp_plan_chain *chain, size_t n_samples) {
-    const sp_plan_data *data = &chain->data;
-    const size_t n_full = chain->layout.segment_tokens, n_encoder = data->most_segments * n_full;
-    const size_t n_decoder = data->most_decoder_tokens;
-    void *ids = NULL, *lens = NULL;
-    sp_status status = sp_alloc_array(&ids, n_encoder > n_decoder ? n_encoder : n_decoder,
-                                      sizeof(int32_t), "a plan");
-    if (status == SP_OK)
-        status = sp_alloc_array(&lens, data->most_segments, sizeof(uint32_t), "a plan");
-    for (size_t i = 0; status == SP_OK && i < data->most_segments; i++)
-        ((uint32_t *)lens)[i] = (uint32_t)n_full;
-    const sp_question question = {.encoder_ids = ids,
-                                  .segment_lens = lens,
-                                  .n_segments = data->most_segments,
-                                  .answer = ids,
-                                  .n_answer = n_decoder,
-                                  .end = chain->layout.eos};
-    sp_batch_clear(batch);
-    batch->is_training = true;
-    for (size_t i = 0; i < n_samples && status == SP_OK; i++)
-        status = sp_layout_add_question(&chain->layout, batch, &question);
-    free(lens);
-    free(ids);
-    return status;
-}
-
 sp_status sp_plan_largest_batch(sp_batch *batch, const sp_plan_chain *chain, size_t n_samples) {
-    if (chain->data.most_segments > 0) return fill_questions(batch, chain, n_samples);
+    if (chain->rows != NULL) return sp_plan_largest_rows(batch, chain, n_samples);
     const bool reconstructs = chain->config->objective.reconstruction > 0;
     const bool completes = chain->config->objective.completion > 0 && chain->data.completes > 0;
     const bool draws_one = reconstructs && chain->config->objective.draw == SP_DRAW_ONE;

@@ -22,11 +22,21 @@ typedef struct sp_plan_data {
     double encoder_tokens; /* of a segment, mean */
     double decoder_tokens; /* likewise */
     size_t most_encoder_tokens, most_decoder_tokens;
-    size_t most_segments; /* of a row's context; 0: samples are segments */
-    double completes;     /* share of segments that another one follows */
-    uint64_t n_steps;     /* of the run; 0: unknown */
-    uint64_t n_bytes;     /* what a rank keeps of the token file in memory */
+    /* of rows of fine-tuning, means; 0: samples are segments */
+    double segments, prompt_tokens, answer_tokens;
+    double completes; /* share of segments that another one follows */
+    uint64_t n_steps; /* of the run; 0: unknown */
+    uint64_t n_bytes; /* what a rank keeps of the token file in memory */
 } sp_plan_data;
+
+/* Where so many rows of fine-tuning are heaviest, for one number of them; 0: none yet. */
+typedef struct sp_heaviest_rows {
+    size_t n_samples;
+    uint64_t first;
+    bool is_held_out;
+} sp_heaviest_rows;
+
+enum { SP_MOST_HEAVIEST = 16 };
 
 typedef struct sp_plan_chain {
     const sp_run_config *config; /* borrowed */
@@ -37,10 +47,16 @@ typedef struct sp_plan_chain {
     bool head_is_table;       /* the bytes that the decoder's head uses are its embedding's */
     sp_layout layout;
     sp_plan_data data;
-} sp_plan_chain; /* all zero: empty */
+    const sp_samples *rows; /* of fine-tuning; NULL: samples are segments */
+    sp_task_set read_tasks; /* where the chain has read them itself */
+    sp_samples read_rows;
+    sp_heaviest_rows *heaviest; /* [SP_MOST_HEAVIEST], owned: found so far, as finding takes long */
+} sp_plan_chain;                /* all zero: empty */
 
 /* Makes the chain of a configuration (borrowed). Reads config.json or a GGUF file's header, and what is
-   known of the data from `samples`, or if that is NULL from the token file, if there is one. Errors as of sp_outline_create(), of opening its models and its token file. */
+   known of the data from `samples` (borrowed until the end), or if that is NULL from the token file, if
+   there is one, or from the files of rows. Errors as of sp_outline_create(), of opening its models and
+   its token file, and of sp_task_set_read(). The chain stays where it is. */
 SP_NODISCARD sp_status sp_plan_chain_open(sp_plan_chain *chain, const sp_run_config *config,
                                           const sp_samples *samples);
 void sp_plan_chain_close(sp_plan_chain *chain);
@@ -81,6 +97,10 @@ typedef struct sp_plan_cost {
 SP_NODISCARD sp_status sp_plan_costs(sp_plan_cost *costs, const sp_plan_chain *chain,
                                      size_t n_samples);
 
-/* Fills a batch (release with sp_batch_free()) with n_samples of the largest kind, for memory. */
+/* Blocks before it are not run in training, as their states are kept on the disk; 0: none. */
+size_t sp_plan_first_run(const sp_plan_chain *chain);
+
+/* Fills a batch (release with sp_batch_free()) with n_samples of the largest kind, for memory: of rows
+   the largest n_samples that follow each other in the run's stream, or in what is held out. */
 SP_NODISCARD sp_status sp_plan_largest_batch(sp_batch *batch, const sp_plan_chain *chain,
                                              size_t n_samples);

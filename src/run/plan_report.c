@@ -162,16 +162,27 @@ static sp_status print_flop(FILE *out, const sp_plan *plan) {
         const char *name;
         double flop;
     } rows[] = {{"encoder, converter", f.encoder}, {"decoder", f.decoder}, {"total", f.segment}};
-    fprintf(out, "\n%-26s %12s %12s %12s\n", "training FLOP", "a token", "a segment", "the run");
+    const bool is_of_rows = data->segments > 0;
+    const char *samples = is_of_rows ? "rows" : "segments";
+    fprintf(out, "\n%-26s %12s %12s %12s\n", "training FLOP", "a token",
+            is_of_rows ? "a row" : "a segment", "the run");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         fprintf(out, "  %-24s %12s %12s %12s\n", rows[i].name,
                 count_text(token, rows[i].flop / data->encoder_tokens),
                 count_text(segment, rows[i].flop),
                 n_segments > 0 ? count_text(run, rows[i].flop * n_segments) : "-");
-    fprintf(out, "  segments of %.1f context tokens, %.1f of the decoder's%s", data->encoder_tokens,
-            data->decoder_tokens, data->is_read ? "" : " (assumed: there is no token file yet)");
+    if (is_of_rows)
+        fprintf(out,
+                "  rows of %.1f context tokens in %.1f segments, prompts of %.1f tokens, answers "
+                "of %.1f",
+                data->encoder_tokens, data->segments, data->prompt_tokens, data->answer_tokens);
+    else
+        fprintf(out, "  segments of %.1f context tokens, %.1f of the decoder's%s",
+                data->encoder_tokens, data->decoder_tokens,
+                data->is_read ? "" : " (assumed: there is no token file yet)");
     if (data->n_steps > 0)
-        fprintf(out, "; %ju steps of %zu segments", (uintmax_t)data->n_steps, plan->global_batch);
+        fprintf(out, "; %ju steps of %zu %s", (uintmax_t)data->n_steps, plan->global_batch,
+                samples);
     fprintf(out, "\n");
     return SP_OK;
 }
@@ -410,6 +421,11 @@ sp_status sp_plan_report_json(json_t **object, const sp_plan_report *report) {
         json_pack("{s:b, s:f, s:f, s:o, s:o}", "is_read", data->is_read, "encoder_tokens",
                   data->encoder_tokens, "decoder_tokens", data->decoder_tokens, "steps",
                   count(data->n_steps), "global_batch", count(plan->global_batch));
+    if (data->segments > 0) {
+        json_object_set_new(of_data, "segments_per_row", json_real(data->segments));
+        json_object_set_new(of_data, "prompt_tokens", json_real(data->prompt_tokens));
+        json_object_set_new(of_data, "answer_tokens", json_real(data->answer_tokens));
+    }
     json_t *made =
         json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "machine", machine_json(&plan->machine),
                   "parameters", parameters_json(plan), "flop", flop, "data", of_data, "configured",

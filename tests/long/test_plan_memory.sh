@@ -1,6 +1,7 @@
 #!/bin/sh
 # What `plan` says of memory against what runs take: within 10 % of the peak resident bytes of each rank,
-# SmolLM2-135M as encoder, by LoRA and as a whole, and as decoder, on one rank and on two.
+# SmolLM2-135M as encoder, by LoRA and as a whole, and as decoder, on one rank and on two; and of
+# fine-tuning on rows of unequal lengths, all or the converter alone.
 . tests/lib.sh
 BUILD=${BUILD:-build}
 model=$BUILD/models/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -29,7 +30,23 @@ train:      {steps: 2, global_batch: 4, micro_batch: 2, precision: f32, validate
 checkpoint: {every_steps: 0}
 END
 
-# holds NAME RANKS KEY=VALUE...: plans and runs two steps, and compares.
+# Rows on one to eight segments of context each, and longer and shorter answers.
+python3 - "$BUILD/data/prose/emma.jsonl" >"$folder/rows.jsonl" <<'END'
+import json, sys
+words = " ".join(json.loads(line)["text"] for line in open(sys.argv[1])).split()
+for i in range(24):
+    n, at = 40 + 350 * (i * 7 % 24) // 24, 1000 * i
+    print(json.dumps({"context": " ".join(words[at:at + n]), "prompt": "Question: Who?\n\nAnswer: ",
+                      "answer": " ".join(words[at:at + 5 + i * 5 % 23])}))
+END
+cat >"$folder/rows.yaml" <<END
+data:       {rows: $folder/rows.jsonl, validation: 0}
+train:      {init: $folder/lora, steps: 2, global_batch: 4, micro_batch: 2, precision: f32, validate_every: 0}
+checkpoint: {every_steps: 0}
+END
+
+# holds NAME RANKS KEY=VALUE...: plans and runs two steps, and compares. The command is $command.
+command=pretrain
 holds() {
     name=$1 n_ranks=$2 && shift 2
     set -- run.dir="$folder/$name" "$@"
@@ -39,11 +56,12 @@ holds() {
         shift
         n_sets=$((n_sets - 1))
     done
-    set -- --config "$folder/plan.yaml" "$@"
+    [ $command = pretrain ] && config=plan || config=rows
+    set -- --config "$folder/$config.yaml" "$@"
     expect 0 "$slotpress" plan --json --ranks-per-node "$n_ranks" "$@"
     cp "$folder/out" "$folder/plan.json"
     rm -f "$folder"/peak.*
-    run="/usr/bin/time -f %M -o $folder/peak.\${OMPI_COMM_WORLD_RANK:-0} $slotpress pretrain --quiet"
+    run="/usr/bin/time -f %M -o $folder/peak.\${OMPI_COMM_WORLD_RANK:-0} $slotpress $command --quiet"
     if [ "$n_ranks" = 1 ]; then
         expect 0 sh -c "$run \"\$@\"" sh "$@"
     else
@@ -65,5 +83,12 @@ holds full 1 encoder.train=full
 holds wide 1 encoder.train=lora train.micro_batch=4 train.global_batch=8
 holds data 2 encoder.train=lora
 holds pipeline 2 encoder.train=lora parallel.pipeline=2
+
+command=finetune
+holds rows 1 run.seed=1
+holds rows-wide 1 train.micro_batch=4
+holds rows-data 2 run.seed=1
+holds converter 1 train.only=converter data.encoder_states=null
+holds states 1 train.only=converter
 
 finish

@@ -129,6 +129,23 @@ finetune 0 1 moved_frozen $moved decoder.markers=frozen
 [ "$(answers moved)" != "$(answers moved_frozen)" ] ||
     fail "the markers of another decoder are not trained"
 
+# What `plan` says of the rows' FLOP and steps is what an epoch takes, with the encoder run or not.
+planned() { # planned RUN KEY=VALUE...
+    run=$1 && shift
+    finetune 0 1 "$run" train.steps=auto data.limit=60 "$@"
+    set -- --config "$folder/finetune.yaml" --set run.dir="$folder/$run" --set train.steps=auto --set data.limit=60 ${1:+--set "$1"}
+    expect 0 "$slotpress" plan --cpu zen4 --json "$@"
+    taken=$(sed 's/[{}"]//g; s/:/,/g' "$folder/$run/metrics.jsonl" | awk -F, '
+        { split("", value); for (i = 1; i < NF; i += 2) value[$i] = $(i + 1) }
+        "lr" in value { sum += value["flops_per_second"] * value["seconds"]; n++ }
+        END { printf "%.9g %d", sum, n }')
+    sed 's/.*"per_segment":\([0-9.e+]*\).*"steps":\([0-9]*\).*/\1 \2/' "$folder/out" | awk -v taken="$taken" '{
+        split(taken, t, " "); r = 60 * $1 / t[1]; exit !(r > 0.999 && r < 1.001 && $2 == t[2]) }' ||
+        fail "$run: FLOP and steps are $taken, planned: $(cat "$folder/out")"
+}
+planned epoch
+planned epoch_converter train.only=converter
+
 # What the encoder makes of the contexts is kept, and the encoder not run: as without, on any grid.
 finetune 0 1 unkept train.only=converter data.encoder_states=null
 [ ! -e "$folder/unkept/encoder-states" ] || fail "states are kept that are not to be"
