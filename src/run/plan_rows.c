@@ -34,8 +34,9 @@ static double weigh_row(const sp_plan_chain *chain, size_t task) {
         n_slots += sp_layout_n_slots(&chain->layout, question.segment_lens[i]);
     }
     const size_t n_layers = chain->outline.compressor->first_trained == 0 ? encoder->n_layers : 1;
-    const size_t n_decoder = 1 + n_slots + 2 * question.n_segments + question.n_before +
-                             question.n_prompt + question.n_answer;
+    const size_t n_around = sp_layout_n_boundaries(&chain->layout) * question.n_segments;
+    const size_t n_decoder =
+        1 + n_slots + n_around + question.n_before + question.n_prompt + question.n_answer;
     return (double)((n_encoder + n_slots) * n_layers * encoder->d_model) +
            (double)(n_decoder * decoder->n_layers * decoder->d_model);
 }
