@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "tensor/few_rows.h"
+#include "tensor/few_rows_back.h"
 #include "tensor/gemm.h"
 #include "tensor/linear_kernel.h"
 #include "tensor/rmsnorm.h"
@@ -81,6 +82,7 @@ static void kernels_of_few_rows_follow_the_cpu(void **state) {
     const bool has_vnni = has_avx2 && cpu_has("avx512vl") && cpu_has("avx512_vnni");
     const char *expected = has_vnni ? "AVX2 and VNNI" : has_avx2 ? "AVX2" : "reference";
     assert_string_equal(sp_few_rows_chosen()->name, expected);
+    assert_string_equal(sp_few_rows_back_chosen()->name, has_avx2 ? "AVX2" : "reference");
 }
 
 static void norms_and_products_follow_the_cpu(void **state) {
