@@ -1,5 +1,6 @@
 #include "tensor/few_rows_back.h"
 
+#include "tensor/cpu.h"
 #include "tensor/f16.h"
 
 #include <assert.h>
@@ -171,9 +172,7 @@ static void s8_avx2(sp_few_rows size, float *dx, const float *dy, const int8_t *
              s8_tile);
 }
 
-static bool has_avx2(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
+static bool has_avx2(void) { return sp_cpu_may_use(SP_ISA_AVX2); }
 
 #endif
 

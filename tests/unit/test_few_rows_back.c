@@ -2,6 +2,7 @@
    around each width of a vector and of a block. */
 #include "tests/check.h"
 
+#include "tensor/cpu.h"
 #include "tensor/f16.h"
 #include "tensor/few_rows_back.h"
 #include "tensor/tensor.h"
@@ -115,9 +116,7 @@ static void a_row_is_the_same_bits_whatever_is_beside_it_and_on_any_threads(void
 static void the_choice_is_no_reference_where_the_cpu_has_better(void **state) {
     const sp_few_rows_back_kernel *last = &sp_few_rows_back_kernels[sp_few_rows_back_n_kernels - 1];
     assert_true(last->supported() && sp_few_rows_back_chosen()->supported());
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2")) assert_true(sp_few_rows_back_chosen() != last);
-#endif
+    if (sp_cpu_may_use(SP_ISA_AVX2)) assert_true(sp_few_rows_back_chosen() != last);
 }
 
 int main(void) {
