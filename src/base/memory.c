@@ -12,9 +12,9 @@ enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
 /* A block that holds huge pages begins with one, and asks for them; where there are none, it has others. */
 static void *allocate(size_t n_bytes) {
     const size_t n_huge_bytes = n_bytes / HUGE_PAGE * HUGE_PAGE;
-    if (n_huge_bytes == 0) return aligned_alloc(ALIGNMENT, n_bytes);
-    void *block = aligned_alloc(HUGE_PAGE, n_bytes);
-    if (block != NULL) (void)madvise(block, n_huge_bytes, MADV_HUGEPAGE);
+    void *block = NULL;
+    if (posix_memalign(&block, n_huge_bytes > 0 ? HUGE_PAGE : ALIGNMENT, n_bytes) != 0) return NULL;
+    if (n_huge_bytes > 0) (void)madvise(block, n_huge_bytes, MADV_HUGEPAGE);
     return block;
 }
 

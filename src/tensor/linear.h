@@ -11,7 +11,8 @@
            products of bytes saturate (with weights of 7 bits they would not, but SmolLM2-135M's
            perplexity then rises by 1.1 %). Sums are exact in s32. Backward to the input, dy stays f32
            and the weight is expanded to f32 in panels: gradients are those of the quantised weight.
-   Few rows of f32 are multiplied by tensor/few_rows.h, as those of the others are.
+   Few rows of f32 are multiplied by tensor/few_rows.h, as those of the others are; backward those of
+   bf16 and int8 by tensor/few_rows_back.h.
    Which kernel runs follows from precision, CPU and shape, never from a timing.
 
    A layer never changes after its creation: any number of users may share one. n_rows may be 0.

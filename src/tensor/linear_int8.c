@@ -1,7 +1,11 @@
 #include "tensor/few_rows.h"
+#include "tensor/few_rows_back.h"
 #include "tensor/gemm.h"
 #include "tensor/linear_kernel.h"
 #include "tensor/quantize.h"
+#include "tensor/vector.h"
+
+#include <string.h>
 
 static bool always(void) { return true; }
 
@@ -33,12 +37,15 @@ static layout lay_out(const sp_linear *linear, size_t n_rows, size_t value_bytes
                     .n_bytes = room + values + n_rows * sizeof(sp_row_scale)};
 }
 
+static size_t most(size_t a, size_t b) { return a > b ? a : b; }
+
 /* Of forward or backward, whichever wants more. */
 static size_t scratch_bytes(const sp_linear *linear, size_t n_rows, size_t value_bytes) {
-    const size_t panel = min_size(linear->n_out, BACKWARD_PANEL) * linear->n_in * sizeof(float);
+    const size_t row_bytes = linear->n_in * sizeof(float);
+    const size_t panel = min_size(linear->n_out, BACKWARD_PANEL) * row_bytes;
+    const size_t turned = min_size(n_rows, SP_FEW_ROWS_BACK) * row_bytes;
     const size_t forward = lay_out(linear, n_rows, value_bytes, NULL).n_bytes;
-    if (n_rows == 0) return 0;
-    return forward > panel ? forward : panel;
+    return n_rows == 0 ? 0 : most(forward, most(panel, turned));
 }
 
 static size_t scratch_bytes_u8(const sp_linear *linear, size_t n_rows) {
@@ -110,10 +117,26 @@ static size_t expand_panel(const sp_linear *linear, float *panel, size_t begin) 
     return n;
 }
 
+/* H is linear: few rows are summed turned, over the weight as it is stored, and turned back at the end. */
+static bool backward_few(const sp_linear *linear, float *dx, float beta, const float *dy,
+                         size_t n_rows, void *scratch) {
+    const size_t n_in = linear->n_in, n = n_rows * n_in;
+    const sp_few_rows_back_kernel *few = sp_few_rows_back_chosen();
+    const sp_few_rows size = {.n_rows = n_rows, .n_out = linear->n_out, .n_in = n_in};
+    float *sums = beta == 0 ? dx : scratch;
+    if (n_rows > few->most_s8) return false;
+    memset(sums, 0, n * sizeof *sums);
+    few->s8(size, sums, dy, linear->int8.values, linear->int8.scales);
+    sp_quantize_turn(sums, n_rows, n_in);
+    if (beta != 0) sp_vector_add(dx, sums, n);
+    return true;
+}
+
 static void backward_input(const sp_linear *linear, float *dx, float beta, const float *dy,
                            size_t n_rows, void *scratch) {
     const size_t n_out = linear->n_out, n_in = linear->n_in;
-    for (size_t begin = 0; n_rows > 0 && begin < n_out; begin += BACKWARD_PANEL) {
+    if (n_rows == 0 || backward_few(linear, dx, beta, dy, n_rows, scratch)) return;
+    for (size_t begin = 0; begin < n_out; begin += BACKWARD_PANEL) {
         const size_t n = expand_panel(linear, scratch, begin);
         const sp_gemm size = {
             .m = n_rows, .n = n_in, .k = n, .alpha = 1, .beta = begin == 0 ? beta : 1};

@@ -2,7 +2,10 @@
 
 #include "tensor/dnnl_matmul.h"
 #include "tensor/few_rows.h"
+#include "tensor/few_rows_back.h"
 #include "tensor/gemm.h"
+
+#include <string.h>
 
 static bool always(void) { return true; }
 
@@ -29,6 +32,16 @@ static bool forward_few_bf16(const sp_linear *linear, float *y, const float *x, 
     const sp_few_rows_kernel *few = sp_few_rows_chosen();
     if (n_rows > few->most_rows) return false;
     few->bf16(few_rows_of(linear, n_rows), y, x, linear->weight_bf16);
+    return true;
+}
+
+/* dx = dy weight + beta dx, where rows are few. */
+static bool backward_few_bf16(const sp_linear *linear, float *dx, float beta, const float *dy,
+                              size_t n_rows) {
+    const sp_few_rows_back_kernel *few = sp_few_rows_back_chosen();
+    if (n_rows > few->most_bf16) return false;
+    if (beta == 0) memset(dx, 0, n_rows * linear->n_in * sizeof *dx);
+    few->bf16(few_rows_of(linear, n_rows), dx, dy, linear->weight_bf16);
     return true;
 }
 
@@ -89,6 +102,7 @@ static void multiply_dnnl(const sp_linear *linear, float *y, const float *x, siz
 
 static void backward_input_dnnl(const sp_linear *linear, float *dx, float beta, const float *dy,
                                 size_t n_rows, void *scratch) {
+    if (n_rows <= FEW_BESIDE_BF16 && backward_few_bf16(linear, dx, beta, dy, n_rows)) return;
     sp_linear_round_to_bf16(scratch, dy, n_rows * linear->n_out);
     sp_dnnl_matmul_backward(linear->matmul, dx, beta, scratch, n_rows);
 }
@@ -126,7 +140,8 @@ static void multiply_panels(const sp_linear *linear, float *y, const float *x, s
 static void backward_input_panels(const sp_linear *linear, float *dx, float beta, const float *dy,
                                   size_t n_rows, void *scratch) {
     const size_t n_out = linear->n_out, n_in = linear->n_in;
-    for (size_t begin = 0; n_rows > 0 && begin < n_out; begin += PANEL_ROWS) {
+    if (n_rows == 0 || backward_few_bf16(linear, dx, beta, dy, n_rows)) return;
+    for (size_t begin = 0; begin < n_out; begin += PANEL_ROWS) {
         const size_t n_panel = expand_panel(linear, scratch, begin);
         const sp_gemm size = {
             .m = n_rows, .n = n_in, .k = n_panel, .alpha = 1, .beta = begin == 0 ? beta : 1};

@@ -160,6 +160,11 @@ void sp_quantize_expand(float *restrict out, const int8_t *restrict q, float sca
     turn(out, n);
 }
 
+void sp_quantize_turn(float *x, size_t n_rows, size_t n) {
+#pragma omp parallel for schedule(static) if (n_rows * n >= WORTH_THREADS)
+    for (size_t r = 0; r < n_rows; r++) turn(x + r * n, n);
+}
+
 /* memcpy tells the compiler that a value changes its type, and costs nothing. */
 SP_CLONES static void finish_row(float *y, sp_row_scale row, const float *restrict weight_scales,
                                  const int32_t *restrict weight_sums, size_t n) {

@@ -42,6 +42,9 @@ size_t sp_quantize_room_bytes(size_t n);
 /* Writes the weight's row [n] that q and its scale stand for. One thread. */
 void sp_quantize_expand(float *restrict out, const int8_t *restrict q, float scale, size_t n);
 
+/* Turns rows x [n_rows, n] by H, in place. On all OpenMP threads. */
+void sp_quantize_turn(float *x, size_t n_rows, size_t n);
+
 /* Turns columns [0, n) of n_rows rows of sums, ld apart, into their products, in place: y is s32
    before and f32 after. scales [n_rows] are of the rows; weight_scales and weight_sums [n] of the
    columns. On all OpenMP threads. */

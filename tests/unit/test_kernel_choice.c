@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "tensor/few_rows.h"
+#include "tensor/few_rows_back.h"
 #include "tensor/gemm.h"
 #include "tensor/linear_kernel.h"
 #include "tensor/rmsnorm.h"
@@ -75,31 +76,37 @@ static void needs_x86_64(void) {
     skip();
 }
 
+/* Of the CPU, as far as it is permitted. */
+static bool has_avx2(void) { return cpu_has("avx2") && cpu_has("fma") && library_may_use(AVX2); }
+
+static bool has_vnni(void) {
+    return has_avx2() && cpu_has("avx512bw") && cpu_has("avx512dq") && cpu_has("avx512vl") &&
+           cpu_has("avx512_vnni") && library_may_use(VNNI);
+}
+
+static bool has_bf16(void) { return has_vnni() && cpu_has("avx512_bf16") && library_may_use(BF16); }
+
 static void kernels_of_few_rows_follow_the_cpu(void **state) {
     needs_x86_64();
-    const bool has_avx2 = cpu_has("avx2") && cpu_has("fma");
-    const bool has_vnni = has_avx2 && cpu_has("avx512vl") && cpu_has("avx512_vnni");
-    const char *expected = has_vnni ? "AVX2 and VNNI" : has_avx2 ? "AVX2" : "reference";
+    const char *expected = has_vnni() ? "AVX2 and VNNI" : has_avx2() ? "AVX2" : "reference";
     assert_string_equal(sp_few_rows_chosen()->name, expected);
+    assert_string_equal(sp_few_rows_back_chosen()->name, has_avx2() ? "AVX2" : "reference");
 }
 
 static void norms_and_products_follow_the_cpu(void **state) {
     needs_x86_64();
     const float weight = 1;
     assert_string_equal(sp_rmsnorm_make(&weight, 1, 1e-5F).kernel->name,
-                        cpu_has("avx2") ? "avx2" : "reference");
-    const bool has_avx2 = cpu_has("avx2") && library_may_use(AVX2);
-    assert_string_equal(sp_gemm_chosen()->name, has_avx2 ? "oneDNN" : "OpenBLAS");
+                        has_avx2() ? "avx2" : "reference");
+    assert_string_equal(sp_gemm_chosen()->name, has_avx2() ? "oneDNN" : "OpenBLAS");
 }
 
-static void layers_follow_the_cpu_and_what_the_library_may_use(void **state) {
+static void layers_follow_the_cpu(void **state) {
     needs_x86_64();
-    const bool has_bf16 = cpu_has("avx512_bf16") && library_may_use(BF16);
-    const bool has_vnni = cpu_has("avx512_vnni") && library_may_use(VNNI);
     const char *const expected[SP_N_PRECISIONS] = {
         [SP_PRECISION_F32] = "f32",
-        [SP_PRECISION_BF16] = has_bf16 ? "bf16, oneDNN" : "bf16 in f32 panels",
-        [SP_PRECISION_INT8] = has_vnni ? "int8 by VNNI" : "int8 with x in 16 bits"};
+        [SP_PRECISION_BF16] = has_bf16() ? "bf16, oneDNN" : "bf16 in f32 panels",
+        [SP_PRECISION_INT8] = has_vnni() ? "int8 by VNNI" : "int8 with x in 16 bits"};
     for (int precision = 0; precision < SP_N_PRECISIONS; precision++) {
         sp_linear *linear = make_layer((sp_precision)precision);
         assert_string_equal(sp_linear_kernel_name(linear), expected[precision]);
@@ -198,7 +205,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernels_of_few_rows_follow_the_cpu),
         cmocka_unit_test(norms_and_products_follow_the_cpu),
-        cmocka_unit_test(layers_follow_the_cpu_and_what_the_library_may_use),
+        cmocka_unit_test(layers_follow_the_cpu),
         cmocka_unit_test(the_librarys_bf16_products_are_no_reference),
         cmocka_unit_test(products_are_faster_than_plain_loops),
         cmocka_unit_test(the_same_holds_whatever_the_library_may_use),
