@@ -8,6 +8,7 @@
 #include "mpi/work_queue.h"
 #include "run/compress_group.h"
 #include "run/stop_signal.h"
+#include "tensor/dnnl_matmul.h"
 #include "tensor/linear.h"
 
 #include <dirent.h>
@@ -209,15 +210,15 @@ static sp_status share_blocks(encoding *e) {
     return sp_agree(world, status);
 }
 
-/* oneDNN's products of bf16 and of bytes share a scratch pad that belongs to one thread: there all
-   threads share each product instead. */
+/* oneDNN's products of bf16 and of bytes, which a CPU with instructions for them takes, share a scratch
+   pad that belongs to one thread: there all threads share each product instead. */
 static size_t n_threads_of(const sp_compress_work *work) {
     sp_precision of_encoder = SP_PRECISION_F32, of_decoder = SP_PRECISION_F32;
     sp_models_precisions(&work->trained.config, &of_encoder, &of_decoder);
     if (work->job->n_refinements == 0) of_decoder = SP_PRECISION_F32; /* it has nothing to do */
     const bool has_int8 = of_encoder == SP_PRECISION_INT8 || of_decoder == SP_PRECISION_INT8;
     const bool has_bf16 = of_encoder == SP_PRECISION_BF16 || of_decoder == SP_PRECISION_BF16;
-    if (has_int8 || (has_bf16 && sp_linear_computes_bf16())) return 1;
+    if ((has_int8 && sp_dnnl_computes_int8()) || (has_bf16 && sp_linear_computes_bf16())) return 1;
     const size_t n_groups = work->block_segments / SP_COMPRESS_GROUP;
     const size_t n_threads = (size_t)omp_get_max_threads();
     return n_threads < n_groups ? n_threads : n_groups;

@@ -9,6 +9,7 @@
 #include "io/model_source.h"
 #include "pcc/compressor.h"
 #include "run/compress_work.h"
+#include "tensor/dnnl_matmul.h"
 #include "tests/bench/measure.h"
 
 #include <omp.h>
@@ -59,7 +60,7 @@ static double forward_flop(const sp_compressor *c, const sp_batch *batch) {
 
 /* As run/compress_blocks.c has it: a group a thread, but where oneDNN's scratch belongs to one. */
 static size_t threads_at_once(sp_precision precision) {
-    if (precision == SP_PRECISION_INT8) return 1;
+    if (precision == SP_PRECISION_INT8 && sp_dnnl_computes_int8()) return 1;
     if (precision == SP_PRECISION_BF16 && sp_linear_computes_bf16()) return 1;
     return (size_t)omp_get_max_threads();
 }
