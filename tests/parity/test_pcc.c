@@ -534,7 +534,7 @@ static void precision_keeps_near(sp_precision precision, const char *name) {
     const bool rounds = sp_cpu_may_use(is_int8 ? SP_ISA_AVX512_VNNI : SP_ISA_AVX512_BF16);
     const distance f32_activations = {LOSS_TOLERANCE, 1e-4, GRADIENT_TOLERANCE};
     const distance s16_activations = {2e-5, 1e-3, 3e-3};
-    const distance of_8_bits = {3e-3, 0.2, 0.35}, of_bf16 = {1e-3, 3e-2, 8e-2};
+    const distance of_8_bits = {3e-3, 0.2, 0.35}, of_bf16 = {1e-3, 5e-2, 0.1};
     const distance coarse = is_int8 ? of_8_bits : of_bf16;
     const distance fine = is_int8 ? s16_activations : f32_activations;
     subject f32, expanded, s;
