@@ -267,12 +267,7 @@ static sp_status make_missing(sp_encoder_states *states, sp_world *world,
                 .world = world,
                 .config = config,
                 .checkpoint = checkpoint,
-                .layout = {.segment_tokens = config->segment.tokens,
-                           .ratio = sp_run_config_least_ratio(config),
-                           .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
-                           .is_pooled = config->encoder.memory == SP_MEMORY_POOLED,
-                           .bos = SP_NO_TOKEN,
-                           .eos = SP_NO_TOKEN}};
+                .layout = sp_run_config_layout(config, NULL)};
     const sp_status status = sp_agree(world, sp_run_folder_explain(make_groups(&m)));
     uint64_t n_made = m.n_made;
     free(m.id_begins);
@@ -292,10 +287,7 @@ static sp_status make_missing(sp_encoder_states *states, sp_world *world,
 static sp_status allocate(sp_encoder_states *states, const sp_run_config *config,
                           const sp_checkpoint *checkpoint) {
     const sp_task_set *set = states->tasks;
-    const sp_layout layout = {.segment_tokens = config->segment.tokens,
-                              .ratio = sp_run_config_least_ratio(config),
-                              .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
-                              .is_pooled = config->encoder.memory == SP_MEMORY_POOLED};
+    const sp_layout layout = sp_run_config_layout(config, NULL);
     sp_checkpoint_tensor norm = {0};
     void *begins = NULL, *mappings = NULL, *rows = NULL;
     if (!sp_checkpoint_find_tensor(checkpoint, "converter.norm.weight", &norm))

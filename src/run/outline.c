@@ -60,14 +60,7 @@ sp_status sp_outline_fill(const sp_outline *outline, sp_batch *batch, const sp_r
                           size_t n_segments) {
     const sp_model_config *decoder = &outline->decoder.config;
     const size_t n = config->segment.tokens;
-    const sp_layout layout = {.segment_tokens = n,
-                              .ratio = sp_run_config_least_ratio(config),
-                              .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
-                              .is_pooled = config->encoder.memory == SP_MEMORY_POOLED,
-                              .omits_boundaries = !config->decoder.boundaries,
-                              .bos = decoder->bos_token_id,
-                              .eos = decoder->eos_token_id,
-                              .longrope_switch = sp_longrope_switch(decoder)};
+    const sp_layout layout = sp_run_config_layout(config, decoder);
     void *ids = NULL;
     SP_TRY(sp_alloc_array(&ids, n, sizeof(int32_t), "a segment"));
     const bool reconstructs = config->objective.reconstruction > 0;

@@ -333,14 +333,7 @@ static sp_status open_chain(sp_plan_chain *chain, const sp_samples *samples) {
     SP_TRY(weigh_side(chain, SP_ENCODER));
     SP_TRY(weigh_side(chain, SP_DECODER));
     const sp_model_config *decoder = config_of(chain, SP_DECODER);
-    chain->layout = (sp_layout){.segment_tokens = config->segment.tokens,
-                                .ratio = sp_run_config_least_ratio(config),
-                                .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
-                                .is_pooled = config->encoder.memory == SP_MEMORY_POOLED,
-                                .omits_boundaries = !config->decoder.boundaries,
-                                .bos = decoder->bos_token_id,
-                                .eos = decoder->eos_token_id,
-                                .longrope_switch = sp_longrope_switch(decoder)};
+    chain->layout = sp_run_config_layout(config, decoder);
     if (samples != NULL && samples->tasks != NULL) return use_rows(chain, samples);
     if (samples != NULL) {
         measure_data(&chain->data, samples, config);

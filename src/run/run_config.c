@@ -172,6 +172,17 @@ const sp_config_table sp_run_config_table = {keys, sizeof keys / sizeof keys[0]}
 
 static size_t divide_up(size_t a, size_t b) { return a / b + (a % b != 0); }
 
+sp_layout sp_run_config_layout(const sp_run_config *config, const sp_model_config *decoder) {
+    return (sp_layout){.segment_tokens = config->segment.tokens,
+                       .ratio = sp_run_config_least_ratio(config),
+                       .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
+                       .is_pooled = config->encoder.memory == SP_MEMORY_POOLED,
+                       .omits_boundaries = !config->decoder.boundaries,
+                       .bos = decoder != NULL ? decoder->bos_token_id : SP_NO_TOKEN,
+                       .eos = decoder != NULL ? decoder->eos_token_id : SP_NO_TOKEN,
+                       .longrope_switch = decoder != NULL ? sp_longrope_switch(decoder) : 0};
+}
+
 size_t sp_run_config_most_slots(const sp_run_config *config) {
     if (config->encoder.memory == SP_MEMORY_OF_TOKENS) return config->encoder.memory_tokens;
     return divide_up(config->segment.tokens, sp_run_config_least_ratio(config));

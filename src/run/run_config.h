@@ -4,6 +4,7 @@
 
 #include "base/config.h"
 #include "pcc/converter.h"
+#include "pcc/layout.h"
 #include "tensor/linear.h"
 
 #include <stdbool.h>
@@ -127,6 +128,10 @@ extern const sp_config_table sp_run_config_table;
    together; SP_IO: the file cannot be read. */
 SP_NODISCARD sp_status sp_run_config_load(sp_run_config *config, const char *path,
                                           const char *const *assignments, size_t n_assignments);
+
+/* The layout of the configuration's segments, at the least ratio; decoder NULL: without what follows
+   from its model, such as BOS. */
+sp_layout sp_run_config_layout(const sp_run_config *config, const sp_model_config *decoder);
 
 /* The most slots that a segment may have: rows of memory tokens, or, pooled, a full one's chunks. */
 size_t sp_run_config_most_slots(const sp_run_config *config);

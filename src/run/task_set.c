@@ -337,13 +337,7 @@ static sp_status read_all(reading *r, sp_on_error on_error) {
 }
 
 sp_status sp_task_set_read(sp_task_set *set, const sp_run_config *config, sp_on_error on_error) {
-    reading r = {.config = config,
-                 .set = set,
-                 .layout = {.segment_tokens = config->segment.tokens,
-                            .ratio = sp_run_config_least_ratio(config),
-                            .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
-                            .omits_boundaries = !config->decoder.boundaries,
-                            .is_pooled = config->encoder.memory == SP_MEMORY_POOLED}};
+    reading r = {.config = config, .set = set, .layout = sp_run_config_layout(config, NULL)};
     const sp_status status = read_all(&r, on_error);
     free(r.table);
     free(r.messages);

@@ -48,15 +48,9 @@ sp_status sp_trained_use_ratio(sp_trained *trained, size_t ratio) {
 }
 
 sp_layout sp_trained_layout(const sp_trained *trained) {
-    const sp_run_config *config = &trained->config;
     const sp_weights *decoder = trained->models.decoder_weights;
-    return (sp_layout){.segment_tokens = config->segment.tokens,
-                       .ratio = trained->ratio,
-                       .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
-                       .is_pooled = config->encoder.memory == SP_MEMORY_POOLED,
-                       .omits_boundaries = !config->decoder.boundaries,
-                       .bos = decoder != NULL ? decoder->config.bos_token_id : SP_NO_TOKEN,
-                       .eos = decoder != NULL ? decoder->config.eos_token_id : SP_NO_TOKEN,
-                       .longrope_switch =
-                           decoder != NULL ? sp_longrope_switch(&decoder->config) : 0};
+    sp_layout layout =
+        sp_run_config_layout(&trained->config, decoder != NULL ? &decoder->config : NULL);
+    layout.ratio = trained->ratio;
+    return layout;
 }
