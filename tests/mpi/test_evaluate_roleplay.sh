@@ -31,6 +31,12 @@ awk -v full="$full" -v none="$none" -v compressed="$compressed" -v joined="$join
     exit !(full > 1 && d < 1e-5 && d > -1e-5 && none != full && compressed != full && compressed != none)
 }' || fail "full $full, joined $joined, none $none, compressed $compressed"
 
+# What is counted are the reply's tokens, and EOS after each.
+n_tokens=$(grep -o '"answer": "[^"]*"' "$folder/apart.jsonl" | sed 's/"answer": "\(.*\)"/\1/' | while IFS= read -r reply; do
+    printf '%s' "$reply" | "$slotpress" tokenize --tokenizer "$decoder" --ids | tr -s ' \n' '\n\n' && echo EOS
+done | grep -c .)
+grep -q "\"tokens\":$n_tokens," "$folder/result" || fail "not $n_tokens tokens: $(cat "$folder/result")"
+
 echo '{"Session-1": {"dialogue": ["Ann: who?"]}}' >"$folder/train.json"
 # shellcheck disable=SC2086
 for n_ranks in 1 2; do
