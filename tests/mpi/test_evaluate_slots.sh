@@ -70,6 +70,20 @@ run 1 $reconstruct --checkpoint "$folder/run" --slots "$folder/turned.h5"
 first perplexity | awk -v wanted="$perplexity" '{ off = $1 / wanted - 1 } END { exit NR != 1 || off > 1e-3 || off < -1e-3 }' ||
     fail "perplexity $(first perplexity) with documents in another order, not $perplexity"
 
+# A file has one of the ratios that its compressor can.
+pretrain 0 1 both train.steps=3 'segment.ratio=[4, 8]'
+expect 0 "$slotpress" compress --quiet --checkpoint "$folder/both" --ratio 8 --output "$folder/8x.h5" "$folder/tokens.h5"
+# shellcheck disable=SC2086
+run 1 $reconstruct --checkpoint "$folder/both" --ratio 8
+perplexity=$(first perplexity)
+# shellcheck disable=SC2086
+run 1 $reconstruct --checkpoint "$folder/both" --slots "$folder/8x.h5"
+[ "$(first ratio)" = 8 ] || fail "read at ratio $(first ratio), not 8"
+first perplexity | awk -v wanted="$perplexity" '{ off = $1 / wanted - 1 } END { exit NR != 1 || off > 1e-3 || off < -1e-3 }' ||
+    fail "perplexity $(first perplexity) at 8x, not $perplexity"
+# shellcheck disable=SC2086
+expect 64 $reconstruct --checkpoint "$folder/both" --ratio 8 --slots "$folder/8x.h5"
+
 # What does not fit.
 head -n 11 "$folder/corpus.jsonl" >"$folder/fewer.jsonl"
 sed 's/"d5", "text": "/&a /' "$folder/corpus.jsonl" >"$folder/changed.jsonl"
