@@ -103,7 +103,7 @@ static const struct argp_option argp_options[] = {
      "several "
      "times: one for each --checkpoint, or all of one",
      1},
-    {"memory", OPTION_SLOTS, "FILE", OPTION_ALIAS, NULL, 1},
+    {"memory", OPTION_SLOTS, "FILE", OPTION_HIDDEN, "The same, as generate has it", 1},
     {"demonstrations", OPTION_DEMONSTRATIONS, "FILE", 0,
      "icl: where demonstrations come from, such as the training file of the same task", 1},
     {"split", OPTION_SPLIT, "held-out|trained|all", 0,
