@@ -65,7 +65,7 @@ static void count_call(const sp_linear *linear, layer_case call, bench_moment to
 static void timed_forward(const sp_linear *linear, float *y, const float *x, size_t n_rows,
                           void *scratch) {
     const bench_moment begin = bench_now();
-    timed.kernel->forward(linear, y, x, n_rows, scratch);
+    timed.kernel->multiply(linear, y, x, n_rows, scratch);
     count_call(linear, (layer_case){.n_rows = n_rows, .n_out = linear->n_out, .n_in = linear->n_in},
                bench_since(begin));
 }
@@ -86,7 +86,7 @@ static void timed_backward(const sp_linear *linear, float *dx, float beta, const
 static void stand_in(sp_weights *weights, sp_linear_kernel *kernel) {
     timed.kernel = weights->head->kernel;
     *kernel = *timed.kernel;
-    kernel->forward = timed_forward;
+    kernel->multiply = timed_forward;
     kernel->backward_input = timed_backward;
     weights->head->kernel = kernel;
     for (size_t l = 0; l < weights->config.n_layers; l++)

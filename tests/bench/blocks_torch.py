@@ -37,6 +37,7 @@ def make_model(options):
     with torch.device("meta"):
         model = transformers.LlamaForCausalLM(config)
     model = model.to_empty(device="cpu").requires_grad_(False)
+    model.tie_weights()
     for parameter in model.parameters():
         parameter.data.uniform_(-0.02, 0.02)
     model.model.rotary_emb = type(model.model.rotary_emb)(config)
