@@ -86,6 +86,10 @@ check: test-programs downloads
 demo: binary downloads
 	@BUILD=$(BUILD) tools/demo
 
+# Hours, unless SCALE says less: tools/reproduce.
+reproduce: binary downloads
+	@BUILD=$(BUILD) tools/reproduce
+
 bench: binary downloads
 	@$(MAKE) $(JOBS) --no-print-directory $(BENCHES)
 	@BUILD=$(BUILD) tests/bench/run
@@ -130,7 +134,7 @@ clean:
 	@if [ -d $(BUILD) ]; then \
 	    find $(BUILD) -mindepth 1 -maxdepth 1 ! -name models ! -name data ! -name tokenizers ! -name reference ! -name arrow -exec rm -rf {} +; fi
 
-.PHONY: all check check-long demo bench bench-parallel lint format san fuzz clean install
+.PHONY: all check check-long demo reproduce bench bench-parallel lint format san fuzz clean install
 .DEFAULT_GOAL := all
 
 # --- steps of these -------------------------------------------------------------------------------
