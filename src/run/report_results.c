@@ -90,19 +90,25 @@ static json_t *last_part(const json_t *entry, const char *member) {
     return json_stringn(slash + 1, n - (size_t)(slash + 1 - path));
 }
 
+/* What was evaluated: the data set, or where there is none, as of a reconstruction, the slot file that was
+   read in place of the encoder's slots, or null. Owned. */
+static json_t *data_of(const json_t *common, const json_t *entry) {
+    const char *data = json_string_value(json_object_get(common, "data"));
+    return data != NULL ? text_or_null(data) : last_part(entry, "slots");
+}
+
 /* Who a score is of; `common` is the result that holds the entry, or the entry. Owned. */
 static json_t *begin_score(const source *owner, const json_t *common, const json_t *entry,
                            size_t task, const char *method) {
     const json_t *named = json_object_get(entry, "method");
     const json_t *ratio = json_object_get(entry, "ratio");
-    const json_t *data = json_object_get(common, "data");
     const char *run = run_of(owner, entry);
     if (run == owner->path && json_object_get(common, "checkpoint") != NULL)
         run = run_of(owner, common);
     return json_pack(
         "{s:o, s:s, s:o, s:o, s:o, s:o}", "run", text_or_null(run), "task",
         sp_result_kinds[task].task, "decoder", last_part(entry, "decoder"), "data",
-        text_or_null(json_string_value(data)), "method",
+        data_of(common, entry), "method",
         text_or_null(json_is_string(named) ? json_string_value(named) : method), "ratio",
         json_is_number(ratio) ? json_incref(json_object_get(entry, "ratio")) : json_null());
 }

@@ -26,7 +26,7 @@ extern const sp_result_kind sp_result_kinds[SP_N_RESULT_TASKS];
 
 typedef struct sp_report_results {
     /* A score is what one method reached: {run, task, decoder (the last part of its model's path, or
-       null), data, method, ratio (of compressed ones), and the figures of its task}. The run is a text: the folder in which the checkpoint lies, or the file. */
+       null), data (of a reconstruction: the slot file, if one was read), method, ratio (of compressed ones), and the figures of its task}. The run is a text: the folder in which the checkpoint lies, or the file. */
     json_t *scores[SP_N_RESULT_TASKS]; /* arrays, owned */
     /* {run, task, data, ratio (null: of several), samples: as evaluate printed them} */
     json_t *samples; /* array, owned */
