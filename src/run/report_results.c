@@ -91,13 +91,10 @@ static json_t *last_part(const json_t *entry, const char *member) {
 }
 
 /* What was evaluated: the data set, or where there is none, as of a reconstruction, the slot file that was
-   read in place of the encoder's slots. */
-static const char *data_of(const json_t *common, const json_t *entry) {
+   read in place of the encoder's slots, or null. Owned. */
+static json_t *data_of(const json_t *common, const json_t *entry) {
     const char *data = json_string_value(json_object_get(common, "data"));
-    const char *slots = json_string_value(json_object_get(entry, "slots"));
-    if (data != NULL || slots == NULL) return data;
-    const char *name = strrchr(slots, '/');
-    return name != NULL ? name + 1 : slots;
+    return data != NULL ? text_or_null(data) : last_part(entry, "slots");
 }
 
 /* Who a score is of; `common` is the result that holds the entry, or the entry. Owned. */
@@ -111,7 +108,7 @@ static json_t *begin_score(const source *owner, const json_t *common, const json
     return json_pack(
         "{s:o, s:s, s:o, s:o, s:o, s:o}", "run", text_or_null(run), "task",
         sp_result_kinds[task].task, "decoder", last_part(entry, "decoder"), "data",
-        text_or_null(data_of(common, entry)), "method",
+        data_of(common, entry), "method",
         text_or_null(json_is_string(named) ? json_string_value(named) : method), "ratio",
         json_is_number(ratio) ? json_incref(json_object_get(entry, "ratio")) : json_null());
 }
