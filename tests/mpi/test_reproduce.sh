@@ -9,7 +9,7 @@ corpus 12 >"$prose/novel.jsonl"
 corpus 3 >"$prose/persuasion.jsonl"
 reproduce() {
     SLOTPRESS=$slotpress SCALE=0.001 RATIOS="1 2" RANKS=2 OUT=$folder/made MODEL=$decoder PROSE=$prose \
-        expect 0 tools/reproduce encoder.layers=1 train.global_batch=2 train.micro_batch=2 "$@"
+        expect 0 tools/reproduce encoder.layers=1 train.global_batch=2 train.micro_batch=2
 }
 reproduce
 for ratio in 1 2; do
