@@ -6,11 +6,12 @@
      bf16  the mapped file in place if it holds plain BF16 so, else a converted copy. Products are of
            bf16 values with f32 sums: by oneDNN where the CPU has bf16 instructions; elsewhere, and
            for few rows, x stays f32 and the weight is expanded to f32, in panels or in registers;
-     int8  a copy in s8 with a scale for each output (tensor/quantize.h), from any type. Forward, rows of
-           x are quantised as they come: to u8 where the CPU has VNNI, else to s16, since without it
-           products of bytes saturate (with weights of 7 bits they would not, but SmolLM2-135M's
-           perplexity then rises by 1.1 %). Sums are exact in s32. Backward to the input, dy stays f32
-           and the weight is expanded to f32 in panels: gradients are those of the quantised weight.
+     int8  a copy in s8 with a scale for each output (tensor/quantize.h), from any type. Forward, where
+           the CPU has VNNI, rows of x are quantised to u8 as they come. Without it products of bytes
+           saturate (with weights of 7 bits they would not, but SmolLM2-135M's perplexity then rises by
+           1.1 %): few rows become s16, and for many x stays f32 and the weight is expanded to f32 in
+           panels, as it is backward to the input; gradients are those of the quantised weight. Sums
+           of integers are exact in s32.
    Few rows of f32 are multiplied by tensor/few_rows.h, as those of the others are; backward those of
    bf16 and int8 by tensor/few_rows_back.h.
    Which kernel runs follows from precision, CPU and shape, never from a timing.

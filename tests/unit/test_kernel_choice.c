@@ -106,7 +106,7 @@ static void layers_follow_the_cpu(void **state) {
     const char *const expected[SP_N_PRECISIONS] = {
         [SP_PRECISION_F32] = "f32",
         [SP_PRECISION_BF16] = has_bf16() ? "bf16, oneDNN" : "bf16 in f32 panels",
-        [SP_PRECISION_INT8] = has_vnni() ? "int8 by VNNI" : "int8 with x in 16 bits"};
+        [SP_PRECISION_INT8] = has_vnni() ? "int8 by VNNI" : "int8 with few rows in 16 bits"};
     for (int precision = 0; precision < SP_N_PRECISIONS; precision++) {
         sp_linear *linear = make_layer((sp_precision)precision);
         assert_string_equal(sp_linear_kernel_name(linear), expected[precision]);
