@@ -151,7 +151,7 @@ downloads: packages
 binary: packages
 	@$(MAKE) $(JOBS) --no-print-directory $(BINARY)
 test-programs: binary
-	@$(MAKE) $(JOBS) --no-print-directory $(TESTS)
+	@$(MAKE) $(JOBS) --no-print-directory $(TESTS) $(BENCHES)
 # After the plain build, so that two makes never write one file. The sanitizers stand between a program
 # and dlopen(), which then heeds only run paths of the older kind.
 san-programs: binary

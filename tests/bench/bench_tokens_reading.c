@@ -181,7 +181,7 @@ static reading read_samples(const char *path, size_t n_samples) {
     sp_run_config config = {
         .encoder.memory_tokens = SEGMENT_TOKENS,
         .data = {.encoder_stream = encoder, .decoder_stream = decoder, .limit = SP_COUNT_AUTO},
-        .segment = {.tokens = SEGMENT_TOKENS, .ratio = 4},
+        .segment = {.tokens = SEGMENT_TOKENS, .ratios = {{4}, 1}},
         .objective = {.reconstruction = 0.5, .completion = 0.5}};
     sp_tokens *tokens = NULL;
     sp_samples samples = {0};
