@@ -77,6 +77,20 @@ set_threads() {
     export OMP_NUM_THREADS=$((threads_per_rank > 0 ? threads_per_rank : 1))
 }
 
+# Sets `sessions`, what the launcher's environment has more: the folder where Open MPI keeps what it
+# needs while it runs, on each node. All that a user starts on a node would share one, and whoever ends
+# while another begins removes it under its hands, which ends that one before its first rank. A launch's
+# own is gone with it, as Open MPI removes it. In /tmp, which every node has whatever TMPDIR is there,
+# and no longer than its usual name, as sockets lie below. Other launchers do not read these, nor need to.
+set_sessions() {
+    local base=${OMPI_MCA_orte_tmpdir_base:-/tmp}
+    sessions=()
+    [ "$launcher" = mpirun ] || return 0
+    n_launched=$((${n_launched:-0} + 1))
+    sessions=("OMPI_MCA_orte_tmpdir_base=$base"
+        "OMPI_MCA_orte_top_session_dir=$base/slotpress-$SLURM_JOB_ID.$restarts.$n_launched")
+}
+
 # run COMMAND...: on all ranks; `code` becomes its exit code, and what it prints goes to the log, or to
 # the descriptor `results`. A launcher that is told before it listens may not hear, so a job that was
 # told is not begun.
@@ -84,7 +98,8 @@ run() {
     code=75
     [ -z "$told" ] || return 0
     say "${launch[0]}, $SLURM_NTASKS ranks on $SLURM_JOB_NODELIST, $OMP_NUM_THREADS threads each, restart $restarts"
-    "${launch[@]}" "$@" </dev/null >&"${results:-1}" &
+    set_sessions
+    env "${sessions[@]}" "${launch[@]}" "$@" </dev/null >&"${results:-1}" &
     launched=$!
     [ -z "$told" ] || kill -USR1 "$launched" # one that came in between
     wait "$launched"

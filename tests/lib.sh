@@ -86,8 +86,9 @@ pretrain() {
     done
     set -- "$slotpress" pretrain ${verbosity---quiet} --config "$folder/run.yaml" --set "run.dir=$folder/$run" "$@"
     [ "$n_ranks" = 1 ] || set -- mpirun --oversubscribe -n "$n_ranks" "$@"
+    # Open MPI's own files elsewhere: whoever ends removes their folder, be it while another begins.
     if [ "$wanted" = later ]; then
-        "$@" >"$folder/out" 2>"$folder/err.later" </dev/null &
+        OMPI_MCA_orte_tmpdir_base=$folder/later "$@" >"$folder/out" 2>"$folder/err.later" </dev/null &
         trained=$!
     else
         expect "$wanted" "$@"

@@ -23,6 +23,10 @@ mpirun_job=$(submit mpirun mpirun --nodes=2)
 nodes_of() { scontrol show hostnames "$(job_field "$1" NodeList)"; }
 batch_host() { job_field "$1" BatchHost; }
 other_host() { nodes_of "$1" | grep -vxF "$(batch_host "$1")"; }
+# sessions_of ID: the folders that its launchers have at present, on the nodes that it runs on.
+sessions_of() {
+    for node in $(nodes_of "$1"); do find "$cluster/tmp/$node" -type d -name "slotpress-$1.*"; done
+}
 
 lost=
 for restart in 0 1; do
@@ -30,6 +34,8 @@ for restart in 0 1; do
     for launcher in srun mpirun; do
         eval "id=\$${launcher}_job"
         makes_steps "$id" "$launcher-1" $restart
+        [ $launcher = srun ] || [ "$(sessions_of "$id" | grep -c "/slotpress-$id.$restart.1$")" = 2 ] ||
+            fail "mpirun has no session folder of its own on each node: $(sessions_of "$id")"
         [ $restart = 0 ] && victim=$(other_host "$id") || victim=$(batch_host "$id")
         victims="$victims $victim"
     done
@@ -56,6 +62,7 @@ for launcher in srun mpirun; do
     for node in $lost; do
         nodes_of "$id" | grep -qxF "$node" && fail "$launcher: $node is not lost at all"
     done
+    [ -z "$(sessions_of "$id")" ] || fail "$launcher: left behind: $(sessions_of "$id")"
     has_steps $launcher-1 "$n"
     pretrain 0 4 $launcher-whole train.stop_at_step="$n"
     same_losses $launcher-1 $launcher-whole
