@@ -104,7 +104,7 @@ SAN_TESTS := $(TEST_SOURCES:%.c=$(SAN)/%)
 san: san-programs downloads
 	@BUILD=$(SAN) TEST_TIMEOUT=900 tools/run-tests $(SAN_TESTS)
 
-# The readers of files on random ones, for FUZZ_SECONDS (22) each.
+# The readers of files on random ones, for FUZZ_SECONDS (12) each.
 FUZZ      := $(BUILD)/fuzz
 FUZZERS   := $(FUZZ_SOURCES:%.c=$(FUZZ)/%)
 # Without those that still find something, which only `make fuzz` runs: tests/fuzz/README.md.

@@ -5,6 +5,7 @@
 # default at one call of each kind while a checkpoint takes the place of an older one; with
 # EVERY_CALL="RANKS:RANK ..." at every call of that rank of so many, or with EVERY_NTH=N at every N-th,
 # from one on that the day of the year says.
+# cores: 1
 . tests/lib.sh
 command -v cc >/dev/null || { echo "skipped: needs cc" && exit 77; }
 make_tokens 12

@@ -1,7 +1,8 @@
 #!/bin/sh
 # What `plan` says of memory against what runs take: within 10 % of the peak resident bytes of each rank,
-# SmolLM2-135M as encoder, by LoRA and as a whole, and as decoder, on one rank and on two; and of
-# fine-tuning on rows of unequal lengths, all or the converter alone.
+# SmolLM2-135M as encoder, by LoRA and as a whole, and as decoder; and of fine-tuning on rows of unequal
+# lengths, all or the converter alone. On one rank, or on RANKS=2, which are another script's.
+# cores: 1
 . tests/lib.sh
 BUILD=${BUILD:-build}
 model=$BUILD/models/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -49,6 +50,7 @@ END
 command=pretrain
 holds() {
     name=$1 n_ranks=$2 && shift 2
+    [ "$n_ranks" = "${RANKS:-1}" ] || return 0
     set -- run.dir="$folder/$name" "$@"
     n_sets=$#
     while [ "$n_sets" -gt 0 ]; do
@@ -87,7 +89,7 @@ holds pipeline 2 encoder.train=lora parallel.pipeline=2
 command=finetune
 holds rows 1 run.seed=1
 holds rows-wide 1 train.micro_batch=4
-holds rows-data 2 run.seed=1
+holds rows-data 2 run.seed=1 train.init="$folder/data"
 holds converter 1 train.only=converter data.encoder_states=null
 holds states 1 train.only=converter
 

@@ -2,6 +2,7 @@
 # Checkpoints in the layout of the authors' published ones, of small sizes: pickles through
 # tools/convert_published.py and `import` give the hidden states that transformers and PEFT give at the
 # memory tokens' ids.
+# cores: 1
 python=${PYTHON:-python3}
 "$python" -c 'import h5py, peft, safetensors, torch, transformers' 2>/dev/null || {
     echo "skipped: needs Python with torch, transformers, peft, safetensors and h5py (tools/bootstrap reference)"

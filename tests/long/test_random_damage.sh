@@ -2,6 +2,7 @@
 # Files that others wrote, damaged at random: bytes changed, a stretch zeroed, the end cut off, a number
 # of a text made absurd. Whatever reads them ends by itself with an exit code that means something, and no sanitizer has a word to
 # say. The binary with sanitizers is used if it is built. SEED chooses another run; SECONDS_LIMIT bounds it.
+# cores: 1
 . tests/lib.sh
 make_tokens
 seed=${SEED:-1}

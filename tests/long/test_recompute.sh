@@ -1,6 +1,7 @@
 #!/bin/sh
 # A control group smaller than a run's plan by some layers' activations: the run recomputes as many, keeps
 # within the group, and finds the same losses to the last bit. SmolLM2-135M by LoRA.
+# cores: 1
 . tests/lib.sh
 BUILD=${BUILD:-build}
 model=$BUILD/models/SmolLM2-135M-Instruct.Q4_1.gguf

@@ -1,6 +1,7 @@
 #!/bin/sh
 # evaluate ablation: each row has the figures that the tasks give its checkpoint alone, and names what its
 # configuration has otherwise; ranks change nothing. Memory without boundaries is trained like any other.
+# cores: 1
 . tests/lib.sh
 
 make_tokens 12

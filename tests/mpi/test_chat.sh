@@ -1,6 +1,7 @@
 #!/bin/sh
 # `generate --chat`: the decoder reads its template's text around the user's turn, memory in the turn
 # in front of the prompt, and the answer ends with the turn.
+# cores: 1
 . tests/lib.sh
 published=tests/fixtures/models/qwen2-tiny
 decoder=$folder/chat-model

@@ -2,6 +2,7 @@
 # evaluate icl: ranks change nothing; the option that wins is the one that `score` gives the least loss
 # a token, less the loss after N/A; demonstrations are whole, balanced and as many as fit; numbers are
 # found in GSM8K's answers.
+# cores: 1
 . tests/lib.sh
 
 # icl DATA DEMONSTRATIONS [OPTION...]: expects success; the result is $folder/result, too.

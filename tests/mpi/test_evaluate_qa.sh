@@ -1,6 +1,7 @@
 #!/bin/sh
 # evaluate qa: ranks change nothing, a compressed context is answered as `generate` answers it, scores
 # are those that the written answers get as predictions, and lengths and checkpoints are chosen.
+# cores: 1
 . tests/lib.sh
 
 qa="$slotpress evaluate qa --quiet --json --data $folder/questions.json --min-context 1 --max-new-tokens 6"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # evaluate reconstruction: ranks change nothing, several checkpoints are each what they are alone, lengths
 # share out the segments, and figures are those that the reconstructions get as predictions.
+# cores: 1
 . tests/lib.sh
 
 make_tokens 12

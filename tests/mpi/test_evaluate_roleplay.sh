@@ -2,6 +2,7 @@
 # evaluate roleplay: ranks change nothing, a context that is read in full is worth what the same text is in
 # front of the prompt, and what cannot be scored is refused. (tests/parity holds its figures against
 # transformers.)
+# cores: 1
 . tests/lib.sh
 
 make_tokens 12

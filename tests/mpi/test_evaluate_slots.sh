@@ -1,6 +1,7 @@
 #!/bin/sh
 # evaluate --slots: reconstruction and qa read slot files as `generate` does, by document, for any number
 # of ranks; what does not fit is refused by name.
+# cores: 1
 . tests/lib.sh
 
 make_tokens 12

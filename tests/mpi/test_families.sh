@@ -2,6 +2,7 @@
 # Every family as encoder, by LoRA and in full, and as decoder, from text to generated text: ranks
 # change nothing but rounding, a run resumes to the same bits, and what was trained compresses,
 # evaluates and generates.
+# cores: 1
 . tests/lib.sh
 models=tests/fixtures/models
 

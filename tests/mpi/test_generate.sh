@@ -1,6 +1,7 @@
 #!/bin/sh
 # `generate`: many requests from a file give what each gives alone, in their order; tasks, several
 # documents, contexts; and what is refused.
+# cores: 1
 . tests/lib.sh
 
 # one FILE [OPTION...]: the ids of one request, a line.

@@ -2,6 +2,7 @@
 # `encoder.memory: pooled`: any grid trains the same, a run stopped and resumed is one that was not, and
 # compress, generate, evaluate, export and import follow the checkpoint. The memory itself is held against
 # transformers by tests/parity/test_exchange.sh.
+# cores: 1
 . tests/lib.sh
 make_tokens
 

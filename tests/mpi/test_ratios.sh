@@ -2,6 +2,7 @@
 # One checkpoint for several ratios: each step draws one whatever the grid and however often the run was
 # interrupted, a list of one is no list, each ratio is as a run of its own would have it, and commands
 # take the ratios that were trained and no others.
+# cores: 1
 . tests/lib.sh
 make_tokens
 

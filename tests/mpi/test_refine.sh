@@ -2,6 +2,7 @@
 # `compress --refine N`: slots improved through the decoder. The loss falls with N and is never above that of
 # the encoder's slots; it is the one that transformers computes from the slots in the file; the file is the
 # same for any number of ranks and threads, and is read as any other.
+# cores: 1
 . tests/lib.sh
 make_tokens 20
 pretrain 0 1 run train.steps=4

@@ -1,5 +1,6 @@
 #!/bin/sh
 # What training and every task of evaluate really write, as a report reads it.
+# cores: 1
 . tests/lib.sh
 make_tokens
 pretrain 0 1 run

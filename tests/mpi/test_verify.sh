@@ -1,6 +1,7 @@
 #!/bin/sh
 # `verify` shares its work: what it finds does not depend on the ranks. The corpus has several blocks,
 # of a file in ranges too, and damage that was skipped when it was tokenized.
+# cores: 1
 . tests/lib.sh
 
 corpus 24000 | sed '4000s/"text": "/"text": null, "t": "/; 18000s/^{/[/' >"$folder/large.jsonl"

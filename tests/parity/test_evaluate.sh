@@ -1,6 +1,7 @@
 #!/bin/sh
 # Perplexities, chosen options and greedy answers of `evaluate`, over full, no and compressed contexts, as
 # transformers and PEFT give them from an export.
+# cores: 1
 python=${PYTHON:-python3}
 "$python" -c 'import peft, safetensors, torch, transformers' 2>/dev/null || {
     echo "skipped: needs Python with torch, transformers, peft and safetensors (tools/bootstrap reference)"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # What `export` writes, as transformers and PEFT load it, for every family: hidden states, merged
 # models, rows of slots, and greedy text of tools/pcc_hf.py.
+# cores: 1
 python=${PYTHON:-python3}
 "$python" -c 'import h5py, peft, safetensors, torch, transformers' 2>/dev/null || {
     echo "skipped: needs Python with torch, transformers, peft, safetensors and h5py (tools/bootstrap reference)"

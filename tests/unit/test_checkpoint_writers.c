@@ -1,3 +1,4 @@
+/* cores: 2 */
 #include "tests/check.h"
 #include "tests/temp_folder.h"
 #include "tests/values.h"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Published data sets to rows and on to fine-tuning: what becomes of each format, that the same file
 # gives the same rows, and that every recipe of configs/ is complete.
+# cores: 1
 . tests/lib.sh
 python3 -c '' 2>/dev/null || { echo "skipped: needs python3" && exit 77; }
 rows() { expect 0 python3 tools/finetune_rows.py "$@"; }

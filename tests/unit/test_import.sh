@@ -1,5 +1,6 @@
 #!/bin/sh
 # An import is the inverse of an export, for every family; what it makes is a run like any other.
+# cores: 1
 . tests/lib.sh
 export OMPI_MCA_ess_singleton_isolated=1
 

@@ -2,6 +2,7 @@
 # What is learnt from rows is what `generate` says: contexts of several segments, compressed by
 # `compress` and asked about with the rows' prompts, are answered with the rows' answers, whether these
 # came as prompt and answer or as messages.
+# cores: 1
 . tests/lib.sh
 row() { # row NAME CONTEXT ANSWER
     printf '%s' "$2" >"$folder/$1.txt"

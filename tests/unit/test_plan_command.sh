@@ -1,5 +1,6 @@
 #!/bin/sh
 # `slotpress plan` from outside: its tables and its JSON, models without weights, refusals.
+# cores: 1
 . tests/lib.sh
 
 # A model folder without weights: config.json alone.

@@ -1,6 +1,7 @@
 #!/bin/sh
 # A report of runs and evaluations: what its page and its CSV say, what it makes of damage and of what
 # is not there, and that a page is whole by itself and shows texts as texts.
+# cores: 1
 . tests/lib.sh
 run=$folder/run
 other=$folder/other

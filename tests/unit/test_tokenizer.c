@@ -1,4 +1,5 @@
 /* What a tokenizer promises beyond the reference's ids: bytes come back, ends, digests, time. */
+/* cores: 2 */
 #include "tests/check.h"
 
 #include "base/clock.h"
