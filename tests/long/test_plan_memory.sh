@@ -27,7 +27,7 @@ encoder:    {model: $model, train: lora, lora: {rank: 16}}
 decoder:    {model: $model, precision: f32}
 data:       {tokens: $folder/tokens.h5, encoder_stream: s, decoder_stream: s}
 segment:    {tokens: 64}
-train:      {steps: 2, global_batch: 4, micro_batch: 2, precision: f32, validate_every: 0}
+train:      {steps: 1, global_batch: 4, micro_batch: 2, precision: f32, validate_every: 0}
 checkpoint: {every_steps: 0}
 END
 
@@ -46,7 +46,7 @@ train:      {init: $folder/lora, steps: 2, global_batch: 4, micro_batch: 2, prec
 checkpoint: {every_steps: 0}
 END
 
-# holds NAME RANKS KEY=VALUE...: plans and runs two steps, and compares. The command is $command.
+# holds NAME RANKS KEY=VALUE...: plans and runs a step or two, and compares. The command is $command.
 command=pretrain
 holds() {
     name=$1 n_ranks=$2 && shift 2
@@ -81,7 +81,7 @@ END
 }
 
 holds lora 1 encoder.train=lora
-holds full 1 encoder.train=full
+holds full 1 encoder.train=full train.steps=2 # the second with the moments of the first
 holds wide 1 encoder.train=lora train.micro_batch=4 train.global_batch=8
 holds data 2 encoder.train=lora
 holds pipeline 2 encoder.train=lora parallel.pipeline=2
