@@ -46,30 +46,35 @@ is_evaluated() {
     done
 }
 
-# evaluate NAME COMMAND: a result is there when it is whole. `code` as by run.
+# evaluate NAME COMMAND: a result is there when it is whole; what is answered until then is kept in
+# .evaluate-NAME.work beside it. `code` as by run.
 evaluate() {
-    local result=$folder/evaluate-$1.json words
+    local result=$folder/evaluate-$1.json work=$folder/.evaluate-$1.work words
     eval "words=($2)"
+    local keep=(--work "$work")
+    [ "${words[0]}" != efficiency ] || keep=() # measured anew
     rm -f "$folder/.evaluate-$1.words"
     exec {results}>"$result.part" || give_up 74 "cannot write '$result.part'"
-    run "$SLOTPRESS" evaluate "${words[0]}" --json --expect-ranks "$SLURM_NTASKS" "${words[@]:1}"
+    run "$SLOTPRESS" evaluate "${words[0]}" --json --expect-ranks "$SLURM_NTASKS" "${keep[@]}" "${words[@]:1}"
     exec {results}>&-
     results=
     if [ "$code" != 0 ]; then
         rm -f "$result.part"
     elif mv "$result.part" "$result" && printf '%s\n' "$2" >"$folder/.evaluate-$1.words"; then
+        rm -rf "$work"
         say "'$result' is there"
     else
         give_up 74 "cannot write '$result'"
     fi
 }
 
-count_results() { # count_results FIRST STEP
-    local k n=0
+count_results() { # count_results FIRST STEP: results, and the lines of answers of those that are not yet
+    local k n=0 n_lines=0
     for ((k = $1; k < ${#names[@]}; k += $2)); do
         ! is_evaluated "${names[k]}" "${commands[k]}" || n=$((n + 1))
+        n_lines=$((n_lines + $(cat "$folder/.evaluate-${names[k]}.work"/*/answers-* 2>/dev/null | wc -l)))
     done
-    echo "$n-results"
+    echo "$n-results-$n_lines-answers"
 }
 
 # evaluate_all FIRST STEP NAME: tasks FIRST, FIRST + STEP and so on, until their results are there.
@@ -81,8 +86,7 @@ evaluate_all() {
     mkdir -p "$run_dir" || give_up 74 "cannot create '$run_dir'"
     [ "$restarts" -gt 0 ] || rm -f "$run_dir/failures"
     [ "$restarts" -le "$max_restarts" ] || give_up 1 "restarted $restarts times, no more (max_restarts in site.sh)"
-    # What requeue_failed takes for progress: a task begins anew each time, so that one which takes
-    # longer than the job may run gets nowhere.
+    # What requeue_failed takes for progress.
     # shellcheck disable=SC2317 # requeue_failed calls it
     newest_checkpoint() { count_results "$first" "$step"; }
     for ((i = first; i < ${#names[@]}; i += step)); do
@@ -98,6 +102,7 @@ evaluate_all() {
         *:TERM) give_up "$code" "cancelled" ;;
         64:* | 65:* | 76:*)
             say "'${names[i]}': exit code $code is not tried again"
+            rm -rf "$folder/.evaluate-${names[i]}.work"
             bad=${bad:-$code}
             ;;
         *) requeue_failed ;;

@@ -67,6 +67,10 @@ class Compressor:
     def __init__(self, export, encoder, decoder, segment_tokens, ratio, dtype=torch.float32,
                  boundaries=True):
         self.segment_tokens, self.ratio, self.boundaries = segment_tokens, ratio, boundaries
+        told = Path(export) / "pcc_config.json"
+        ratios = json.loads(told.read_text())["segment"]["ratio"] if told.exists() else [ratio]
+        if ratio not in ratios:
+            raise ValueError(f"ratio {ratio}, but '{told}' was trained for {ratios}")
         self.encoder_tokens, self.decoder_tokens = load_tokenizer(encoder), load_tokenizer(decoder)
         self.encoder = load_encoder(export, encoder, dtype=dtype)
         self.decoder = AutoModelForCausalLM.from_pretrained(decoder, dtype=dtype).eval()

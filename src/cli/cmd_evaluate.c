@@ -50,7 +50,7 @@ typedef struct evaluate_options {
     size_t n_checkpoints;
     const char *slots[MOST_CHECKPOINTS]; /* [n_slots] */
     size_t n_slots;
-    const char *data, *predictions;
+    const char *data, *predictions, *work;
     const char *file;             /* the argument after the task */
     size_t limit, max_new_tokens; /* 0: the task's own */
     sp_count_list ratios;         /* none: all that a checkpoint was trained for */
@@ -80,7 +80,8 @@ enum {
     OPTION_MAX_CONTEXT,
     OPTION_SAMPLES,
     OPTION_OUTPUT,
-    OPTION_EXPECT_RANKS
+    OPTION_EXPECT_RANKS,
+    OPTION_WORK
 };
 
 static const struct argp_option argp_options[] = {
@@ -128,6 +129,11 @@ static const struct argp_option argp_options[] = {
     {"input-tokens", OPTION_INPUT_TOKENS, "N", 0, "efficiency: tokens of a context (1024)", 2},
     {"batch", OPTION_BATCH, "N", 0, "efficiency: contexts at once on each rank (8)", 2},
     {"runs", OPTION_RUNS, "N", 0, "efficiency: the median of so many (3)", 2},
+    {"work", OPTION_WORK, "DIR", 0,
+     "Keep in this folder what is answered, so that the same command, on any number of ranks, goes "
+     "on "
+     "from there after a kill or signal",
+     2},
     {"expect-ranks", OPTION_EXPECT_RANKS, "N", 0, "Refuse to run on another number of ranks", 2},
     {NULL, 0, NULL, 0, "What is printed:", 3},
     {"samples", OPTION_SAMPLES, "N", 0, "Show N items with what was generated (0)", 3},
@@ -197,11 +203,17 @@ static void check_slots(evaluate_options *options, const struct argp_state *stat
                    options->n_slots, options->n_checkpoints);
 }
 
+static void check_work(const evaluate_options *options, const struct argp_state *state) {
+    if (options->work != NULL && options->task == EFFICIENCY)
+        argp_error(state, "--work: efficiency measures seconds, of which none can be kept");
+}
+
 static void check_options(const evaluate_options *options, const struct argp_state *state) {
     if (options->task == N_TASKS)
         argp_error(state,
                    "needs a task: reconstruction, qa, icl, roleplay, efficiency or ablation");
     check_ablation(options, state);
+    check_work(options, state);
     if (options->predictions != NULL) {
         check_predictions(options, state);
         return;
@@ -299,6 +311,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_OUTPUT:
         options->qa.output = argument;
         return 0;
+    case OPTION_WORK:
+        options->work = argument;
+        return 0;
     case OPTION_EXPECT_RANKS:
         options->expected_ranks = sp_parse_count("--expect-ranks", argument, 1, state);
         return 0;
@@ -371,6 +386,15 @@ static const struct argp argp = {
         "of qa, in one table whose rows say what differs in their configurations.\n\n"
         "  slotpress evaluate ablation --checkpoint runs/base --variant bare=runs/bare --data "
         "dev-v1.1.json\n\n"
+        "With --work DIR a command that was killed or stopped by SIGUSR1 or SIGTERM (exit code 75) "
+        "goes "
+        "on from what it has answered. The folder tells evaluations apart by compressor, models, "
+        "data and "
+        "options, so that several may share it; what it has of another one is not taken. Remove it "
+        "when "
+        "the result is there:\n\n"
+        "  mpirun -n 4 slotpress evaluate qa --checkpoint RUN --data FILE --json --work qa.work "
+        ">qa.json\n\n"
         "Scoring predictions made elsewhere:\n"
         "  slotpress evaluate qa --data dev-v1.1.json --predictions answers.jsonl\n"
         "  slotpress evaluate reconstruction --predictions pairs.jsonl\n"
@@ -402,7 +426,8 @@ static sp_methods_options methods_of(const evaluate_options *options) {
                                 .assignments = options->assignments.items,
                                 .n_assignments = options->assignments.n,
                                 .ratios = options->ratios,
-                                .slots = options->n_slots > 0 ? options->slots : NULL};
+                                .slots = options->n_slots > 0 ? options->slots : NULL,
+                                .work = options->work};
 }
 
 static sp_status evaluate_segments(sp_world *world, json_t **result, evaluate_options *options) {

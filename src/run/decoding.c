@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "run/decoding_parts.h"
+#include "run/stop_signal.h"
 #include "tensor/argmax.h"
 
 #include <stdlib.h>
@@ -281,6 +282,8 @@ static sp_status decode_all(sp_decoding *d, sp_decoded *decoded, const sp_rows *
         for (; first < prompts->n_seqs && d->n_waiting < d->most_at_once;
              first = sp_decoding_family_end(prompts, first))
             SP_TRY(sp_decoding_add_family(d, prompts, first, slots, limits));
+        if (sp_stop_signal_seen())
+            return sp_fail(SP_STOPPED, "stopped by a signal; the same command goes on");
         SP_TRY(sp_decoding_step(d));
         sp_continuation continuation;
         while (sp_decoding_take(d, &continuation)) {

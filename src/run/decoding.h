@@ -28,7 +28,7 @@ typedef struct sp_decoded {
    rows, whose slots are `slots` [.., d_model]), taking the likeliest token, the least id among
    equals, into *decoded; a parent goes on with nothing. It also ends where a model that has learned
    its positions has no more of them. SP_FAILURE: no memory; SP_BAD_DATA: a prompt is longer than
-   these, or has no row. */
+   these, or has no row; SP_STOPPED: a signal has come, where one is watched for (run/stop_signal.h). */
 SP_NODISCARD sp_status sp_decode_greedily(sp_decoded *decoded, sp_transformer *transformer,
                                           const sp_rows *prompts, const float *slots,
                                           const sp_decoding_limits *limits);

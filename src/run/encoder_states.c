@@ -8,16 +8,14 @@
 #include "io/content_digest.h"
 #include "io/states_file.h"
 #include "mpi/agree.h"
+#include "run/file_states.h"
 #include "run/models.h"
 #include "run/params_digest.h"
 #include "run/run_folder.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 enum { SEGMENTS_IN_GROUP = 64, SEGMENTS_AT_ONCE = 8, LONGEST_WRITE_S = 60 };
@@ -63,39 +61,6 @@ static sp_status hash_encoder(char digest[SP_PARAMS_DIGEST_SIZE], const sp_check
     return status;
 }
 
-static int is_of_model(const struct dirent *entry) {
-    const char *dot = strrchr(entry->d_name, '.');
-    return strcmp(entry->d_name, "config.json") == 0 ||
-           (dot != NULL && strcmp(dot, ".safetensors") == 0);
-}
-
-static sp_status describe_file(FILE *out, const char *path, const char *name) {
-    struct stat info;
-    if (stat(path, &info) != 0) return sp_fail(SP_IO, "'%s': %s", path, strerror(errno));
-    fprintf(out, "%s %jd %jd.%09ld\n", name, (intmax_t)info.st_size, (intmax_t)info.st_mtime,
-            info.st_mtim.tv_nsec);
-    return SP_OK;
-}
-
-/* A folder's weights and configuration, or the one file. */
-static sp_status describe_model(FILE *out, const char *model) {
-    struct dirent **entries = NULL;
-    const int n = scandir(model, &entries, is_of_model, alphasort);
-    if (n < 0) return describe_file(out, model, "model");
-    sp_status status = SP_OK;
-    for (int i = 0; i < n; i++) {
-        char *path = NULL;
-        if (asprintf(&path, "%s/%s", model, entries[i]->d_name) < 0) path = NULL;
-        if (status == SP_OK)
-            status = path != NULL ? describe_file(out, path, entries[i]->d_name)
-                                  : sp_fail(SP_FAILURE, "no memory for a path in '%s'", model);
-        free(path);
-        free(entries[i]);
-    }
-    free(entries);
-    return status;
-}
-
 /* The segments' ids lie context by context; those of rows between them do not count. */
 static void describe_segments(FILE *out, const sp_encoder_states *states) {
     const sp_task_set *set = states->tasks;
@@ -115,7 +80,7 @@ static sp_status make_key(sp_encoder_states *states, const sp_run_config *config
     if (out == NULL) return sp_fail(SP_FAILURE, "no memory for a key");
     fprintf(out, "slotpress-states 1\n%s\nprecision %d, lora alpha %.17g\n", digest,
             (int)config->train.precision, config->encoder.lora.alpha);
-    sp_status status = describe_model(out, config->encoder.model);
+    sp_status status = sp_model_state_print(out, config->encoder.model);
     describe_segments(out, states);
     if (fclose(out) != 0 && status == SP_OK) status = sp_fail(SP_FAILURE, "no memory for a key");
     if (status == SP_OK) sp_digest_bytes(states->key, text, n_bytes);

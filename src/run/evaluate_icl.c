@@ -115,8 +115,8 @@ static sp_status choose_group(icl *i, size_t method, size_t begin, size_t end) {
     for (size_t k = begin; k < end; k++) {
         const size_t best = best_option(scores + (k - begin) * READINGS_AN_EXAMPLE);
         const char *text = i->tests.options[best];
-        sp_methods_figures(&i->methods, method, k)[CORRECT] = best == i->tests.items[k].label;
-        SP_TRY(sp_methods_note(&i->methods, method, k, text, strlen(text)));
+        sp_items_figures(&i->methods.items, method, k)[CORRECT] = best == i->tests.items[k].label;
+        SP_TRY(sp_items_note(&i->methods.items, method, k, text, strlen(text)));
     }
     return SP_OK;
 }
@@ -133,9 +133,9 @@ static sp_status solve_group(icl *i, size_t method, size_t begin, size_t end) {
     free(readings);
     for (size_t k = begin; status == SP_OK && k < end; k++) {
         const char *text = made.texts[k - begin];
-        sp_methods_figures(&i->methods, method, k)[CORRECT] =
+        sp_items_figures(&i->methods.items, method, k)[CORRECT] =
             sp_exemplar_is_solved(&i->tests.items[k], text);
-        status = sp_methods_note(&i->methods, method, k, text, made.lens[k - begin]);
+        status = sp_items_note(&i->methods.items, method, k, text, made.lens[k - begin]);
     }
     sp_made_texts_free(&made);
     return status;
@@ -143,9 +143,10 @@ static sp_status solve_group(icl *i, size_t method, size_t begin, size_t end) {
 
 static sp_status answer_group(icl *i, size_t begin, size_t end) {
     for (size_t m = 0; m < i->methods.n_methods; m++) {
-        if (i->methods.methods[m].compressor != i->methods.compressor) continue;
+        if (!sp_methods_asks(&i->methods, m, begin, end)) continue;
         SP_TRY(i->tests.options != NULL ? choose_group(i, m, begin, end)
                                         : solve_group(i, m, begin, end));
+        SP_TRY(sp_items_finish(&i->methods.items, m, begin, end));
     }
     return SP_OK;
 }
@@ -167,7 +168,9 @@ static sp_status answer_share(icl *i) {
     for (size_t begin = 0; begin < i->tests.n; begin += at_once) {
         const size_t left = i->tests.n - begin;
         const size_t end = begin + (left < at_once ? left : at_once);
-        if (sp_methods_is_mine(&i->methods, begin / at_once)) SP_TRY(answer_group(i, begin, end));
+        bool is_mine = false;
+        SP_TRY(sp_methods_deal(&i->methods, begin, end, &is_mine));
+        if (is_mine) SP_TRY(answer_group(i, begin, end));
         sp_methods_update(&i->methods, end);
     }
     return SP_OK;
@@ -179,7 +182,7 @@ static json_t *make_method(const icl *i, size_t m) {
     json_t *made = sp_methods_describe(&i->methods, m);
     const double n = (double)i->tests.n;
     json_object_set_new(made, "accuracy",
-                        json_real(100 * sp_methods_sum(&i->methods, m, CORRECT) / n));
+                        json_real(100 * sp_items_sum(&i->methods.items, m, CORRECT) / n));
     json_object_set_new(made, "count", json_integer((json_int_t)i->tests.n));
     json_object_set_new(made, "context_rows", json_integer((json_int_t)i->rows[m]));
     return made;
@@ -225,8 +228,17 @@ static sp_status open_all(icl *i, sp_world *world) {
     return sp_methods_begin(&i->methods, i->tests.n, N_FIGURES);
 }
 
+static sp_status resume(icl *i) {
+    const char *const data[] = {i->job->data, i->job->demonstrations};
+    return sp_methods_resume(&i->methods, "icl", data, 2,
+                             json_pack("{s:I, s:I, s:I}", "items", (json_int_t)i->tests.n,
+                                       "demonstrations", (json_int_t)i->n_shown, "max_new_tokens",
+                                       (json_int_t)i->job->max_new_tokens));
+}
+
 static sp_status evaluate(icl *i, sp_world *world, json_t **result) {
     SP_TRY(sp_agree(world, open_all(i, world)));
+    SP_TRY(resume(i));
     for (size_t c = 0; c < i->methods.compressors.n; c++) {
         SP_TRY(sp_methods_use(&i->methods, c));
         SP_TRY(sp_agree(world, answer_share(i)));

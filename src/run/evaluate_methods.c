@@ -1,8 +1,8 @@
 #include "run/evaluate_methods.h"
 
 #include "base/memory.h"
+#include "io/content_digest.h"
 #include "mpi/agree.h"
-#include "text/json_text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -52,8 +52,6 @@ sp_status sp_methods_open(sp_methods *m, sp_world *world, const sp_methods_optio
     m->methods[1].form = SP_CONTEXT_NONE;
     for (size_t c = 0; c < m->compressors.n; c++)
         m->methods[2 + c] = (sp_method){.form = SP_CONTEXT_COMPRESSED, .compressor = c};
-    m->noted = json_array();
-    m->gathered = json_array();
     return open_reader(m, 0);
 }
 
@@ -65,10 +63,7 @@ static void end_progress(sp_methods *m) {
 void sp_methods_close(sp_methods *m) {
     end_progress(m);
     sp_context_reader_close(m->reader);
-    json_decref(m->noted);
-    json_decref(m->gathered);
-    free(m->texts);
-    free(m->figures);
+    sp_items_end(&m->items);
     for (size_t k = 0; m->methods != NULL && k < m->n_methods; k++) free(m->methods[k].decoder);
     free(m->methods);
     sp_compressor_choices_free(&m->compressors);
@@ -76,95 +71,83 @@ void sp_methods_close(sp_methods *m) {
 }
 
 sp_status sp_methods_begin(sp_methods *m, size_t n_items, size_t n_figures) {
-    void *figures = NULL, *texts = NULL;
-    m->n_items = n_items;
-    m->n_figures = n_figures;
-    SP_TRY(sp_alloc_array(&figures, m->n_methods * n_items, n_figures * sizeof(double), "figures"));
-    m->figures = figures;
-    SP_TRY(sp_alloc_array(&texts, m->n_methods * n_items, sizeof *m->texts, "texts"));
-    m->texts = texts;
+    const sp_evaluate_extent extent = {m->n_methods, n_items, n_figures};
+    SP_TRY(sp_items_begin(&m->items, m->world, &extent, n_items));
     sp_progress_begin(&m->progress, "evaluate", m->compressors.n * n_items, "items");
     m->has_progress = true;
     return SP_OK;
+}
+
+/* Rank 0's; `settings` is moved. */
+static sp_status make_identity(const sp_methods *m, json_t **identity, const char *task,
+                               const char *const *data, size_t n_data, json_t *settings) {
+    json_t *compressors = NULL, *digests = json_array();
+    sp_status status = sp_compressor_choices_identify(&compressors, &m->compressors);
+    for (size_t i = 0; status == SP_OK && i < n_data; i++) {
+        char digest[SP_DIGEST_HEX_SIZE];
+        status = sp_digest_file(digest, data[i], 0);
+        if (status == SP_OK) json_array_append_new(digests, json_string(digest));
+    }
+    *identity =
+        json_pack("{s:s, s:i, s:o?, s:o?, s:o?}", "task", task, "format", SP_EVALUATE_FORMAT,
+                  "compressors", compressors, "data", digests, "settings", settings);
+    if (status == SP_OK && (*identity == NULL || settings == NULL))
+        status = sp_fail(SP_FAILURE, "no memory for an identity");
+    return status;
+}
+
+sp_status sp_methods_resume(sp_methods *m, const char *task, const char *const *data, size_t n_data,
+                            json_t *settings) {
+    json_t *identity = NULL;
+    sp_status status = SP_OK;
+    if (m->options.work == NULL || sp_world_rank(m->world) != 0)
+        json_decref(settings);
+    else
+        status = make_identity(m, &identity, task, data, n_data, settings);
+    if (m->options.work != NULL) {
+        status = sp_agree(m->world, status);
+        if (status == SP_OK) status = sp_items_resume(&m->items, m->options.work, task, identity);
+    }
+    json_decref(identity);
+    return status;
 }
 
 sp_status sp_methods_use(sp_methods *m, size_t compressor) {
     return sp_agree(m->world, compressor == m->compressor ? SP_OK : open_reader(m, compressor));
 }
 
-bool sp_methods_is_mine(const sp_methods *m, size_t group) {
-    return group % (size_t)sp_world_size(m->world) == (size_t)sp_world_rank(m->world);
+bool sp_methods_asks(const sp_methods *m, size_t method, size_t begin, size_t end) {
+    return m->methods[method].compressor == m->compressor &&
+           sp_items_is_open(&m->items, method, begin, end);
 }
 
-void sp_methods_update(sp_methods *m, size_t item_end) {
-    sp_progress_update(&m->progress, m->compressor * m->n_items + item_end, NULL);
-}
-
-double *sp_methods_figures(const sp_methods *m, size_t method, size_t item) {
-    return m->figures + (method * m->n_items + item) * m->n_figures;
-}
-
-sp_status sp_methods_note(sp_methods *m, size_t method, size_t item, const char *text,
-                          size_t n_bytes) {
-    json_t *note = json_pack("[I, I, o]", (json_int_t)method, (json_int_t)item,
-                             sp_json_from_bytes(text, n_bytes));
-    if (note != NULL && json_array_append_new(m->noted, note) == 0) return SP_OK;
-    return sp_fail(SP_FAILURE, "no memory for what was generated");
-}
-
-/* Rank 0 puts every rank's notes in their places. */
-static sp_status place_texts(sp_methods *m, const char *bytes, const size_t *sizes) {
-    for (int r = 0; r < sp_world_size(m->world); bytes += sizes[r++]) {
-        json_t *part = json_loadb(bytes, sizes[r], JSON_ALLOW_NUL, NULL);
-        const json_t *note;
-        size_t i;
-        if (part == NULL || json_array_append_new(m->gathered, part) != 0)
-            return sp_fail(SP_FAILURE, "no memory for what was generated");
-        json_array_foreach(part, i, note) {
-            const size_t method = (size_t)json_integer_value(json_array_get(note, 0));
-            const size_t item = (size_t)json_integer_value(json_array_get(note, 1));
-            m->texts[method * m->n_items + item] = json_array_get(note, 2);
-        }
+sp_status sp_methods_deal(sp_methods *m, size_t begin, size_t end, bool *is_mine) {
+    bool has_open = false;
+    for (size_t k = 0; k < m->n_methods; k++) {
+        if (m->methods[k].compressor != m->compressor) continue;
+        if (sp_items_is_open(&m->items, k, begin, end))
+            has_open = true;
+        else
+            SP_TRY(sp_items_restore(&m->items, k, begin, end));
     }
+    *is_mine = has_open && sp_items_is_mine(&m->items);
     return SP_OK;
 }
 
+void sp_methods_update(sp_methods *m, size_t item_end) {
+    sp_progress_update(&m->progress, m->compressor * m->items.extent.n_items + item_end, NULL);
+}
+
 sp_status sp_methods_gather(sp_methods *m) {
-    char *mine = json_dumps(m->noted, JSON_COMPACT), *bytes = NULL;
-    size_t *sizes = NULL;
-    sp_status status = mine != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for the texts");
     end_progress(m);
-    status = sp_agree(m->world, status);
-    if (status == SP_OK) {
-        status = sp_world_gather(m->world, mine, strlen(mine), &bytes, &sizes);
-        if (status == SP_OK && bytes != NULL) status = place_texts(m, bytes, sizes);
-        status = sp_agree(m->world, status);
-    }
-    /* Every figure is one rank's, and 0 on the others. */
-    if (status == SP_OK)
-        sp_world_sum_double(m->world, m->figures, m->n_methods * m->n_items * m->n_figures);
-    free(mine);
-    free(bytes);
-    free(sizes);
-    return status;
-}
-
-double sp_methods_sum(const sp_methods *m, size_t method, size_t figure) {
-    double sum = 0;
-    for (size_t i = 0; i < m->n_items; i++) sum += sp_methods_figures(m, method, i)[figure];
-    return sum;
-}
-
-json_t *sp_methods_text(const sp_methods *m, size_t method, size_t item) {
-    const json_t *text = m->texts[method * m->n_items + item];
-    return text != NULL ? json_deep_copy(text) : json_null();
+    return sp_items_gather(&m->items);
 }
 
 void sp_methods_add_texts(const sp_methods *m, json_t *object, size_t item) {
     json_t *compressed = json_array();
     for (size_t k = 0; k < m->n_methods; k++) {
         const sp_context_form form = m->methods[k].form;
-        json_t *text = sp_methods_text(m, k, item);
+        json_t *text = sp_items_text(&m->items, k, item);
         if (form == SP_CONTEXT_COMPRESSED)
             json_array_append_new(compressed, text);
         else

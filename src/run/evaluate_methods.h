@@ -1,12 +1,10 @@
 /* What every comparison of contexts has in common: its methods (the full context, none, and compressed
-   by each checkpoint at each of its ratios), items that groups of ranks share, and figures of each item that come together on
-   every rank, added in the items' order whatever the number of ranks. */
+   by each checkpoint at each of its ratios), and the items that they are compared on. */
 #pragma once
 
-#include "base/json.h"
 #include "base/progress.h"
-#include "mpi/world.h"
 #include "run/evaluate_compressors.h"
+#include "run/evaluate_items.h"
 #include "run/evaluate_reader.h"
 
 /* Consecutive items that one rank generates for at once, of n_items: enough for decoding to refill the
@@ -27,11 +25,8 @@ typedef struct sp_methods {
     sp_context_reader *reader; /* of the compressor in use */
     size_t compressor;
     sp_method *methods; /* [n_methods], owned */
-    size_t n_methods, n_items, n_figures;
-    double *figures;      /* [n_methods, n_items, n_figures], owned */
-    json_t *noted;        /* this rank's texts: [[method, item, text]] */
-    json_t *gathered;     /* rank 0's, of all */
-    const json_t **texts; /* [n_methods, n_items] borrowed from these; NULL where none was noted */
+    size_t n_methods;
+    sp_items items;
     sp_progress progress;
     bool has_progress; /* begun, and not ended */
 } sp_methods;          /* all zero: empty */
@@ -44,30 +39,28 @@ void sp_methods_close(sp_methods *methods);
 /* Local. Makes room for n_items of n_figures each, all 0, and begins the progress over them. */
 SP_NODISCARD sp_status sp_methods_begin(sp_methods *methods, size_t n_items, size_t n_figures);
 
+/* Collective, after that. Goes on from what the folder options.work has of the same evaluation, and keeps
+   there what is answered; without such a folder nothing happens. Of the files `data` [n_data] the
+   contents tell evaluations apart, of `settings`, moved, its members. Errors as of sp_items_resume(). */
+SP_NODISCARD sp_status sp_methods_resume(sp_methods *methods, const char *task,
+                                         const char *const *data, size_t n_data, json_t *settings);
+
 /* Collective. Brings a compressor into use. */
 SP_NODISCARD sp_status sp_methods_use(sp_methods *methods, size_t compressor);
 
-/* Local. Whether this rank is to work on a group of items: they are dealt in turn. */
-bool sp_methods_is_mine(const sp_methods *methods, size_t group);
+/* Local, by every rank for each group [begin, end) in turn, with each compressor. *is_mine: this rank is
+   to answer what is not answered of the group. */
+SP_NODISCARD sp_status sp_methods_deal(sp_methods *methods, size_t begin, size_t end,
+                                       bool *is_mine);
+
+/* Local. Is the group to be answered by that method, now that its compressor is in use? */
+bool sp_methods_asks(const sp_methods *methods, size_t method, size_t begin, size_t end);
 
 /* Local. Items before `item_end` are done with the compressor in use. */
 void sp_methods_update(sp_methods *methods, size_t item_end);
 
-/* Local. The figures [n_figures] of an item, which its rank fills. */
-double *sp_methods_figures(const sp_methods *methods, size_t method, size_t item);
-
-/* Local. Notes a text of an item, bytes of any kind. */
-SP_NODISCARD sp_status sp_methods_note(sp_methods *methods, size_t method, size_t item,
-                                       const char *text, size_t n_bytes);
-
-/* Collective, after all compressors. Figures become those of all ranks, texts of all come to rank 0. */
+/* Collective, after all compressors, as sp_items_gather(). */
 SP_NODISCARD sp_status sp_methods_gather(sp_methods *methods);
-
-/* Local, after that. The sum of a figure over all items. */
-double sp_methods_sum(const sp_methods *methods, size_t method, size_t figure);
-
-/* Local, on rank 0. The text noted, or null; owned. */
-json_t *sp_methods_text(const sp_methods *methods, size_t method, size_t item);
 
 /* Local, on rank 0. Adds an item's texts to an object: full, none, and compressed, an array. */
 void sp_methods_add_texts(const sp_methods *methods, json_t *object, size_t item);

@@ -172,14 +172,14 @@ static size_t group_end(const qa *q, size_t begin) {
 static sp_status note_answer(qa *q, size_t method, size_t index, const char *text, size_t n_bytes,
                              size_t n_rows) {
     const item *asked = &q->items[index];
-    double *figures = sp_methods_figures(&q->methods, method, index);
+    double *figures = sp_items_figures(&q->methods.items, method, index);
     sp_answer_score score = {0};
     SP_TRY(sp_answer_score_best(&score, (sp_answer_text){text, n_bytes}, asked->answer_texts,
                                 asked->n_answers, q->rule));
     figures[F1] = score.f1;
     figures[EXACT] = score.exact;
     figures[ROWS] = (double)n_rows;
-    return sp_methods_note(&q->methods, method, index, text, n_bytes);
+    return sp_items_note(&q->methods.items, method, index, text, n_bytes);
 }
 
 static sp_status ask_group(qa *q, size_t method, const sp_reading *readings, size_t begin,
@@ -194,7 +194,7 @@ static sp_status ask_group(qa *q, size_t method, const sp_reading *readings, siz
         status = note_answer(q, method, begin + i, made.texts[i], made.lens[i],
                              sp_context_reader_rows(reader, readings[i].context, form));
     sp_made_texts_free(&made);
-    return status;
+    return status == SP_OK ? sp_items_finish(&q->methods.items, method, begin, end) : status;
 }
 
 static sp_status read_group(qa *q, size_t begin, size_t end) {
@@ -213,16 +213,17 @@ static sp_status read_group(qa *q, size_t begin, size_t end) {
                          .prompt = {q->items[i].prompt, strlen(q->items[i].prompt)}};
     }
     for (size_t m = 0; m < q->methods.n_methods; m++)
-        if (q->methods.methods[m].compressor == q->methods.compressor)
+        if (sp_methods_asks(&q->methods, m, begin, end))
             SP_TRY(ask_group(q, m, readings, begin, end));
     return SP_OK;
 }
 
 static sp_status ask_share(qa *q) {
-    size_t group = 0;
-    for (size_t begin = 0, end; begin < q->n_items; begin = end, group++) {
+    for (size_t begin = 0, end; begin < q->n_items; begin = end) {
+        bool is_mine = false;
         end = group_end(q, begin);
-        if (sp_methods_is_mine(&q->methods, group)) SP_TRY(read_group(q, begin, end));
+        SP_TRY(sp_methods_deal(&q->methods, begin, end, &is_mine));
+        if (is_mine) SP_TRY(read_group(q, begin, end));
         sp_methods_update(&q->methods, end);
     }
     return SP_OK;
@@ -233,10 +234,11 @@ static sp_status ask_share(qa *q) {
 static json_t *make_method(const qa *q, size_t m) {
     const double n = (double)q->n_items;
     json_t *made = sp_methods_describe(&q->methods, m);
-    json_object_set_new(made, "f1", json_real(100 * sp_methods_sum(&q->methods, m, F1) / n));
-    json_object_set_new(made, "em", json_real(100 * sp_methods_sum(&q->methods, m, EXACT) / n));
+    json_object_set_new(made, "f1", json_real(100 * sp_items_sum(&q->methods.items, m, F1) / n));
+    json_object_set_new(made, "em", json_real(100 * sp_items_sum(&q->methods.items, m, EXACT) / n));
     json_object_set_new(made, "count", json_integer((json_int_t)q->n_items));
-    json_object_set_new(made, "context_rows", json_real(sp_methods_sum(&q->methods, m, ROWS) / n));
+    json_object_set_new(made, "context_rows",
+                        json_real(sp_items_sum(&q->methods.items, m, ROWS) / n));
     return made;
 }
 
@@ -280,9 +282,9 @@ static sp_status make_result(const qa *q, json_t **result) {
 static void print_answers(const qa *q, FILE *lines) {
     for (size_t m = 0; m < q->methods.n_methods; m++) {
         for (size_t i = 0; i < q->n_items; i++) {
-            const double *figures = sp_methods_figures(&q->methods, m, i);
+            const double *figures = sp_items_figures(&q->methods.items, m, i);
             json_t *line = make_item(&q->items[i]), *method = sp_methods_describe(&q->methods, m);
-            json_object_set_new(line, "prediction", sp_methods_text(&q->methods, m, i));
+            json_object_set_new(line, "prediction", sp_items_text(&q->methods.items, m, i));
             json_object_update(line, method);
             json_object_set_new(line, "f1", json_real(100 * figures[F1]));
             json_object_set_new(line, "em", json_real(100 * figures[EXACT]));
@@ -355,6 +357,15 @@ static sp_status open_all(qa *q, sp_world *world) {
     return sp_methods_begin(&q->methods, q->n_items, N_FIGURES);
 }
 
+static sp_status resume(qa *q) {
+    const char *const data[] = {q->job->data};
+    return sp_methods_resume(&q->methods, "qa", data, 1,
+                             json_pack("{s:I, s:I, s:I, s:I}", "items", (json_int_t)q->n_items,
+                                       "min_context", (json_int_t)q->min_context, "max_context",
+                                       (json_int_t)q->max_context, "max_new_tokens",
+                                       (json_int_t)q->job->max_new_tokens));
+}
+
 static sp_status evaluate(qa *q, sp_world *world, json_t **result) {
     SP_TRY(sp_agree(world, open_all(q, world)));
     if (q->n_passed_over > 0)
@@ -362,6 +373,7 @@ static sp_status evaluate(qa *q, sp_world *world, json_t **result) {
                q->n_items, q->n_passed_over);
     if (q->job->contexts != NULL)
         return sp_agree(world, sp_world_rank(world) == 0 ? write_contexts(q, result) : SP_OK);
+    SP_TRY(resume(q));
     for (size_t c = 0; c < q->methods.compressors.n; c++) {
         SP_TRY(sp_methods_use(&q->methods, c));
         SP_TRY(sp_agree(world, ask_share(q)));

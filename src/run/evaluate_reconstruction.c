@@ -7,6 +7,7 @@
 #include "mpi/agree.h"
 #include "run/decoding.h"
 #include "run/evaluate_figures.h"
+#include "run/evaluate_items.h"
 #include "run/samples.h"
 #include "run/stored_slots.h"
 #include "run/trained.h"
@@ -41,10 +42,9 @@ typedef struct evaluation {
     size_t n_slots, slots_capacity;
     int32_t *ids;
     size_t ids_capacity;
-    double *figures; /* [n_segments, SP_N_FIGURES], 0 where another rank's; owned */
-    double *nll;     /* of a pass's targets */
+    sp_items items; /* the segments, with their figures (evaluate_figures.h), by one method */
+    double *nll;    /* of a pass's targets */
     size_t nll_capacity;
-    json_t *shown; /* this rank's samples, with their places */
     sp_progress progress;
 } evaluation;
 
@@ -93,7 +93,6 @@ static sp_status choose_tokens(sp_run_config *config, const char *path) {
 
 static sp_status open_evaluation(evaluation *e) {
     const sp_methods_options *o = &e->job->compressors;
-    void *figures = NULL;
     const char *slots = e->compressor->slots;
     SP_TRY(sp_trained_open(&e->trained, e->compressor->checkpoint, o->assignments, o->n_assignments,
                            slots != NULL ? SP_SIDES_DECODER : SP_SIDES_BOTH));
@@ -109,10 +108,8 @@ static sp_status open_evaluation(evaluation *e) {
     SP_TRY(choose_segments(e));
     SP_TRY(sp_tokenizer_json_load(&e->tokenizer_json, config->decoder.model));
     SP_TRY(sp_tokenizer_create(&e->tokenizer, e->tokenizer_json, config->decoder.model));
-    SP_TRY(sp_alloc_array(&figures, e->n_segments, SP_N_FIGURES * sizeof *e->figures, "figures"));
-    e->figures = figures;
-    e->shown = json_array();
-    return SP_OK;
+    return sp_items_begin(&e->items, e->world,
+                          &(sp_evaluate_extent){1, e->n_segments, SP_N_FIGURES}, e->job->n_samples);
 }
 
 /* Makes room for the memory of a pass, and for its slots behind those of the group so far. */
@@ -136,7 +133,7 @@ static sp_status reserve_slots(evaluation *e, size_t n) {
 }
 
 static double *figures_of(const evaluation *e, size_t place) {
-    return e->figures + place * SP_N_FIGURES;
+    return sp_items_figures(&e->items, 0, place);
 }
 
 /* Loss and targets of each segment of the batch, whose first is the split's segment `place`. */
@@ -232,22 +229,6 @@ static sp_status read_reference(evaluation *e, size_t segment, char **text, size
     return sp_tokenizer_decode(e->tokenizer, text, n_bytes, e->ids, n, decode_options(e, segment));
 }
 
-/* [place, what is shown of it] */
-static sp_status note_sample(evaluation *e, size_t place, const char *made, size_t made_len,
-                             const char *wanted, size_t wanted_len) {
-    const size_t segment = e->segments[place];
-    char *document = NULL;
-    SP_TRY(sp_tokens_document_id(e->tokens, sp_tokens_document(e->tokens, segment), &document));
-    json_t *sample =
-        json_pack("[I, {s:I, s:o, s:o, s:o}]", (json_int_t)place, "segment", (json_int_t)segment,
-                  "document", sp_json_from_bytes(document, strlen(document)), "reference",
-                  sp_json_from_bytes(wanted, wanted_len), "reconstruction",
-                  sp_json_from_bytes(made, made_len));
-    free(document);
-    if (sample != NULL && json_array_append_new(e->shown, sample) == 0) return SP_OK;
-    return sp_fail(SP_FAILURE, "no memory for a sample");
-}
-
 static sp_status compare_segment(evaluation *e, size_t place, const int32_t *ids, size_t n_ids) {
     const size_t segment = e->segments[place];
     char *made = NULL, *wanted = NULL;
@@ -257,8 +238,7 @@ static sp_status compare_segment(evaluation *e, size_t place, const int32_t *ids
     if (status == SP_OK) status = read_reference(e, segment, &wanted, &wanted_len);
     if (status == SP_OK)
         status = sp_figures_compare(figures_of(e, place), made, made_len, wanted, wanted_len);
-    if (status == SP_OK && place < e->job->n_samples)
-        status = note_sample(e, place, made, made_len, wanted, wanted_len);
+    if (status == SP_OK) status = sp_items_note(&e->items, 0, place, made, made_len);
     free(made);
     free(wanted);
     return status;
@@ -288,68 +268,76 @@ static sp_status evaluate_group(evaluation *e, size_t begin, size_t n) {
     e->n_slots = 0;
     for (size_t i = 0; i < n; i += SEGMENTS_AT_ONCE)
         SP_TRY(force_segments(e, begin + i, n - i < SEGMENTS_AT_ONCE ? n - i : SEGMENTS_AT_ONCE));
-    return run_free(e, begin, n);
+    SP_TRY(run_free(e, begin, n));
+    return sp_items_finish(&e->items, 0, begin, begin + n);
 }
 
-/* Groups are dealt to the ranks in turn. */
 static sp_status evaluate_share(evaluation *e) {
     const size_t at_once = sp_methods_group_size(e->n_segments);
-    const size_t stride = at_once * (size_t)sp_world_size(e->world);
-    size_t begin = at_once * (size_t)sp_world_rank(e->world);
-    for (; begin < e->n_segments; begin += stride) {
-        const size_t left = e->n_segments - begin;
-        SP_TRY(evaluate_group(e, begin, left < at_once ? left : at_once));
-        const size_t done = begin + stride;
-        sp_progress_update(&e->progress, done < e->n_segments ? done : e->n_segments, NULL);
+    for (size_t begin = 0, end; begin < e->n_segments; begin = end) {
+        end = e->n_segments - begin < at_once ? e->n_segments : begin + at_once;
+        if (!sp_items_is_open(&e->items, 0, begin, end))
+            SP_TRY(sp_items_restore(&e->items, 0, begin, end));
+        else if (sp_items_is_mine(&e->items))
+            SP_TRY(evaluate_group(e, begin, end - begin));
+        sp_progress_update(&e->progress, end, NULL);
     }
     return SP_OK;
+}
+
+/* ---- what was there before ---- */
+
+static sp_status make_identity(const evaluation *e, json_t **identity) {
+    json_t *compressor = NULL;
+    SP_TRY(sp_compressor_choice_identify(&compressor, e->compressor));
+    *identity =
+        json_pack("{s:i, s:o, s:s, s:s, s:I, s:I}", "format", SP_EVALUATE_FORMAT, "compressor",
+                  compressor, "tokens", sp_tokens_digest(e->tokens), "split", e->split, "segments",
+                  (json_int_t)e->n_segments, "max_new_tokens", (json_int_t)e->job->max_new_tokens);
+    return *identity != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for an identity");
+}
+
+static sp_status resume(evaluation *e) {
+    json_t *identity = NULL;
+    if (e->job->compressors.work == NULL) return SP_OK;
+    sp_status status = sp_world_rank(e->world) == 0 ? make_identity(e, &identity) : SP_OK;
+    status = sp_agree(e->world, status);
+    if (status == SP_OK)
+        status = sp_items_resume(&e->items, e->job->compressors.work, "reconstruction", identity);
+    json_decref(identity);
+    return status;
 }
 
 /* ---- results ---- */
 
-/* In the split's order, which groups of a round of ranks follow. Rank 0 gets them all. */
-static sp_status order_samples(json_t **samples, const json_t *parts) {
-    const json_t *part, *sample;
-    size_t r, i, n = 0;
-    json_array_foreach(parts, r, part) n += json_array_size(part);
-    *samples = json_array();
-    for (size_t place = 0; json_array_size(*samples) < n; place++)
-        json_array_foreach(parts, r, part) json_array_foreach(part, i, sample) {
-            if ((size_t)json_integer_value(json_array_get(sample, 0)) != place) continue;
-            if (json_array_append(*samples, json_array_get(sample, 1)) != 0)
-                return sp_fail(SP_FAILURE, "no memory for samples");
-        }
-    return SP_OK;
-}
-
-static sp_status parse_parts(const evaluation *e, json_t *parts, const char *bytes,
-                             const size_t *sizes) {
-    for (int r = 0; r < sp_world_size(e->world); bytes += sizes[r++]) {
-        json_t *part = json_loadb(bytes, sizes[r], JSON_ALLOW_NUL, NULL);
-        if (part == NULL || json_array_append_new(parts, part) != 0)
-            return sp_fail(SP_FAILURE, "no memory for samples");
-    }
-    return SP_OK;
-}
-
-/* Collective. *samples is rank 0's, owned; elsewhere NULL. */
-static sp_status gather_samples(evaluation *e, json_t **samples) {
-    char *mine = json_dumps(e->shown, JSON_COMPACT), *bytes = NULL;
-    size_t *sizes = NULL;
-    json_t *parts = json_array();
-    sp_status status = mine != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for samples");
-    status = sp_agree(e->world, status);
+static sp_status add_sample(evaluation *e, json_t *samples, size_t place) {
+    const size_t segment = e->segments[place];
+    char *document = NULL, *wanted = NULL;
+    size_t wanted_len = 0;
+    json_t *sample = NULL;
+    sp_status status =
+        sp_tokens_document_id(e->tokens, sp_tokens_document(e->tokens, segment), &document);
+    if (status == SP_OK) status = read_reference(e, segment, &wanted, &wanted_len);
     if (status == SP_OK) {
-        status = sp_world_gather(e->world, mine, strlen(mine), &bytes, &sizes);
-        if (status == SP_OK && bytes != NULL) status = parse_parts(e, parts, bytes, sizes);
-        if (status == SP_OK && bytes != NULL) status = order_samples(samples, parts);
-        status = sp_agree(e->world, status);
+        sample = json_pack("{s:I, s:o, s:o, s:o}", "segment", (json_int_t)segment, "document",
+                           sp_json_from_bytes(document, strlen(document)), "reference",
+                           sp_json_from_bytes(wanted, wanted_len), "reconstruction",
+                           sp_items_text(&e->items, 0, place));
+        if (json_array_append_new(samples, sample) != 0)
+            status = sp_fail(SP_FAILURE, "no memory for a sample");
     }
-    json_decref(parts);
-    free(mine);
-    free(bytes);
-    free(sizes);
+    free(document);
+    free(wanted);
     return status;
+}
+
+static sp_status add_samples(evaluation *e, json_t *result) {
+    json_t *samples = json_array();
+    if (json_object_set_new(result, "samples", samples) != 0)
+        return sp_fail(SP_FAILURE, "no memory for samples");
+    for (size_t place = 0; place < e->n_segments && place < e->job->n_samples; place++)
+        SP_TRY(add_sample(e, samples, place));
+    return SP_OK;
 }
 
 /* In quarters of a full segment. */
@@ -361,7 +349,8 @@ static sp_status report_lengths(const evaluation *e, json_t *lengths) {
         size_t n = 0;
         json_t *bucket = json_pack("{s:I, s:I}", "min_tokens", (json_int_t)from + 1, "max_tokens",
                                    (json_int_t)to);
-        const sp_status status = sp_figures_report(bucket, &n, e->figures, e->n_segments, from, to);
+        const sp_status status =
+            sp_figures_report(bucket, &n, e->items.figures, e->n_segments, from, to);
         if (status == SP_OK && n > 0) json_array_append(lengths, bucket);
         json_decref(bucket);
         SP_TRY(status);
@@ -370,9 +359,9 @@ static sp_status report_lengths(const evaluation *e, json_t *lengths) {
 }
 
 /* Of one checkpoint, on rank 0. */
-static sp_status report(const evaluation *e, json_t *result, json_t *samples) {
-    const double n_targets = sp_figures_sum(e->figures, e->n_segments, SP_FIGURE_TARGETS);
-    const double n_correct = sp_figures_sum(e->figures, e->n_segments, SP_FIGURE_CORRECT);
+static sp_status report(evaluation *e, json_t *result) {
+    const double n_targets = sp_items_sum(&e->items, 0, SP_FIGURE_TARGETS);
+    const double n_correct = sp_items_sum(&e->items, 0, SP_FIGURE_CORRECT);
     size_t n = 0;
     json_object_set_new(result, "ratio", json_integer((json_int_t)e->trained.ratio));
     json_object_set_new(result, "checkpoint", json_string(e->compressor->checkpoint));
@@ -382,28 +371,25 @@ static sp_status report(const evaluation *e, json_t *result, json_t *samples) {
         json_object_set_new(result, "dtype", json_string(sp_slots_dtype_names[info->dtype]));
     }
     json_object_set_new(result, "split", json_string(e->split));
-    SP_TRY(sp_figures_report(result, &n, e->figures, e->n_segments, 0, SIZE_MAX));
+    SP_TRY(sp_figures_report(result, &n, e->items.figures, e->n_segments, 0, SIZE_MAX));
     json_object_set_new(result, "token_accuracy", json_real(n_correct / n_targets));
     json_t *lengths = json_array();
     json_object_set_new(result, "by_length", lengths);
-    json_object_set(result, "samples", samples);
+    SP_TRY(add_samples(e, result));
     return report_lengths(e, lengths);
 }
 
 /* ---- the whole ---- */
 
 static sp_status evaluate(evaluation *e, json_t *result) {
-    json_t *samples = NULL;
     SP_TRY(sp_agree(e->world, open_evaluation(e)));
+    SP_TRY(resume(e));
     sp_progress_begin(&e->progress, "evaluate", e->n_segments, "segments");
     sp_status status = evaluate_share(e);
     sp_progress_end(&e->progress);
     SP_TRY(sp_agree(e->world, status));
-    sp_world_sum_double(e->world, e->figures, e->n_segments * SP_N_FIGURES);
-    SP_TRY(gather_samples(e, &samples));
-    status = sp_world_rank(e->world) == 0 ? report(e, result, samples) : SP_OK;
-    json_decref(samples);
-    return sp_agree(e->world, status);
+    SP_TRY(sp_items_gather(&e->items));
+    return sp_agree(e->world, sp_world_rank(e->world) == 0 ? report(e, result) : SP_OK);
 }
 
 static sp_status evaluate_compressor(sp_world *world, json_t *result,
@@ -411,13 +397,12 @@ static sp_status evaluate_compressor(sp_world *world, json_t *result,
                                      const sp_compressor_choice *compressor) {
     evaluation e = {.world = world, .job = job, .compressor = compressor};
     const sp_status status = evaluate(&e, result);
-    free(e.figures);
     free(e.nll);
     free(e.ids);
     free(e.memory);
     free(e.slots);
     free(e.all);
-    json_decref(e.shown);
+    sp_items_end(&e.items);
     sp_workspace_release(&e.workspace);
     sp_batch_free(&e.batch);
     sp_batch_free(&e.prompts);

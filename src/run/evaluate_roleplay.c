@@ -26,12 +26,12 @@ static sp_status score_group(roleplay *p, size_t method, const sp_reading *readi
     sp_target_score scores[DIALOGUES_AT_ONCE];
     SP_TRY(sp_context_reader_score(reader, form, readings, end - begin, scores));
     for (size_t i = 0; i < end - begin; i++) {
-        double *figures = sp_methods_figures(&p->methods, method, begin + i);
+        double *figures = sp_items_figures(&p->methods.items, method, begin + i);
         figures[NLL] = scores[i].nll;
         figures[TOKENS] = (double)scores[i].n_tokens;
         figures[ROWS] = (double)sp_context_reader_rows(reader, readings[i].context, form);
     }
-    return SP_OK;
+    return sp_items_finish(&p->methods.items, method, begin, end);
 }
 
 static sp_status read_group(roleplay *p, size_t begin, size_t end) {
@@ -48,7 +48,7 @@ static sp_status read_group(roleplay *p, size_t begin, size_t end) {
                                      &reading->context));
     }
     for (size_t m = 0; m < p->methods.n_methods; m++)
-        if (p->methods.methods[m].compressor == p->methods.compressor)
+        if (sp_methods_asks(&p->methods, m, begin, end))
             SP_TRY(score_group(p, m, readings, begin, end));
     return SP_OK;
 }
@@ -57,16 +57,17 @@ static sp_status score_share(roleplay *p) {
     const size_t n = p->dialogues.n;
     for (size_t begin = 0; begin < n; begin += DIALOGUES_AT_ONCE) {
         const size_t end = n - begin < DIALOGUES_AT_ONCE ? n : begin + DIALOGUES_AT_ONCE;
-        if (sp_methods_is_mine(&p->methods, begin / DIALOGUES_AT_ONCE))
-            SP_TRY(read_group(p, begin, end));
+        bool is_mine = false;
+        SP_TRY(sp_methods_deal(&p->methods, begin, end, &is_mine));
+        if (is_mine) SP_TRY(read_group(p, begin, end));
         sp_methods_update(&p->methods, end);
     }
     return SP_OK;
 }
 
 static sp_status add_method(const roleplay *p, json_t *methods, size_t m) {
-    const double n_tokens = sp_methods_sum(&p->methods, m, TOKENS);
-    const double mean = sp_methods_sum(&p->methods, m, NLL) / n_tokens;
+    const double n_tokens = sp_items_sum(&p->methods.items, m, TOKENS);
+    const double mean = sp_items_sum(&p->methods.items, m, NLL) / n_tokens;
     const double n = (double)p->dialogues.n;
     json_t *made = sp_methods_describe(&p->methods, m);
     if (json_array_append_new(methods, made) != 0)
@@ -76,7 +77,8 @@ static sp_status add_method(const roleplay *p, json_t *methods, size_t m) {
     json_object_set_new(made, "perplexity", json_real(exp(mean)));
     json_object_set_new(made, "tokens", json_integer((json_int_t)n_tokens));
     json_object_set_new(made, "count", json_integer((json_int_t)p->dialogues.n));
-    json_object_set_new(made, "context_rows", json_real(sp_methods_sum(&p->methods, m, ROWS) / n));
+    json_object_set_new(made, "context_rows",
+                        json_real(sp_items_sum(&p->methods.items, m, ROWS) / n));
     return SP_OK;
 }
 
@@ -102,8 +104,15 @@ static sp_status open_all(roleplay *p, sp_world *world) {
     return sp_methods_begin(&p->methods, p->dialogues.n, N_FIGURES);
 }
 
+static sp_status resume(roleplay *p) {
+    const char *const data[] = {p->job->data};
+    return sp_methods_resume(&p->methods, "roleplay", data, 1,
+                             json_pack("{s:I}", "items", (json_int_t)p->dialogues.n));
+}
+
 static sp_status evaluate(roleplay *p, sp_world *world, json_t **result) {
     SP_TRY(sp_agree(world, open_all(p, world)));
+    SP_TRY(resume(p));
     for (size_t c = 0; c < p->methods.compressors.n; c++) {
         SP_TRY(sp_methods_use(&p->methods, c));
         SP_TRY(sp_agree(world, score_share(p)));

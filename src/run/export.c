@@ -23,7 +23,7 @@ static sp_status write_all(const sp_export_parts *parts, const char *output) {
         SP_TRY(sp_export_parts_write(parts, SP_PART_ENCODER, output, "model.safetensors"));
         SP_TRY(write_encoder_config(parts, output));
     }
-    return sp_export_parts_write(parts, SP_PART_PCC, output, "pcc.safetensors");
+    return sp_export_write_pcc(parts, output);
 }
 
 sp_status sp_export(const char *checkpoint, const char *output) {

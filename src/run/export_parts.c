@@ -5,6 +5,7 @@
 #include "io/family_tensors.h"
 #include "io/model_source.h"
 #include "run/models.h"
+#include "run/pcc_config.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -192,4 +193,9 @@ sp_status sp_export_write_json(json_t *object, const char *folder, const char *n
     free(path);
     free(text);
     return status;
+}
+
+sp_status sp_export_write_pcc(const sp_export_parts *parts, const char *folder) {
+    SP_TRY(sp_export_parts_write(parts, SP_PART_PCC, folder, "pcc.safetensors"));
+    return sp_export_write_json(sp_pcc_config_make(&parts->config), folder, "pcc_config.json");
 }

@@ -43,6 +43,9 @@ json_t *sp_export_copy_config(const sp_export_parts *parts);
 SP_NODISCARD sp_status sp_export_parts_write(const sp_export_parts *parts, sp_export_part part,
                                              const char *folder, const char *name);
 
+/* Writes pcc.safetensors and pcc_config.json in the folder. */
+SP_NODISCARD sp_status sp_export_write_pcc(const sp_export_parts *parts, const char *folder);
+
 /* Writes a JSON object as the file `name` in the folder; takes the object, NULL where there was no
    memory for it. */
 SP_NODISCARD sp_status sp_export_write_json(json_t *object, const char *folder, const char *name);

@@ -7,6 +7,7 @@
 #include "io/safetensors.h"
 #include "run/adapter_config.h"
 #include "run/models.h"
+#include "run/pcc_config.h"
 #include "run/train_state.h"
 
 #include <math.h>
@@ -86,6 +87,19 @@ static sp_status check_adapter_config(const importing *m) {
     SP_TRY(make_path(&path, m->input, "adapter_config.json"));
     sp_status status = sp_json_load_file(&object, path);
     if (status == SP_OK) status = sp_adapter_config_check(object, m->config, path);
+    json_decref(object);
+    free(path);
+    return status;
+}
+
+/* Others' files, and older exports, have none. */
+static sp_status check_pcc_config(const importing *m) {
+    char *path = NULL;
+    json_t *object = NULL;
+    if (!has_file(m->input, "pcc_config.json")) return SP_OK;
+    SP_TRY(make_path(&path, m->input, "pcc_config.json"));
+    sp_status status = sp_json_load_file(&object, path);
+    if (status == SP_OK) status = sp_pcc_config_check(object, m->config, path);
     json_decref(object);
     free(path);
     return status;
@@ -301,6 +315,7 @@ static sp_status check_values(const importing *m) {
 
 static sp_status read_all(importing *m) {
     SP_TRY(open_file(&m->pcc, m->input, "pcc.safetensors"));
+    SP_TRY(check_pcc_config(m));
     SP_TRY(open_encoder(m));
     SP_TRY(sp_models_open(&m->models, m->config, SP_SIDES_BOTH, NULL));
     /* Memory tokens first: those of pcc.safetensors go before a table's last rows. */

@@ -3,6 +3,7 @@
        adapter_model.safetensors, adapter_config.json   a PEFT adapter, where encoder.train is lora
        model.safetensors or shards, config.json         an encoder, where it is full
        pcc.safetensors                                  memory tokens, converter, markers
+       pcc_config.json                                  what they were trained for; may be missing
 
    as of run/export.h, of any plain type. The configuration names the models and the shapes; every
    trained tensor must be there in its shape, and nothing else may be, but:
@@ -23,6 +24,6 @@
 
 /* Reads the folder `input` and writes step 0 of the run folder config->run.dir, with fresh moments of
    the optimiser. *result, owned, is an object: checkpoint, parameters (their number). SP_USAGE: the
-   configuration asks for other shapes, or the run has checkpoints; SP_BAD_DATA: a tensor is missing,
+   configuration asks for other shapes, or what the compressor was not trained for, or the run has checkpoints; SP_BAD_DATA: a tensor is missing,
    of another shape or one too many, or the adapter is no plain LoRA. The run is then untouched. */
 SP_NODISCARD sp_status sp_import(json_t **result, const sp_run_config *config, const char *input);

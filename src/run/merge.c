@@ -271,7 +271,7 @@ static sp_status merge(merging *m, const char *checkpoint) {
     SP_TRY(write_model(m));
     SP_TRY(write_config(m));
     SP_TRY(write_tokenizer(m));
-    return sp_export_parts_write(&m->parts, SP_PART_PCC, m->output, "pcc.safetensors");
+    return sp_export_write_pcc(&m->parts, m->output);
 }
 
 sp_status sp_merge(const char *checkpoint, const char *output) {

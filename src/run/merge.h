@@ -5,7 +5,7 @@
                                          file's block types as F32); adapted ones are
                                          W + (lora_alpha / rank) B A, rounded to that type
        generation_config.json, tokenizer files   as the base model's folder has them
-       pcc.safetensors                   as of run/export.h
+       pcc.safetensors, pcc_config.json  as of run/export.h
 
    A table that the output head shares is adapted in the look-up alone (model/embed_block.h). The
    merged model then has a head of its own: lm_head.weight is the table as it was, and config.json

@@ -1,6 +1,6 @@
 #!/bin/sh
 # jobs/evaluate.sbatch under real Slurm daemons: an array shares out a list of tasks, a task whose rank is
-# killed is requeued, results are those of the command by hand, what is done is not done again until a
+# killed, or that is told that its time limit comes, is requeued and goes on from what it has answered, results are those of the command by hand, what is done is not done again until a
 # checkpoint changes, and a bad task ends its job alone.
 . tests/lib.sh
 . tests/slurm/cluster.sh
@@ -45,18 +45,27 @@ ranks_with() {
     done
 }
 has_ranks() { [ -n "$(ranks_with "$1")" ]; }
+# Groups of answers that are kept of the task `text`.
+n_answers() { cat "$folder/results/.evaluate-text.work"/*/answers-* 2>/dev/null | wc -l; }
+has_answers() { [ "$(n_answers)" -ge "$1" ]; }
 
 id=$(evaluate 0-1 results tasks --checkpoint run --checkpoint run8)
 until_true 60 has_ranks "$folder/tokens.h5" || fail "task 0 does not begin"
-sleep 1 # mpirun can hang when a rank dies before it has met the others
+until_true 60 has_answers 2 || fail "nothing is answered"
+scancel --batch --signal=USR1 "${id}_0" # as before its time limit
+until_true 60 job_has "${id}_0" Restarts 1 || fail "USR1 does not requeue task 0"
+log_says "${id}_0" "exit code 75, requeued"
+told=$(n_answers)
+until_true 60 has_answers $((told + 2)) || fail "nothing more is answered after USR1"
 kill -KILL "$(ranks_with "$folder/tokens.h5" | tail -n 1)" || fail "no rank to kill"
 for k in 0 1; do wait_job 100 "${id}_$k"; done
-ends "${id}_0" COMPLETED 0:0 1
+ends "${id}_0" COMPLETED 0:0 2
 ends "${id}_1" COMPLETED 0:0 0
-log_says "${id}_0" ", requeued"
+log_says "${id}_0" "groups of answers are there from before"
 by_hand text reconstruction --split all --limit 250 "$folder/tokens.h5"
 by_hand squad qa --data "$folder/squad.json" --min-context 1 --max-new-tokens 4
 [ "$(wc -l <"$folder/answers.jsonl")" = 8 ] || fail "not 8 answers"
+[ -z "$(find "$folder/results" -name '.evaluate-*.work')" ] || fail "answers are left beside their results"
 
 # Again, as one job: nothing is done again, until a checkpoint is newer or a word another.
 id=$(evaluate '' results tasks --checkpoint run --checkpoint run8)

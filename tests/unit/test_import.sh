@@ -64,4 +64,43 @@ expect 0 "$slotpress" compress --quiet --checkpoint "$folder/frozen" --output "$
 expect 0 "$slotpress" generate --json --checkpoint "$folder/frozen" --memory "$folder/frozen.h5" --document d2
 cmp -s "$folder/run.json" "$folder/out" || fail "the merged encoder's slots give other text"
 
+# refused_import CODE TEXT FROM [KEY=VALUE...]
+refused_import() {
+    code=$1 text=$2 from=$3 && shift 3
+    for assignment in "$@"; do
+        set -- "$@" --set "$assignment"
+        shift
+    done
+    expect "$code" "$slotpress" import --quiet --config "$folder/run.yaml" --set "run.dir=$folder/refused" \
+        "$@" --input "$folder/$from.export"
+    says "$text"
+    [ ! -e "$folder/refused" ] || fail "'$text' leaves a run"
+}
+
+# What a compressor was trained for goes with it: its ratios, the kind of memory and what is around it.
+pretrain 0 1 ratios train.steps=2 'segment.ratio=[4, 8]'
+export_run ratios
+grep -q '"boundaries": true' "$folder/ratios.export/pcc_config.json" || fail "no boundaries in pcc_config.json"
+import_run ratios ratios.back 'segment.ratio=[4, 8]'
+same_weights ratios ratios.back
+import_run ratios eight segment.ratio=8
+expect 64 "$slotpress" compress --quiet --checkpoint "$folder/eight" --ratio 4 --output "$folder/x.h5" "$folder/corpus.jsonl"
+says "was trained for ratio 8"
+refused_import 64 "segment.ratio: 2, but '$folder/ratios.export/pcc_config.json' was trained for [4, 8]" ratios \
+    segment.ratio=2 encoder.memory_tokens=4 segment.tokens=8
+refused_import 64 "segment.ratio: 16, but" ratios 'segment.ratio=[4, 16]'
+refused_import 64 "encoder.memory: pooled, but" ratios encoder.memory=pooled
+refused_import 64 "decoder.boundaries: false, but" ratios decoder.boundaries=false
+refused_import 64 "segment.slots: fixed, but" ratios segment.slots=fixed
+for object in '[]' '{"segment": {"ratio": 4}}' '{"segment": {"ratio": ["4"]}}' '{"segment": {"tokens": -1}}' \
+    '{"encoder": {"memory": 4}}' '{"decoder": {"boundaries": "true"}}' '{"segment"'; do
+    echo "$object" >"$folder/ratios.export/pcc_config.json"
+    refused_import 65 pcc_config.json ratios
+done
+# Of others' files nothing is told, and nothing refused.
+echo '{"segment": null, "author": "someone"}' >"$folder/ratios.export/pcc_config.json"
+import_run ratios untold segment.ratio=8
+rm "$folder/ratios.export/pcc_config.json"
+import_run ratios older
+
 finish
