@@ -214,8 +214,8 @@ static void print_memory(FILE *out, const sp_plan *plan, const sp_plan_estimate 
                     100 * (double)e->memory.items[i] / (double)total);
     fprintf(out, "  %-24s %12s\n", "total", sp_memory_text(text, TEXT, total));
     if (e->memory.file_pages > 0)
-        fprintf(out, "  %-24s %12s  pages of model files, read once, given back when needed\n",
-                "besides", sp_memory_text(text, TEXT, e->memory.file_pages));
+        fprintf(out, "  %-24s %12s  pages of model files, read once and given back\n",
+                "while loading", sp_memory_text(text, TEXT, e->memory.file_pages));
     fprintf(out, "  %-24s %12s  of %s for %zu rank(s)%s\n", "the node",
             sp_memory_text(text, TEXT, e->node_bytes),
             sp_memory_text(all, TEXT, plan->machine.node_bytes), plan->machine.ranks_per_node,
