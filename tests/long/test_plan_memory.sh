@@ -1,7 +1,7 @@
 #!/bin/sh
 # What `plan` says of memory against what runs take: within 10 % of the peak resident bytes of each rank,
-# SmolLM2-135M as encoder, by LoRA and as a whole, and as decoder, on one rank and on two; and of
-# fine-tuning on rows of unequal lengths, all or the converter alone.
+# SmolLM2-135M as encoder, by LoRA and as a whole, and as decoder, on one rank and on two; with a
+# micro-batch of several passes; and of fine-tuning on rows of unequal lengths, all or the converter alone.
 . tests/lib.sh
 BUILD=${BUILD:-build}
 model=$BUILD/models/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -19,6 +19,9 @@ command -v python3 >/dev/null || {
 
 expect 0 "$slotpress" tokenize --quiet --tokenizer s="$model" --segment-tokens 64 \
     --output "$folder/tokens.h5" "$BUILD/data/prose/emma.jsonl"
+
+expect 0 "$slotpress" tokenize --quiet --tokenizer s="$model" --segment-tokens 256 \
+    --output "$folder/long.h5" "$BUILD/data/prose/emma.jsonl"
 
 cat >"$folder/plan.yaml" <<END
 run:        {seed: 1}
@@ -81,6 +84,8 @@ END
 holds lora 1 encoder.train=lora
 holds full 1 encoder.train=full
 holds wide 1 encoder.train=lora train.micro_batch=4 train.global_batch=8
+holds passes 1 data.tokens="$folder/long.h5" segment.tokens=256 train.micro_batch=8 train.global_batch=8 \
+    train.steps=1
 holds data 2 encoder.train=lora
 holds pipeline 2 encoder.train=lora parallel.pipeline=2
 
