@@ -37,3 +37,8 @@ void sp_mapping_close(sp_mapping *mapping) {
     if (mapping->data != NULL) munmap((void *)mapping->data, mapping->n_bytes);
     *mapping = (sp_mapping){0};
 }
+
+void sp_mapping_give_back(const sp_mapping *mapping) {
+    if (mapping->data != NULL)
+        (void)madvise((void *)mapping->data, mapping->n_bytes, MADV_DONTNEED);
+}

@@ -18,3 +18,7 @@ typedef struct sp_mapping {
    mapped; SP_BAD_DATA: not a regular file. *mapping is untouched then. */
 SP_NODISCARD sp_status sp_mapping_open(sp_mapping *mapping, const char *path);
 void sp_mapping_close(sp_mapping *mapping); /* an empty one is fine */
+
+/* Gives the process's pages back, after a reading that is not repeated: none is resident until it is
+   touched again, and comes then from the system's cache or the disk. */
+void sp_mapping_give_back(const sp_mapping *mapping);

@@ -154,6 +154,10 @@ void sp_model_source_close(sp_model_source *source) {
     *source = (sp_model_source){0};
 }
 
+void sp_model_source_give_back(const sp_model_source *source) {
+    for (size_t i = 0; i < source->n_mappings; i++) sp_mapping_give_back(&source->mappings[i]);
+}
+
 static bool is_gguf(const char *path) {
     const size_t len = strlen(path);
     if (len >= 5 && strcmp(path + len - 5, ".gguf") == 0) return true;

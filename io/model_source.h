@@ -40,6 +40,9 @@ SP_NODISCARD sp_status sp_model_source_open_outline(sp_model_source *source, con
 
 void sp_model_source_close(sp_model_source *source); /* an empty one is fine */
 
+/* Gives back the pages of weights that were copied; those used in place come again as they are touched. */
+void sp_model_source_give_back(const sp_model_source *source);
+
 /* Loads a tokenizer as tokenizer.json has it, owned: from a folder (tokenizer.json alone is
    enough), such a file, or a GGUF file. SP_IO: cannot be read; SP_BAD_DATA: damaged, or a kind of
    tokenizer that GGUF only names and that we do not know. */

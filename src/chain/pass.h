@@ -2,7 +2,10 @@
 
    A pass is one micro-batch's way through blocks [begin, end), from forward to backward: it holds
    what backward will read. A workspace is what blocks need only while they run, so one serves any
-   number of passes in turn. Both are sized before the blocks run; nothing here allocates then. */
+   number of passes in turn. Both are sized before the blocks run; nothing here allocates then.
+
+   A pass need not be larger than fills the products: what is kept grows with its rows, their rate
+   does not. So a larger micro-batch goes through in several passes, whose gradients add up. */
 #pragma once
 
 #include "chain/chain.h"
@@ -19,6 +22,11 @@ typedef struct sp_pass {
     const float *inputs[SP_MAX_BLOCKS + 1]; /* each block's x; behind the last one, its output */
     char *kept[SP_MAX_BLOCKS];
 } sp_pass; /* all zero: empty */
+
+/* The samples that a pass takes of a micro-batch, at least one: all of them, or fewer where these fill
+   the products, as even parts as can be. sample_rows is the mean of a sample's rows over all
+   products, each counting by its FLOP. */
+size_t sp_pass_samples(size_t micro_batch, double sample_rows);
 
 /* Sizes a workspace for runs of blocks [begin, end), with backward passes if is_training. What was
    in it is lost. SP_FAILURE: no memory. */

@@ -182,6 +182,8 @@ static sp_status make_compressor(sp_models *models, const opening *o) {
 static sp_status open_models(sp_models *models, const opening *o) {
     sp_status status = open_both(models, o);
     if (status == SP_OK) status = make_compressor(models, o);
+    sp_model_source_give_back(&models->encoder_source);
+    sp_model_source_give_back(&models->decoder_source);
     if (status != SP_OK) sp_models_close(models);
     return status;
 }

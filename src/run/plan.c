@@ -52,11 +52,11 @@ typedef struct work {
     sp_plan *plan;
     sp_plan_estimate *e;
     sp_chain *chain;
-    sp_plan_cost *costs; /* of a micro-batch as large as the step's are on average */
+    sp_plan_cost *costs; /* of a pass as large as the step's are on average */
     double *forward_s, *backward_s;
     sp_batch largest;
     sp_plan_grid grid;
-    size_t n_micro; /* micro-batches of the replica with the most */
+    size_t n_passes; /* of the replica with the most */
 } work;
 
 static size_t stages_per_rank(const sp_plan_choice *choice) {
@@ -84,10 +84,11 @@ static sp_status make_costs(work *w) {
                              .micro_batch = choice->micro_batch,
                              .zero = choice->zero};
     const size_t share = (w->plan->global_batch + choice->data - 1) / choice->data;
-    const size_t size = sp_plan_micro_batch(&w->grid);
-    w->n_micro = sp_plan_n_micro(&w->grid);
+    SP_TRY(sp_plan_settle_passes(&w->grid, &w->plan->chain));
+    const size_t size = w->e->pass_samples = w->grid.micro_batch;
+    w->n_passes = sp_plan_n_passes(&w->grid);
     SP_TRY(sp_plan_costs(w->costs, &w->plan->chain, size));
-    const double filled = (double)share / (double)(w->n_micro * size);
+    const double filled = (double)share / (double)(w->n_passes * size);
     for (size_t b = 0; b < w->chain->n_blocks; b++) {
         sp_plan_cost *c = &w->costs[b];
         c->flop_forward *= filled;
@@ -212,18 +213,18 @@ static sp_status time_pipeline(work *w, const double *forward_s, const double *b
         .forward_s = forward_s,
         .backward_s = backward_s,
         .transfer_s = pipeline > 1 ? sp_plan_transfer_seconds(w->plan, pipeline, widest) : 0};
-    SP_TRY(simulate(&e->pipeline_s, &shape, w->n_micro));
+    SP_TRY(simulate(&e->pipeline_s, &shape, w->n_passes));
     for (size_t r = 0; r < pipeline; r++) {
         double own = 0;
         for (size_t s = r; s < e->n_stages; s += pipeline)
-            own += (forward_s[s] + backward_s[s]) * (double)w->n_micro;
+            own += (forward_s[s] + backward_s[s]) * (double)w->n_passes;
         busy += own / (double)pipeline;
         busiest = fmax(busiest, own);
     }
     e->balance = busy / busiest;
     e->bubble = fmax(0, 1 - busy / e->pipeline_s); /* not below, by rounding */
-    e->wire_s = pipeline > 1 ? 2 * shape.transfer_s * (double)w->n_micro : 0;
-    e->wire_bytes = pipeline > 1 ? (uint64_t)(2 * widest * (double)w->n_micro) : 0;
+    e->wire_s = pipeline > 1 ? 2 * shape.transfer_s * (double)w->n_passes : 0;
+    e->wire_bytes = pipeline > 1 ? (uint64_t)(2 * widest * (double)w->n_passes) : 0;
     return SP_OK;
 }
 
@@ -234,7 +235,7 @@ static void time_exchange(work *w, const stage_sums *most) {
     const sp_plan *plan = w->plan;
     const sp_plan_exchange once =
         sp_plan_exchange_of(plan, &e->choice, most->n_trained, most->n_groups);
-    const double times = e->choice.zero == 2 ? (double)w->n_micro : 1;
+    const double times = e->choice.zero == 2 ? (double)w->n_passes : 1;
     e->full_reduce_s = times * once.seconds;
     e->full_gather_s = once.seconds;
     e->reduce_bytes = (uint64_t)(times * (double)once.n_bytes);
@@ -337,6 +338,7 @@ static sp_status try_pipeline(found *f, sp_plan *plan, sp_plan_choice choice) {
             const sp_status status = sp_plan_estimate_choice(&e, plan, &choice);
             if (status == SP_USAGE) break; /* too many ranks for the chain */
             if (status != SP_OK) return status;
+            if (e.pass_samples < micro) break; /* so does every larger one */
             SP_TRY(add_found(f, &e));
         }
     return SP_OK;

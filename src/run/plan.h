@@ -35,6 +35,7 @@ enum { SP_PLAN_MOST_STAGES = 256 };
 
 typedef struct sp_plan_estimate {
     sp_plan_choice choice;
+    size_t pass_samples; /* that go through at once; a micro-batch may be several passes */
 
     /* memory: of the node that needs most, and in it of the rank that does */
     uint64_t node_bytes;
@@ -68,7 +69,7 @@ SP_NODISCARD sp_status sp_plan_estimate_choice(sp_plan_estimate *estimate, sp_pl
                                                const sp_plan_choice *choice);
 
 /* Estimates all choices worth it: every pipeline that divides the ranks, both cuts, micro-batches by
-   powers of two. The best that fit come first in *estimates, owned, of which *n are there; if none
+   powers of two up to a full pass. The best that fit come first in *estimates, owned, of which *n are there; if none
    fits, the one that needs least, alone. */
 SP_NODISCARD sp_status sp_plan_search(sp_plan_estimate **estimates, size_t *n, sp_plan *plan);
 

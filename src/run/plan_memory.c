@@ -114,7 +114,11 @@ uint64_t sp_memory_private(const sp_memory *memory) {
 }
 
 uint64_t sp_memory_peak(const sp_memory *memory) {
-    return sp_memory_total(memory) + memory->file_pages;
+    const uint64_t *items = memory->items;
+    const uint64_t loading = items[SP_MEMORY_COPIED] + items[SP_MEMORY_VALUES] +
+                             items[SP_MEMORY_TOKENS] + items[SP_MEMORY_LIBRARIES] +
+                             memory->file_pages;
+    return larger(sp_memory_total(memory), loading);
 }
 
 sp_memory_item sp_memory_largest(const sp_memory *memory) {

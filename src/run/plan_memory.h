@@ -31,8 +31,9 @@ extern const char *const sp_memory_item_keys[SP_N_MEMORY_ITEMS];
 
 typedef struct sp_memory {
     uint64_t items[SP_N_MEMORY_ITEMS]; /* bytes */
-    /* Pages of model files that are read once; they count as resident until the system wants them
-       back, and are no part of what a rank needs. */
+    /* Pages of model files that are read once, and given back when the weights are loaded: before
+       most of the items are there. The system can take them sooner, so they are no part of what a rank
+       needs. */
     uint64_t file_pages;
 } sp_memory;
 
@@ -61,7 +62,7 @@ sp_memory sp_memory_of(const sp_rank_share *share);
 uint64_t sp_memory_total(const sp_memory *memory);
 uint64_t sp_memory_private(const sp_memory *memory);
 
-/* What `ps` or getrusage() will show at most: the total and the file's pages. */
+/* What `ps` or getrusage() will show at most: the total, or more while the weights are loaded. */
 uint64_t sp_memory_peak(const sp_memory *memory);
 
 sp_memory_item sp_memory_largest(const sp_memory *memory);

@@ -13,13 +13,35 @@ static size_t share_of(const sp_plan_grid *grid) {
     return divide_up(grid->global_batch, grid->data);
 }
 
-size_t sp_plan_micro_batch(const sp_plan_grid *grid) {
-    const size_t share = share_of(grid);
-    return grid->micro_batch < share ? grid->micro_batch : share;
+/* Of a sample, over the products that are run. */
+static sp_status mean_rows(double *rows, const sp_plan_chain *plan) {
+    const size_t n_blocks = sp_plan_blocks(plan)->n_blocks;
+    void *costs = NULL;
+    SP_TRY(sp_alloc_array(&costs, n_blocks, sizeof(sp_plan_cost), "a plan"));
+    const sp_plan_cost *of = costs;
+    const sp_status status = sp_plan_costs(costs, plan, 1);
+    double flop = 0, flop_rows = 0;
+    for (size_t b = sp_plan_first_run(plan); b < n_blocks && status == SP_OK; b++) {
+        flop += of[b].flop_forward + of[b].flop_backward;
+        flop_rows += (of[b].flop_forward + of[b].flop_backward) * of[b].rows;
+    }
+    *rows = flop > 0 ? flop_rows / flop : 0;
+    free(costs);
+    return status;
 }
 
-size_t sp_plan_n_micro(const sp_plan_grid *grid) {
-    return divide_up(share_of(grid), sp_plan_micro_batch(grid));
+sp_status sp_plan_settle_passes(sp_plan_grid *grid, const sp_plan_chain *plan) {
+    const size_t share = share_of(grid);
+    double rows = 0;
+    if (grid->micro_batch > share) grid->micro_batch = share;
+    if (grid->zero == 2 && grid->data > 1) return SP_OK;
+    SP_TRY(mean_rows(&rows, plan));
+    grid->micro_batch = sp_pass_samples(grid->micro_batch, rows);
+    return SP_OK;
+}
+
+size_t sp_plan_n_passes(const sp_plan_grid *grid) {
+    return divide_up(share_of(grid), grid->micro_batch);
 }
 
 /* What the ranks' memory is worked out with; has_block [n_blocks] is scratch. */
@@ -44,7 +66,7 @@ static void clear_blocks(const fitting *f) {
 static sp_rank_share share_of_rank(const fitting *f, size_t pipeline_rank) {
     const sp_plan_grid *grid = f->grid;
     const sp_run_config *config = f->plan->config;
-    const size_t n_micro = sp_plan_n_micro(grid);
+    const size_t n_passes = sp_plan_n_passes(grid);
     clear_blocks(f);
     mark_blocks(f, pipeline_rank);
     const sp_plan_weights weights = sp_plan_weights_of(f->plan, f->has_block);
@@ -62,7 +84,7 @@ static sp_rank_share share_of_rank(const fitting *f, size_t pipeline_rank) {
     for (size_t s = pipeline_rank; s < grid->n_stages; s += grid->pipeline) {
         const size_t most = sp_stage_in_flight(grid->n_stages, grid->pipeline, s);
         share.stages[share.n_stages] = grid->stages[s];
-        share.in_flight[share.n_stages++] = most < n_micro ? most : n_micro;
+        share.in_flight[share.n_stages++] = most < n_passes ? most : n_passes;
         for (size_t b = grid->stages[s].begin; b < grid->stages[s].end; b++) {
             const size_t n = sp_plan_block_trained(f->plan, b);
             share.n_trained += n;
@@ -121,12 +143,12 @@ sp_status sp_plan_fit_node(sp_memory *memories, sp_node_memory *node, sp_plan_ch
 /* ---- a run ---- */
 
 static sp_status check(sp_memory *memory, bool *recomputes, const sp_plan_run *run,
-                       sp_plan_chain *plan, sp_batch *largest, sp_memory *memories) {
+                       const sp_plan_grid *grid, sp_plan_chain *plan, sp_batch *largest,
+                       sp_memory *memories) {
     const sp_chain *chain = sp_plan_blocks(plan);
-    const sp_plan_grid *grid = &run->grid;
     sp_node_memory node = {
         .n_ranks = run->n_ranks, .n_bytes = run->node_bytes, .source = run->source};
-    SP_TRY(sp_plan_largest_batch(largest, plan, sp_plan_micro_batch(grid)));
+    SP_TRY(sp_plan_largest_batch(largest, plan, grid->micro_batch));
     SP_TRY(sp_plan_fit_node(memories, &node, plan, grid, largest, run->ranks));
     SP_TRY(sp_memory_check(&node, memories, run->ranks, "`slotpress plan` shows what would fit"));
     for (size_t i = 0; i < run->n_ranks; i++)
@@ -138,13 +160,17 @@ static sp_status check(sp_memory *memory, bool *recomputes, const sp_plan_run *r
     return SP_OK;
 }
 
-sp_status sp_plan_check(sp_memory *memory, bool *recomputes, const sp_plan_run *run) {
+sp_status sp_plan_check(sp_memory *memory, bool *recomputes, size_t *pass_samples,
+                        const sp_plan_run *run) {
     sp_plan_chain plan = {0};
+    sp_plan_grid grid = run->grid;
     sp_batch largest = {0};
     void *memories = NULL;
     sp_status status = sp_plan_chain_open(&plan, run->config, run->samples);
+    if (status == SP_OK) status = sp_plan_settle_passes(&grid, &plan);
     if (status == SP_OK) status = sp_alloc_array(&memories, run->n_ranks, sizeof *memory, "a plan");
-    if (status == SP_OK) status = check(memory, recomputes, run, &plan, &largest, memories);
+    if (status == SP_OK) status = check(memory, recomputes, run, &grid, &plan, &largest, memories);
+    if (status == SP_OK) *pass_samples = grid.micro_batch;
     free(memories);
     sp_batch_free(&largest);
     sp_plan_chain_close(&plan);

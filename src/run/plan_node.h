@@ -13,14 +13,18 @@ typedef struct sp_plan_grid {
     int zero;                         /* 1 or 2 */
 } sp_plan_grid;
 
-/* Micro-batches in a step of the replica with the most samples, and its largest one. */
-size_t sp_plan_n_micro(const sp_plan_grid *grid);
-size_t sp_plan_micro_batch(const sp_plan_grid *grid);
+/* Makes micro_batch what a pass takes of it, chain/pass.h, and of no more than a replica has. With zero 2
+   each pass costs a reduction between replicas: there it takes a whole micro-batch. SP_FAILURE: no
+   memory. */
+SP_NODISCARD sp_status sp_plan_settle_passes(sp_plan_grid *grid, const sp_plan_chain *chain);
+
+/* Passes in a step of the replica with the most samples. */
+size_t sp_plan_n_passes(const sp_plan_grid *grid);
 
 /* Writes what a node's ranks need, world ranks `ranks` [node->n_ranks], to memories of as many; sets
    node->mapped; and chooses, as train.recompute says, which layers they recompute: `recomputes` of the
-   chain's blocks on these ranks. `largest` is a batch of sp_plan_micro_batch(). SP_FAILURE: no
-   memory. */
+   chain's blocks on these ranks. The grid's passes are settled; `largest` is the batch of one. SP_FAILURE:
+   no memory. */
 SP_NODISCARD sp_status sp_plan_fit_node(sp_memory *memories, sp_node_memory *node,
                                         sp_plan_chain *chain, const sp_plan_grid *grid,
                                         const sp_batch *largest, const size_t *ranks);
@@ -39,5 +43,7 @@ typedef struct sp_plan_run {
 
 /* Local, and the same on all ranks of a node. Foretells the run's memory, before any weight is loaded:
    refuses what the node does not have (SP_USAGE, as sp_memory_check()); else writes our own rank's to
-   *memory and, for our blocks, which are to be recomputed to recomputes [n_blocks of the chain]. */
-SP_NODISCARD sp_status sp_plan_check(sp_memory *memory, bool *recomputes, const sp_plan_run *run);
+   *memory, for our blocks, which are to be recomputed to recomputes [n_blocks of the chain], and, the
+   same on all ranks, the samples of a pass to *pass_samples. */
+SP_NODISCARD sp_status sp_plan_check(sp_memory *memory, bool *recomputes, size_t *pass_samples,
+                                     const sp_plan_run *run);

@@ -191,6 +191,7 @@ static void print_choice(FILE *out, const char *what, const sp_plan *plan,
                          const sp_plan_estimate *e) {
     fprintf(out, "\n%s: pipeline %zu x data %zu, micro-batch %zu", what, e->choice.pipeline,
             e->choice.data, e->choice.micro_batch);
+    if (e->pass_samples < e->choice.micro_batch) fprintf(out, " in passes of %zu", e->pass_samples);
     if (e->choice.pipeline > 1)
         fprintf(out, ", %s cut", e->choice.is_folded ? "folded" : "contiguous");
     if (e->n_recomputed > 0) fprintf(out, ", %zu layers recomputed", e->n_recomputed);
@@ -214,8 +215,8 @@ static void print_memory(FILE *out, const sp_plan *plan, const sp_plan_estimate 
                     100 * (double)e->memory.items[i] / (double)total);
     fprintf(out, "  %-24s %12s\n", "total", sp_memory_text(text, TEXT, total));
     if (e->memory.file_pages > 0)
-        fprintf(out, "  %-24s %12s  pages of model files, read once, given back when needed\n",
-                "besides", sp_memory_text(text, TEXT, e->memory.file_pages));
+        fprintf(out, "  %-24s %12s  pages of model files, read once and given back\n",
+                "while loading", sp_memory_text(text, TEXT, e->memory.file_pages));
     fprintf(out, "  %-24s %12s  of %s for %zu rank(s)%s\n", "the node",
             sp_memory_text(text, TEXT, e->node_bytes),
             sp_memory_text(all, TEXT, plan->machine.node_bytes), plan->machine.ranks_per_node,
@@ -349,16 +350,16 @@ static json_t *estimate_json(const sp_plan *plan, const sp_plan_estimate *e) {
                   e->full_reduce_s, "gather", e->full_gather_s);
     json_t *sent = json_pack("{s:o, s:o, s:o}", "wire", count(e->wire_bytes), "reduce",
                              count(e->reduce_bytes), "gather", count(e->gather_bytes));
-    return json_pack("{s:o, s:o, s:o, s:s, s:i, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f, "
-                     "s:f, s:o}",
-                     "pipeline", count(e->choice.pipeline), "data", count(e->choice.data),
-                     "micro_batch", count(e->choice.micro_batch), "cut",
-                     e->choice.is_folded ? "folded" : "contiguous", "zero", e->choice.zero,
-                     "recomputed_layers", count(e->n_recomputed), "fits", e->fits, "memory",
-                     memory_json(&e->memory), "memory_rank", count(e->rank), "node_bytes",
-                     count(e->node_bytes), "seconds", seconds, "bytes_sent", sent, "bubble",
-                     e->bubble, "balance", e->balance, "tokens_per_second", tokens_per_s(plan, e),
-                     "hours", sp_plan_hours(plan, e), "stages", stages_json(e));
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:s, s:i, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:f, s:f, "
+        "s:f, s:f, s:o}",
+        "pipeline", count(e->choice.pipeline), "data", count(e->choice.data), "micro_batch",
+        count(e->choice.micro_batch), "pass_samples", count(e->pass_samples), "cut",
+        e->choice.is_folded ? "folded" : "contiguous", "zero", e->choice.zero, "recomputed_layers",
+        count(e->n_recomputed), "fits", e->fits, "memory", memory_json(&e->memory), "memory_rank",
+        count(e->rank), "node_bytes", count(e->node_bytes), "seconds", seconds, "bytes_sent", sent,
+        "bubble", e->bubble, "balance", e->balance, "tokens_per_second", tokens_per_s(plan, e),
+        "hours", sp_plan_hours(plan, e), "stages", stages_json(e));
 }
 
 static json_t *scale_json(const sp_plan *plan, const sp_scale *scale) {

@@ -121,7 +121,7 @@ static const sp_config_key keys[] = {
     {"train.global_batch", SP_KEY_COUNT, MEMBER(train.global_batch), "256", 1, 1 << 24, NULL,
      "segments in one optimiser step, over all ranks"},
     {"train.micro_batch", SP_KEY_COUNT, MEMBER(train.micro_batch), "8", 1, 1 << 24, NULL,
-     "segments of one pass on one rank"},
+     "most segments of one pass on one rank; fewer fill the products where they are long"},
     {"train.lr", SP_KEY_REAL, MEMBER(train.lr), "1e-4", 0, 1, NULL,
      "learning rate after warm-up"},
     {"train.warmup_steps", SP_KEY_COUNT, MEMBER(train.warmup_steps), "300", ANY, NULL,

@@ -93,7 +93,7 @@ static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 static sp_status fill(sp_stage_runner *runner, const batch_job *job, size_t m, sp_batch *batch) {
     sp_samples *samples = runner->parts.samples;
-    const uint64_t size = runner->parts.micro_batch;
+    const uint64_t size = runner->parts.pass_samples;
     if (!job->is_training) {
         const uint64_t group = job->first_group + m * job->n_replicas;
         const uint64_t begin = least(group * size, job->end);
@@ -340,13 +340,13 @@ sp_status sp_stage_runner_train(sp_stage_runner *runner, sp_stage_sums *sums, ui
                            .begin = begin + n * rank / n_replicas,
                            .end = begin + n * (rank + 1) / n_replicas,
                            .loss_scale = loss_scale};
-    return run(runner, &job, divide_up(most, runner->parts.micro_batch), sums);
+    return run(runner, &job, divide_up(most, runner->parts.pass_samples), sums);
 }
 
 sp_status sp_stage_runner_validate(sp_stage_runner *runner, sp_stage_sums *sums, uint64_t step,
                                    size_t n_segments, size_t ratio) {
     const size_t n_replicas = sp_grid_data_size(runner->parts.grid);
-    const size_t n_groups = divide_up(n_segments, runner->parts.micro_batch);
+    const size_t n_groups = divide_up(n_segments, runner->parts.pass_samples);
     const batch_job job = {.step = step,
                            .end = n_segments,
                            .first_group = sp_grid_data_rank(runner->parts.grid),

@@ -27,7 +27,7 @@ typedef struct sp_stage_runner_parts {
         *states; /* the encoder is not run, and memory comes from here; or NULL */
     sp_reducer *reducer;
     sp_watchdog *watchdog;
-    size_t micro_batch; /* segments */
+    size_t pass_samples; /* of a micro-batch of the schedule */
     bool wire_is_bf16;
 } sp_stage_runner_parts;
 

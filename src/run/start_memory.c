@@ -38,7 +38,8 @@ sp_status sp_start_memory_check(sp_start_memory *made, const sp_run_config *conf
                              .node_bytes = limit.n_bytes,
                              .source = limit.source};
     made->node_bytes = limit.n_bytes;
-    const sp_status status = sp_plan_check(&made->memory, made->recomputes, &run);
+    const sp_status status =
+        sp_plan_check(&made->memory, made->recomputes, &made->pass_samples, &run);
     free(ranks);
     return status;
 }

@@ -12,6 +12,7 @@ typedef struct sp_start_memory {
     sp_memory memory;               /* what this rank will need */
     uint64_t node_bytes;            /* what all ranks of this node may have together */
     bool recomputes[SP_MAX_BLOCKS]; /* of this rank's blocks: for its chain */
+    size_t pass_samples;            /* of a micro-batch; the same on all ranks */
 } sp_start_memory;
 
 /* Local, and the same on all ranks of a node: foretells what they need, and refuses what the node, or

@@ -209,7 +209,7 @@ static sp_status open_engine(sp_train_run *t) {
         .states = t->states,
         .reducer = t->reducer,
         .watchdog = t->watchdog,
-        .micro_batch = config->train.micro_batch,
+        .pass_samples = t->memory.pass_samples,
         .wire_is_bf16 =
             config->parallel.wire == SP_ASKED_BF16 ||
             (config->parallel.wire == SP_ASKED_AUTO && config->train.precision == SP_ASKED_BF16),
@@ -269,6 +269,9 @@ static void log_memory(const sp_train_run *t) {
            sp_memory_text(there, sizeof there, t->memory.node_bytes));
     if (n_recomputed > 0)
         sp_log(SP_LOG_INFO, "activations of %zu of its layers are recomputed", n_recomputed);
+    if (t->memory.pass_samples < t->config->train.micro_batch)
+        sp_log(SP_LOG_INFO, "micro-batches of %zu go through in passes of %zu",
+               t->config->train.micro_batch, t->memory.pass_samples);
 }
 
 static void log_start(const sp_train_run *t, const sp_outline *outline) {

@@ -1,7 +1,8 @@
 #!/bin/sh
 # What `plan` says of memory against what runs take: within 10 % of the peak resident bytes of each rank,
-# SmolLM2-135M as encoder, by LoRA and as a whole, and as decoder; and of fine-tuning on rows of unequal
-# lengths, all or the converter alone. On one rank, or on RANKS=2, which are another script's.
+# SmolLM2-135M as encoder, by LoRA and as a whole, and as decoder; with a micro-batch of several passes; and
+# of fine-tuning on rows of unequal lengths, all or the converter alone. On one rank, or on RANKS=2, which
+# are another script's.
 # cores: 1
 . tests/lib.sh
 BUILD=${BUILD:-build}
@@ -20,6 +21,9 @@ command -v python3 >/dev/null || {
 
 expect 0 "$slotpress" tokenize --quiet --tokenizer s="$model" --segment-tokens 64 \
     --output "$folder/tokens.h5" "$BUILD/data/prose/emma.jsonl"
+
+expect 0 "$slotpress" tokenize --quiet --tokenizer s="$model" --segment-tokens 256 \
+    --output "$folder/long.h5" "$BUILD/data/prose/emma.jsonl"
 
 cat >"$folder/plan.yaml" <<END
 run:        {seed: 1}
@@ -83,6 +87,8 @@ END
 holds lora 1 encoder.train=lora
 holds full 1 encoder.train=full train.steps=2 # the second with the moments of the first
 holds wide 1 encoder.train=lora train.micro_batch=4 train.global_batch=8
+holds passes 1 data.tokens="$folder/long.h5" segment.tokens=256 train.micro_batch=8 train.global_batch=8 \
+    train.steps=1
 holds data 2 encoder.train=lora
 holds pipeline 2 encoder.train=lora parallel.pipeline=2
 

@@ -23,6 +23,19 @@ pretrain 0 1 few train.global_batch=2 train.steps=5
 pretrain 0 3 fewer train.global_batch=2 train.steps=5
 close_losses fewer few
 
+# A micro-batch of more rows than fill the products goes through in several passes, as any pipeline sees it.
+wide="train.global_batch=120 train.steps=2 train.micro_batch=120"
+# shellcheck disable=SC2086
+{
+    verbosity='' pretrain 0 1 wide $wide
+    says "micro-batches of 120 go through in passes of 60"
+    pretrain 0 2 wide.2 $wide parallel.pipeline=2
+    pretrain 0 1 narrow $wide train.micro_batch=15
+}
+same_losses wide.2 wide
+same_weights wide.2 wide
+close_losses narrow wide
+
 # A budget is taken to the segment: the last step has what is left.
 pretrain 0 1 budget train.steps=auto data.budget_tokens=500
 pretrain 0 3 budget.3 train.steps=auto data.budget_tokens=500

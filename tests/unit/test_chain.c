@@ -308,6 +308,22 @@ static void blocks_that_live_elsewhere_leave_their_place(void **state) {
     destroy(away);
 }
 
+/* 1,024 rows at least, for which rates are measured, and a largest pass that no even parts would beat. */
+static void a_pass_takes_of_a_micro_batch_what_fills_the_products(void **state) {
+    static const double rows[] = {1, 7.5, 100, 470, 1023, 2048, 5000};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        for (size_t micro = 1; micro < 300; micro++) {
+            const size_t n = sp_pass_samples(micro, rows[i]);
+            const size_t n_passes = (micro + n - 1) / n;
+            assert_in_range(n, 1, micro);
+            assert_int_equal(n, (micro + n_passes - 1) / n_passes);
+            if (n < micro) assert_true((double)n * rows[i] >= 1024);
+            if (n > 1) assert_true((double)(n - 1) * rows[i] < 2048);
+        }
+    assert_int_equal(sp_pass_samples(8, 470), 4);
+    assert_int_equal(sp_pass_samples(8, 0), 8); /* nothing is run */
+}
+
 static void a_batch_without_rows_passes(void **state) {
     for (size_t i = 0; i < N_BLOCKS; i++) ((toy *)chain.blocks[i])->n_rows = 0;
     reserve(true);
@@ -351,6 +367,7 @@ int main(void) {
         TEST(blocks_that_live_elsewhere_leave_their_place),
         TEST(the_workspace_is_as_large_as_a_run_needs),
         TEST(inference_needs_less_than_training),
+        TEST(a_pass_takes_of_a_micro_batch_what_fills_the_products),
         TEST(a_batch_without_rows_passes),
         TEST(flop_are_those_of_all_blocks),
         TEST(a_block_too_many_is_refused_and_destroyed),

@@ -226,6 +226,33 @@ static void zero_2_reduces_after_every_micro_batch(void **state) {
 
 /* ---- the best ---- */
 
+static void a_micro_batch_needs_the_memory_of_a_full_pass(void **state) {
+    fixture f;
+    open_plan(&f, 1, 4096 * GIB, "run.seed=1");
+    sp_plan_choice choice = grid(1, 8, 32);
+    const sp_plan_estimate wide = estimate(&f, choice);
+    const size_t n = wide.pass_samples;
+    assert_in_range(n, 2, 8);
+    assert_int_equal(wide.choice.micro_batch, 32);
+    const sp_plan_estimate full = estimate(&f, grid(1, 8, n)),
+                           half = estimate(&f, grid(1, 8, n / 2));
+    assert_int_equal(full.pass_samples, n);
+    assert_int_equal(half.pass_samples, n / 2);
+    assert_int_equal(wide.node_bytes, full.node_bytes);
+    assert_true(half.node_bytes < full.node_bytes);
+    /* a replica's share is all there is, and with zero 2 each pass would be reduced */
+    assert_int_equal(estimate(&f, grid(1, 256, 32)).pass_samples, 1);
+    sp_plan_estimate e;
+    choice.zero = 2;
+    assert_int_equal(sp_plan_estimate_choice(&e, &f.plan, &choice), SP_OK);
+    assert_int_equal(e.pass_samples, 32);
+    choice = grid(8, 1, 32);
+    choice.zero = 2;
+    assert_int_equal(sp_plan_estimate_choice(&e, &f.plan, &choice), SP_OK);
+    assert_int_equal(e.pass_samples, n);
+    close_plan(&f);
+}
+
 static void the_best_fit_and_come_fastest_first(void **state) {
     fixture f;
     sp_plan_estimate *all = NULL;
@@ -316,11 +343,13 @@ static void a_run_is_told_what_to_recompute_or_refused(void **state) {
                        .node_bytes = whole.node_bytes,
                        .source = "a limit"};
     sp_memory memory;
-    assert_int_equal(sp_plan_check(&memory, recomputes, &run), SP_OK);
+    size_t pass_samples = 0;
+    assert_int_equal(sp_plan_check(&memory, recomputes, &pass_samples, &run), SP_OK);
+    assert_int_equal(pass_samples, whole.pass_samples);
     for (size_t b = 0; b < n_blocks; b++) assert_false(recomputes[b]);
     run.node_bytes -= 2 * GIB;
     run.rank = 4;
-    assert_int_equal(sp_plan_check(&memory, recomputes, &run), SP_OK);
+    assert_int_equal(sp_plan_check(&memory, recomputes, &pass_samples, &run), SP_OK);
     size_t n_own = 0;
     for (size_t b = 0; b < n_blocks; b++) {
         const bool is_own = b < whole.stages[0].end;
@@ -332,10 +361,10 @@ static void a_run_is_told_what_to_recompute_or_refused(void **state) {
     static const size_t dealt_out[] = {0, 2, 4, 6};
     run.ranks = dealt_out;
     run.n_ranks = 4;
-    assert_int_equal(sp_plan_check(&memory, recomputes, &run), SP_OK);
+    assert_int_equal(sp_plan_check(&memory, recomputes, &pass_samples, &run), SP_OK);
     for (size_t b = 0; b < n_blocks; b++) assert_false(recomputes[b]);
     run.node_bytes = 4 * GIB;
-    assert_int_equal(sp_plan_check(&memory, recomputes, &run), SP_USAGE);
+    assert_int_equal(sp_plan_check(&memory, recomputes, &pass_samples, &run), SP_USAGE);
     assert_non_null(strstr(sp_message(), "(a limit)"));
     free(recomputes);
     close_plan(&f);
@@ -377,6 +406,7 @@ int main(void) {
         cmocka_unit_test(bubble_is_near_that_of_equal_stages),
         cmocka_unit_test(long_steps_take_as_much_longer_as_they_have_more_micro_batches),
         cmocka_unit_test(zero_2_reduces_after_every_micro_batch),
+        cmocka_unit_test(a_micro_batch_needs_the_memory_of_a_full_pass),
         cmocka_unit_test(the_best_fit_and_come_fastest_first),
         cmocka_unit_test(where_nothing_fits_the_least_is_shown),
         cmocka_unit_test(a_pipeline_that_does_not_divide_the_ranks_is_refused),
