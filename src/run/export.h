@@ -6,11 +6,12 @@
        model.safetensors, config.json                   the encoder, where all of it is trained, for
                                                         AutoModel: an output head of its own is not
                                                         trained and not in it
-       pcc.safetensors   memory_tokens [memory_tokens, d_enc], converter.norm.weight,
+       pcc.safetensors   memory_tokens [memory_tokens, d_enc] or merger.weight
+                         [d_enc, merged_tokens d_enc], converter.norm.weight,
                          converter.in.{weight, bias}, converter.out.{weight, bias},
                          markers [3, d_dec] (<mem>, </mem>, <ae>); linear weights are [out, in]
 
-   Pooled memory has no memory_tokens, which tells it apart; an adapter of encoder.layers has tensors of
+   Pooled memory has neither memory_tokens nor merger.weight, which tells it apart; an adapter of encoder.layers has tensors of
    these layers alone, and the base model is to be loaded with so many (num_hidden_layers). All F32, and weights of a family as it stores them (GPT-2: [in, out]). Of the encoder's table an
    adapter has A and B alone; the memory tokens' rows are in pcc.safetensors. The files depend on
    weights and shapes alone: no path, date or name of a run is in them. */

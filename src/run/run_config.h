@@ -24,7 +24,7 @@ typedef enum sp_asked_precision {
     SP_ASKED_INT8,
 } sp_asked_precision;
 
-typedef enum sp_memory_kind { SP_MEMORY_OF_TOKENS, SP_MEMORY_POOLED } sp_memory_kind;
+typedef enum sp_memory_kind { SP_MEMORY_OF_TOKENS, SP_MEMORY_POOLED, SP_MEMORY_MERGED } sp_memory_kind;
 typedef enum sp_markers { SP_MARKERS_TRAIN, SP_MARKERS_FROZEN, SP_MARKERS_AUTO } sp_markers;
 typedef enum sp_slot_rule { SP_SLOTS_PROPORTIONAL, SP_SLOTS_FIXED } sp_slot_rule;
 typedef enum sp_train_only { SP_TRAIN_ONLY_ALL, SP_TRAIN_ONLY_CONVERTER } sp_train_only;
@@ -45,7 +45,8 @@ typedef struct sp_run_config {
         sp_encoder_train train;
         size_t layers; /* SP_COUNT_AUTO: all */
         sp_memory_kind memory;
-        size_t memory_tokens; /* unused where memory is pooled */
+        size_t memory_tokens; /* of SP_MEMORY_OF_TOKENS */
+        size_t merged_tokens; /* of SP_MEMORY_MERGED: the most in a slot */
         struct {
             size_t rank;
             double alpha, dropout;
