@@ -223,6 +223,15 @@ static sp_status check_only(const sp_run_config *config) {
     return SP_OK;
 }
 
+static sp_status check_merged(const sp_run_config *config) {
+    const size_t most = sp_run_config_most_ratio(config);
+    if (config->encoder.memory != SP_MEMORY_MERGED || most <= config->encoder.merged_tokens)
+        return SP_OK;
+    return sp_fail(SP_USAGE,
+                   "encoder.merged_tokens: %zu are too few for segment.ratio %zu; raise it",
+                   config->encoder.merged_tokens, most);
+}
+
 static sp_status check_slots(const sp_run_config *config) {
     const size_t tokens = config->segment.tokens, ratio = sp_run_config_least_ratio(config);
     const size_t n_rows = config->encoder.memory_tokens, n_slots = divide_up(tokens, ratio);
@@ -242,6 +251,7 @@ static sp_status check_slots(const sp_run_config *config) {
 sp_status sp_run_config_check(const sp_run_config *config) {
     SP_TRY(check_required(config));
     SP_TRY(check_slots(config));
+    SP_TRY(check_merged(config));
     SP_TRY(check_only(config));
     if (config->objective.reconstruction == 0 && config->objective.completion == 0)
         return sp_fail(SP_USAGE, "objective.reconstruction, objective.completion: both are 0, so "

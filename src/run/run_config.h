@@ -147,6 +147,11 @@ static inline size_t sp_run_config_least_ratio(const sp_run_config *config) {
     return config->segment.ratios.items[0];
 }
 
+/* The ratio whose slots have the most tokens. */
+static inline size_t sp_run_config_most_ratio(const sp_run_config *config) {
+    return config->segment.ratios.items[config->segment.ratios.n_items - 1];
+}
+
 /* Puts file and line of the first key that the present message names, and the file at `path` (NULL:
    none) sets, before the message of a failed check; keys of assignments [n_assignments] are passed
    over. Returns `status`. */
