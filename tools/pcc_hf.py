@@ -88,10 +88,15 @@ class Compressor:
     @torch.no_grad()
     def memory(self, ids):
         """The encoder's last hidden states at the memory tokens of one segment, [n, d_enc]; without
-        memory tokens, the means of those of `ratio` tokens each."""
+        memory tokens, the means of those of `ratio` tokens each, or the sums of their products with
+        the merger's matrices, one for each place."""
         if "memory_tokens" not in self.pcc:
             hidden = self.encoder(input_ids=torch.tensor([ids])).last_hidden_state[0]
-            return torch.stack([chunk.mean(0) for chunk in hidden.split(self.ratio)])
+            chunks = hidden.split(self.ratio)
+            if "merger.weight" not in self.pcc:
+                return torch.stack([chunk.mean(0) for chunk in chunks])
+            merger = self.pcc["merger.weight"]
+            return torch.stack([merger[:, :chunk.numel()] @ chunk.flatten() for chunk in chunks])
         memory_tokens = self.pcc["memory_tokens"][:-(-len(ids) // self.ratio)]
         rows = torch.cat([self.encoder.get_input_embeddings()(torch.tensor(ids)), memory_tokens])
         hidden = self.encoder(inputs_embeds=rows[None]).last_hidden_state[0]

@@ -12,6 +12,8 @@ typedef struct export_options {
     const char *checkpoint, *output;
     sp_json_option json;
     bool wants_merge;
+    sp_dtype dtype;
+    const char *needs_export; /* an option that goes without --slots and --merge only */
     sp_export_slots_job slots;
     const char **documents;  /* [slots.n_documents], owned */
     const char *needs_slots; /* an option that goes with --slots only */
@@ -21,6 +23,7 @@ enum {
     OPTION_CHECKPOINT = 256,
     OPTION_OUTPUT,
     OPTION_MERGE,
+    OPTION_DTYPE,
     OPTION_SLOTS,
     OPTION_DOCUMENT,
     OPTION_FORMAT,
@@ -32,6 +35,7 @@ static const struct argp_option argp_options[] = {
     {"output", OPTION_OUTPUT, "PATH", 0,
      "Folder for the files, made if it is not there; with --slots, a file or folder", 0},
     {"merge", OPTION_MERGE, NULL, 0, "Write the encoder whole, LoRA merged into its weights", 0},
+    {"dtype", OPTION_DTYPE, "f32|f16|bf16", 0, "Type of the values that are written (f32)", 0},
     {"slots", OPTION_SLOTS, "FILE", 0,
      "Write the slots of this slot file's documents, converted for the decoder, in place of "
      "weights",
@@ -53,12 +57,17 @@ static void check_options(const export_options *options, const struct argp_state
         argp_error(state, "%s goes with --slots FILE", options->needs_slots);
     if (options->slots.slots != NULL && options->wants_merge)
         argp_error(state, "--merge and --slots do not go together");
+    if (options->needs_export != NULL && (options->slots.slots != NULL || options->wants_merge))
+        argp_error(state, "%s goes without --merge, which keeps the base model's type, and --slots",
+                   options->needs_export);
 }
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     export_options *options = state->input;
     static const char *const formats[] = {
         [SP_ROWS_NPY] = "npy", [SP_ROWS_SAFETENSORS] = "safetensors", NULL};
+    static const char *const dtypes[] = {
+        [SP_F32] = "f32", [SP_F16] = "f16", [SP_BF16] = "bf16", NULL};
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &options->json;
@@ -71,6 +80,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case OPTION_MERGE:
         options->wants_merge = true;
+        return 0;
+    case OPTION_DTYPE:
+        options->dtype = (sp_dtype)sp_parse_choice("--dtype", argument, dtypes, state);
+        options->needs_export = "--dtype";
         return 0;
     case OPTION_SLOTS:
         options->slots.slots = argument;
@@ -128,7 +141,7 @@ static sp_status export(const export_options *options, json_t **result) {
         return sp_export_slots(result, &job);
     }
     SP_TRY(options->wants_merge ? sp_merge(options->checkpoint, options->output)
-                                : sp_export(options->checkpoint, options->output));
+                                : sp_export(options->checkpoint, options->output, options->dtype));
     *result = json_pack("{s:s}", "output", options->output);
     return SP_OK;
 }

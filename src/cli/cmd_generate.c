@@ -36,6 +36,7 @@ enum {
 static const struct argp_option argp_options[] = {
     {"checkpoint", OPTION_CHECKPOINT, "DIR", 0, "Run or step folder of the compressor", 0},
     {"memory", OPTION_MEMORY, "FILE", 0, "Slot file of `slotpress compress`", 0},
+    {"slots", 0, NULL, OPTION_ALIAS, NULL, 0},
     {"ratio", OPTION_RATIO, "N", 0,
      "Encoder tokens for one slot, of contexts that are compressed on the spot: a ratio that the "
      "checkpoint was trained for, the least by default; a slot file must have this one, too",

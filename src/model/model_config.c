@@ -7,6 +7,9 @@
 /* Sizes past these are no model's, and keep every product of two far below 2^63. */
 enum { MOST_SIZE = 1 << 20, MOST_VOCABULARY = 1 << 24 };
 
+/* Key of what sp_model_config_cut() has left without a layer: in a file that is a mistake. */
+static const char NO_LAYERS[] = "has_no_layers";
+
 static sp_status refuse_family(const char *name, const char *where) {
     char names[128] = "";
     for (size_t i = 0, used = 0; i < sp_n_families && used < sizeof names; i++)
@@ -81,7 +84,10 @@ static sp_status read_heads(sp_model_config *config, const json_t *json, const c
 static sp_status read_sizes(sp_model_config *config, const json_t *json, const char *where) {
     const sp_family *family = config->family;
     SP_TRY(require_size(&config->d_model, json, family->keys.d_model, MOST_SIZE, where));
-    SP_TRY(require_size(&config->n_layers, json, family->keys.n_layers, SP_MOST_LAYERS, where));
+    if (json_is_true(json_object_get(json, NO_LAYERS)))
+        config->n_layers = 0;
+    else
+        SP_TRY(require_size(&config->n_layers, json, family->keys.n_layers, SP_MOST_LAYERS, where));
     if (!family->is_gated) config->d_ffn = 4 * config->d_model; /* GPT-2's, unless it says more */
     SP_TRY(require_size(&config->d_ffn, json, family->keys.d_ffn, 4 * MOST_SIZE, where));
     SP_TRY(require_size(&config->vocab_size, json, "vocab_size", MOST_VOCABULARY, where));
@@ -205,7 +211,8 @@ sp_status sp_model_config_cut(json_t *json, size_t n_layers, const char *where) 
     json_t *kinds = json_object_get(json, "layer_types"); /* one a layer, where there are any */
     while (json_array_size(kinds) > n_layers) json_array_remove(kinds, n_layers);
     if (json_object_set_new(json, config.family->keys.n_layers,
-                            json_integer((json_int_t)n_layers)) == 0)
+                            json_integer((json_int_t)n_layers)) == 0 &&
+        json_object_set_new(json, NO_LAYERS, json_boolean(n_layers == 0)) == 0)
         return SP_OK;
     return sp_fail(SP_FAILURE, "no memory for a configuration");
 }

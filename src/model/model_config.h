@@ -38,7 +38,7 @@ typedef struct sp_model_config {
 SP_NODISCARD sp_status sp_model_config_read(sp_model_config *config, const json_t *json,
                                             const char *where);
 
-/* Makes a config.json that of the model's first n_layers. SP_USAGE: it has fewer; SP_BAD_DATA: as
+/* Makes a config.json that of the model's first n_layers, which may be 0. SP_USAGE: it has fewer; SP_BAD_DATA: as
    sp_model_config_read(). */
 SP_NODISCARD sp_status sp_model_config_cut(json_t *json, size_t n_layers, const char *where);
 

@@ -13,6 +13,17 @@
    three digits, whatever the vocabulary. */
 enum { SAMPLED_ROWS = 4096 };
 
+static bool has(const sp_compressor_options *options, size_t block) {
+    return options->has_block == NULL || options->has_block[block];
+}
+
+static sp_status declare_merger(sp_compressor *c, sp_params *params,
+                                const sp_compressor_options *options) {
+    const size_t d = options->encoder->config.d_model, n_in = options->merged_tokens * d;
+    c->merger = (sp_adapted_linear){.n_in = n_in, .n_out = d};
+    return sp_params_declare(params, &c->merger.weight, d, n_in, "encoder.merger.weight");
+}
+
 /* The trained set has a group for every block, whether or not the encoder's are in the other one. */
 static sp_status declare_encoder(sp_compressor *c, const sp_compressor_options *options) {
     sp_lora_options lora = options->lora;
@@ -26,6 +37,8 @@ static sp_status declare_encoder(sp_compressor *c, const sp_compressor_options *
                                             .has_block = options->has_block};
     SP_TRY(sp_transformer_create(&c->encoder, options->encoder, &encoder, params));
     c->memory_tokens = c->encoder->embedding.special;
+    if (options->merged_tokens > 0 && has(options, options->encoder->config.n_layers + 1))
+        SP_TRY(declare_merger(c, params, options));
     for (size_t i = c->params.n_groups; i < options->encoder->config.n_layers + 2; i++)
         SP_TRY(sp_params_begin_group(&c->params));
     return SP_OK;
@@ -45,10 +58,6 @@ static sp_status declare_decoder(sp_compressor *c, const sp_compressor_options *
     return SP_OK;
 }
 
-static bool has(const sp_compressor_options *options, size_t block) {
-    return options->has_block == NULL || options->has_block[block];
-}
-
 static sp_status check_identity(const sp_compressor_options *options) {
     if (options->converter_init == SP_CONVERTER_RANDOM || options->d_encoder == options->d_decoder)
         return SP_OK;
@@ -62,7 +71,7 @@ static sp_status declare(sp_compressor *c, const sp_compressor_options *options)
     SP_TRY(check_identity(options));
     c->params.are_frozen = options->has_no_gradients;
     c->frozen.are_frozen = true;
-    c->is_pooled = options->memory_tokens == 0;
+    c->is_of_chunks = options->memory_tokens == 0;
     if (options->encoder != NULL) {
         SP_TRY(declare_encoder(c, options));
         c->encoder_end = options->encoder->config.n_layers + 2;
@@ -145,16 +154,27 @@ static sp_status bind_side(sp_transformer *transformer, const sp_compressor_opti
     return init_rows_like(transformer->embedding.special, &weights->embedding, options->seed);
 }
 
+/* A slot starts as the sum of its rows. */
+static sp_status bind_merger(sp_compressor *c) {
+    float *weight = c->merger.weight->value;
+    for (size_t row = 0; row < c->merger.n_out; row++)
+        for (size_t column = row; column < c->merger.n_in; column += c->merger.n_out)
+            weight[row * c->merger.n_in + column] = 1;
+    return sp_adapted_linear_bind(&c->merger);
+}
+
 static sp_status bind(sp_compressor *c, const sp_compressor_options *options) {
     SP_TRY(sp_params_allocate(&c->params));
     SP_TRY(sp_params_allocate(&c->frozen));
     if (c->converter.norm != NULL) SP_TRY(bind_converter(c, options));
+    if (c->merger.weight != NULL) SP_TRY(bind_merger(c));
     if (c->encoder != NULL) SP_TRY(bind_side(c->encoder, options, options->encoder, "encoder"));
     return c->decoder != NULL ? bind_side(c->decoder, options, options->decoder, "decoder") : SP_OK;
 }
 
 static sp_status outline(sp_compressor *c) {
     SP_TRY(sp_converter_outline(&c->converter));
+    SP_TRY(sp_adapted_linear_bind(&c->merger));
     if (c->encoder != NULL) SP_TRY(sp_transformer_outline(c->encoder));
     return c->decoder != NULL ? sp_transformer_outline(c->decoder) : SP_OK;
 }
@@ -162,9 +182,13 @@ static sp_status outline(sp_compressor *c) {
 static sp_status append_memory(sp_compressor *c) {
     const sp_model_config *config = &c->encoder->weights->config;
     sp_block *block = NULL;
-    if (c->encoder->has_block[config->n_layers + 1])
-        SP_TRY((c->is_pooled ? sp_pool_block_create : sp_take_block_create)(
-            &block, config, &c->encoder->final_norm, SP_ENCODER));
+    const sp_norm *norm = &c->encoder->final_norm;
+    if (!c->encoder->has_block[config->n_layers + 1]) return sp_chain_append(&c->chain, NULL);
+    if (c->merger.weight != NULL)
+        SP_TRY(sp_merge_block_create(&block, config, norm, &c->merger, SP_ENCODER));
+    else
+        SP_TRY((c->is_of_chunks ? sp_pool_block_create : sp_take_block_create)(&block, config, norm,
+                                                                               SP_ENCODER));
     return sp_chain_append(&c->chain, block);
 }
 
@@ -197,6 +221,7 @@ sp_status sp_compressor_create(sp_compressor **compressor, const sp_compressor_o
 void sp_compressor_destroy(sp_compressor *c) {
     if (c == NULL) return;
     sp_chain_destroy(&c->chain);
+    sp_adapted_linear_release(&c->merger);
     sp_converter_release(&c->converter);
     sp_transformer_destroy(c->decoder);
     sp_transformer_destroy(c->encoder);

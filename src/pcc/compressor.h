@@ -1,6 +1,6 @@
 /* The compressor: encoder, memory tokens, converter, markers and decoder as one chain of blocks.
 
-       [0, encoder_end)           embed, layers, take or pool: segments to memory [n_taken, d_enc]
+       [0, encoder_end)           embed, layers, then take, pool or merge: segments to memory [n_taken, d_enc]
        encoder_end                converter: memory to slots [n_taken, d_dec]
        (encoder_end, n_blocks)    splice, decoder layers, loss
 
@@ -25,7 +25,8 @@ typedef struct sp_compressor_options {
     const sp_tensor_table *encoder_tensors; /* borrowed during create(); for first values */
     sp_training training;
     sp_lora_options lora;
-    size_t memory_tokens; /* 0: memory is pooled */
+    size_t memory_tokens; /* 0: memory is of chunks */
+    size_t merged_tokens; /* of the longest chunk; 0: chunks are pooled */
     /* Identity wants d_encoder = d_decoder, and encoder_tensors. */
     sp_converter_init converter_init;
     bool markers_are_frozen;
@@ -40,9 +41,10 @@ typedef struct sp_compressor_options {
 typedef struct sp_compressor {
     sp_params params, frozen; /* frozen: of an encoder that is; its groups of `params` are empty */
     sp_transformer *encoder, *decoder; /* NULL where left out */
-    sp_param *memory_tokens, *markers; /* NULL where not here; the former too if memory is pooled */
+    sp_param *memory_tokens, *markers; /* NULL where not here; the former too if memory is of chunks */
+    sp_adapted_linear merger;          /* empty where not here, or chunks are not merged */
     sp_converter converter;            /* empty where not here */
-    bool is_pooled;                    /* the batches' layout is to be, too */
+    bool is_of_chunks;                 /* the batches' layout is to be, too */
     sp_chain chain;
     size_t encoder_end;   /* index of the converter's block */
     size_t first_trained; /* blocks before it need no backward pass */

@@ -26,7 +26,7 @@ sp_status sp_layout_add_encoder(const sp_layout *layout, sp_batch *batch, const 
                                 size_t n_ids, uint64_t key) {
     int32_t seq = 0;
     SP_TRY(sp_batch_add_seq(batch, SP_ENCODER, SP_NO_PARENT, key, &seq));
-    if (layout->is_pooled) return add_chunks(layout, batch, ids, n_ids);
+    if (layout->is_of_chunks) return add_chunks(layout, batch, ids, n_ids);
     for (size_t i = 0; i < n_ids; i++) SP_TRY(sp_batch_add_row(batch, SP_ENCODER, ids[i]));
     const size_t n_slots = sp_layout_n_slots(layout, n_ids);
     for (size_t k = 0; k < n_slots; k++) {

@@ -13,7 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char ENCODER[] = "encoder.", ADAPTER[] = "base_model.", PCC_ROWS[] = "memory_tokens";
+static const char ENCODER[] = "encoder.", ADAPTER[] = "base_model.";
+/* What makes memory of the encoder's states is no part of its model. */
+static const char MEMORY_TOKENS[] = "memory_tokens", MERGER[] = "merger.weight";
 
 static bool begins_with(const char *text, const char *start) {
     return strncmp(text, start, strlen(start)) == 0;
@@ -27,7 +29,7 @@ static const char *exported_name(const char *name, sp_export_part *part) {
     name += strlen(ENCODER);
     if (begins_with(name, ADAPTER))
         *part = SP_PART_ADAPTER;
-    else if (strcmp(name, PCC_ROWS) != 0)
+    else if (strcmp(name, MEMORY_TOKENS) != 0 && strcmp(name, MERGER) != 0)
         *part = SP_PART_ENCODER;
     return name;
 }

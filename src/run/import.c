@@ -165,7 +165,7 @@ static sp_status wrong_shape(const source *from, const char *name, const sp_tens
 static bool is_wider_table(const importing *m, const sp_param *param, const sp_tensor *tensor,
                            size_t dim) {
     size_t wider[2] = {param->shape[0], param->shape[1]};
-    if (m->models.compressor->is_pooled) return false;
+    if (m->models.compressor->is_of_chunks) return false;
     wider[dim] += m->config->encoder.memory_tokens;
     return param->n_dims == 2 && has_shape(tensor, wider, 2);
 }
@@ -215,6 +215,11 @@ static sp_status fill(importing *m, const source *from, const sp_param *param, c
         tensor->shape[1] == param->shape[1])
         return sp_fail(SP_USAGE, "encoder.memory_tokens: %zu, but '%s' has %zu", param->shape[0],
                        from->path, tensor->shape[0]);
+    if (param == m->models.compressor->merger.weight && tensor->n_dims == 2 &&
+        tensor->shape[0] == param->shape[0] && tensor->shape[1] % tensor->shape[0] == 0)
+        return sp_fail(SP_USAGE, "encoder.merged_tokens: %zu, but '%s' has %zu",
+                       param->shape[1] / param->shape[0], from->path,
+                       tensor->shape[1] / tensor->shape[0]);
     return wrong_shape(from, name, tensor, param);
 }
 
@@ -228,10 +233,11 @@ static sp_status missing(const importing *m, const source *from, const char *nam
 /* Reads a parameter from the file that has those of its kind. */
 static sp_status read_param(importing *m, const sp_param *param) {
     const bool is_memory = strcmp(param->name, MEMORY_TOKENS) == 0;
+    const bool is_merger = param == m->models.compressor->merger.weight;
     const bool is_encoder = strncmp(param->name, ENCODER, strlen(ENCODER)) == 0;
     const char *name = param->name + (is_encoder ? strlen(ENCODER) : 0);
     source *from = &m->pcc;
-    if (is_encoder && !is_memory)
+    if (is_encoder && !is_memory && !is_merger)
         from = strncmp(name, ADAPTER, strlen(ADAPTER)) == 0 ? &m->adapter : &m->encoder;
     const sp_tensor *tensor = take(from, name);
     if (tensor == NULL) return is_memory ? SP_OK : missing(m, from, name); /* may come later */
@@ -321,7 +327,7 @@ static sp_status read_all(importing *m) {
     /* Memory tokens first: those of pcc.safetensors go before a table's last rows. */
     const sp_param *memory = m->models.compressor->memory_tokens;
     if (memory == NULL && sp_tensor_table_find(m->pcc.tensors, "memory_tokens") != NULL)
-        return sp_fail(SP_USAGE, "encoder.memory: pooled, but '%s' has memory tokens", m->pcc.path);
+        return sp_fail(SP_USAGE, "encoder.memory: not tokens, but '%s' has memory tokens", m->pcc.path);
     if (memory != NULL) SP_TRY(read_param(m, memory));
     const sp_params *params = &m->models.compressor->params;
     for (size_t i = 0; i < params->n_entries; i++)

@@ -154,6 +154,8 @@ sp_status sp_models_options(sp_compressor_options *options, const sp_run_config 
     options->training = trainings[config->encoder.train];
     options->memory_tokens =
         config->encoder.memory == SP_MEMORY_OF_TOKENS ? config->encoder.memory_tokens : 0;
+    options->merged_tokens =
+        config->encoder.memory == SP_MEMORY_MERGED ? config->encoder.merged_tokens : 0;
     options->converter_init = config->converter.init;
     const bool brings_markers =
         config->train.init != NULL && config->train.init_parts == SP_INIT_ALL;

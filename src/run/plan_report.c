@@ -52,7 +52,7 @@ typedef struct part {
     uint64_t n_values, n_trained;
 } part;
 
-enum { ENCODER, LORA, MEMORY_TOKENS, CONVERTER, MARKERS, DECODER, N_PARTS };
+enum { ENCODER, LORA, MEMORY_TOKENS, MERGER, CONVERTER, MARKERS, DECODER, N_PARTS };
 
 static bool begins_with(const char *text, const char *begin) {
     return strncmp(text, begin, strlen(begin)) == 0;
@@ -61,6 +61,7 @@ static bool begins_with(const char *text, const char *begin) {
 static int part_of(const char *name) {
     if (strstr(name, "lora_") != NULL) return LORA;
     if (begins_with(name, "encoder.memory_tokens")) return MEMORY_TOKENS;
+    if (begins_with(name, "encoder.merger.")) return MERGER;
     if (begins_with(name, "converter.")) return CONVERTER;
     return begins_with(name, "markers") ? MARKERS : ENCODER;
 }
@@ -69,6 +70,7 @@ static void count_parts(part parts[N_PARTS], const sp_plan *plan) {
     static const part named[N_PARTS] = {[ENCODER] = {"encoder", "encoder", 0, 0},
                                         [LORA] = {"LoRA", "lora", 0, 0},
                                         [MEMORY_TOKENS] = {"memory tokens", "memory_tokens", 0, 0},
+                                        [MERGER] = {"merger", "merger", 0, 0},
                                         [CONVERTER] = {"converter", "converter", 0, 0},
                                         [MARKERS] = {"markers", "markers", 0, 0},
                                         [DECODER] = {"decoder", "decoder", 0, 0}};

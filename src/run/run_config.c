@@ -9,7 +9,7 @@
 /* The order of each list is that of the enum which it fills. */
 static const char *const encoder_train_words[] = {"full", "lora", "none", NULL};
 static const char *const converter_words[] = {"random", "identity", NULL};
-static const char *const memory_words[] = {"tokens", "pooled", NULL};
+static const char *const memory_words[] = {"tokens", "pooled", "merged", NULL};
 static const char *const wire_words[] = {"f32", "bf16", "auto", NULL};
 static const char *const precision_words[] = {"f32", "bf16", "auto", "int8", NULL};
 static const char *const marker_words[] = {"train", "frozen", "auto", NULL};
@@ -42,12 +42,15 @@ static const sp_config_key keys[] = {
      "Hugging Face folder or .gguf file"},
     {"encoder.train", SP_KEY_CHOICE, MEMBER(encoder.train), "full", 0, 0, encoder_train_words,
      "which of its weights are trained"},
-    {"encoder.layers", SP_KEY_COUNT_OR_AUTO, MEMBER(encoder.layers), "auto", 1, 65536, NULL,
-     "the model's first layers alone, then its last norm; auto: all"},
+    {"encoder.layers", SP_KEY_COUNT_OR_AUTO, MEMBER(encoder.layers), "auto", 0, 65536, NULL,
+     "the model's first layers alone, 0 for the embedding, then its last norm; auto: all"},
     {"encoder.memory", SP_KEY_CHOICE, MEMBER(encoder.memory), "tokens", 0, 0, memory_words,
-     "a slot comes of a memory token at the end, or of the mean of its own tokens' last states"},
+     "a slot comes of a memory token at the end, or of its own tokens' last states: of their mean, or "
+     "each through a trained matrix by its place"},
     {"encoder.memory_tokens", SP_KEY_COUNT, MEMBER(encoder.memory_tokens), "64", 1, 65536, NULL,
-     "trained memory rows; a segment uses as many as it has slots; unused where memory is pooled"},
+     "trained memory rows; a segment uses as many as it has slots; of memory: tokens"},
+    {"encoder.merged_tokens", SP_KEY_COUNT, MEMBER(encoder.merged_tokens), "4", 1, 65536, NULL,
+     "of memory: merged, the most tokens of a slot: a matrix each; a ratio uses the first ones"},
     {"encoder.lora.rank", SP_KEY_COUNT, MEMBER(encoder.lora.rank), "64", 1, 65536, NULL,
      "columns of A and B"},
     {"encoder.lora.alpha", SP_KEY_REAL, MEMBER(encoder.lora.alpha), "32", 0, 1e6, NULL,
@@ -176,7 +179,7 @@ sp_layout sp_run_config_layout(const sp_run_config *config, const sp_model_confi
     return (sp_layout){.segment_tokens = config->segment.tokens,
                        .ratio = sp_run_config_least_ratio(config),
                        .slots_are_fixed = config->segment.slots == SP_SLOTS_FIXED,
-                       .is_pooled = config->encoder.memory == SP_MEMORY_POOLED,
+                       .is_of_chunks = config->encoder.memory != SP_MEMORY_OF_TOKENS,
                        .omits_boundaries = !config->decoder.boundaries,
                        .bos = decoder != NULL ? decoder->bos_token_id : SP_NO_TOKEN,
                        .eos = decoder != NULL ? decoder->eos_token_id : SP_NO_TOKEN,
@@ -220,13 +223,23 @@ static sp_status check_only(const sp_run_config *config) {
     return SP_OK;
 }
 
+static sp_status check_merged(const sp_run_config *config) {
+    const size_t most = sp_run_config_most_ratio(config);
+    if (config->encoder.memory != SP_MEMORY_MERGED || most <= config->encoder.merged_tokens)
+        return SP_OK;
+    return sp_fail(SP_USAGE,
+                   "encoder.merged_tokens: %zu are too few for segment.ratio %zu; raise it",
+                   config->encoder.merged_tokens, most);
+}
+
 static sp_status check_slots(const sp_run_config *config) {
     const size_t tokens = config->segment.tokens, ratio = sp_run_config_least_ratio(config);
     const size_t n_rows = config->encoder.memory_tokens, n_slots = divide_up(tokens, ratio);
-    if (config->encoder.memory == SP_MEMORY_POOLED && config->segment.slots == SP_SLOTS_FIXED)
-        return sp_fail(SP_USAGE, "segment.slots: fixed does not go with encoder.memory: pooled, "
-                                 "where every slot has tokens of its own");
-    if (config->encoder.memory == SP_MEMORY_POOLED || n_slots <= n_rows) return SP_OK;
+    if (config->encoder.memory != SP_MEMORY_OF_TOKENS && config->segment.slots == SP_SLOTS_FIXED)
+        return sp_fail(SP_USAGE,
+                       "segment.slots: fixed goes with encoder.memory: tokens alone: else "
+                       "every slot has tokens of its own");
+    if (config->encoder.memory != SP_MEMORY_OF_TOKENS || n_slots <= n_rows) return SP_OK;
     return sp_fail(
         SP_USAGE,
         "encoder.memory_tokens: %zu are too few for the %zu slots of a full segment "
@@ -238,6 +251,7 @@ static sp_status check_slots(const sp_run_config *config) {
 sp_status sp_run_config_check(const sp_run_config *config) {
     SP_TRY(check_required(config));
     SP_TRY(check_slots(config));
+    SP_TRY(check_merged(config));
     SP_TRY(check_only(config));
     if (config->objective.reconstruction == 0 && config->objective.completion == 0)
         return sp_fail(SP_USAGE, "objective.reconstruction, objective.completion: both are 0, so "

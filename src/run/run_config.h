@@ -24,7 +24,7 @@ typedef enum sp_asked_precision {
     SP_ASKED_INT8,
 } sp_asked_precision;
 
-typedef enum sp_memory_kind { SP_MEMORY_OF_TOKENS, SP_MEMORY_POOLED } sp_memory_kind;
+typedef enum sp_memory_kind { SP_MEMORY_OF_TOKENS, SP_MEMORY_POOLED, SP_MEMORY_MERGED } sp_memory_kind;
 typedef enum sp_markers { SP_MARKERS_TRAIN, SP_MARKERS_FROZEN, SP_MARKERS_AUTO } sp_markers;
 typedef enum sp_slot_rule { SP_SLOTS_PROPORTIONAL, SP_SLOTS_FIXED } sp_slot_rule;
 typedef enum sp_train_only { SP_TRAIN_ONLY_ALL, SP_TRAIN_ONLY_CONVERTER } sp_train_only;
@@ -45,7 +45,8 @@ typedef struct sp_run_config {
         sp_encoder_train train;
         size_t layers; /* SP_COUNT_AUTO: all */
         sp_memory_kind memory;
-        size_t memory_tokens; /* unused where memory is pooled */
+        size_t memory_tokens; /* of SP_MEMORY_OF_TOKENS */
+        size_t merged_tokens; /* of SP_MEMORY_MERGED: the most in a slot */
         struct {
             size_t rank;
             double alpha, dropout;
@@ -144,6 +145,11 @@ static inline bool sp_run_config_is_of_tasks(const sp_run_config *config) {
 /* The ratio that makes the most slots: what memory and costs are reckoned with. */
 static inline size_t sp_run_config_least_ratio(const sp_run_config *config) {
     return config->segment.ratios.items[0];
+}
+
+/* The ratio whose slots have the most tokens. */
+static inline size_t sp_run_config_most_ratio(const sp_run_config *config) {
+    return config->segment.ratios.items[config->segment.ratios.n_items - 1];
 }
 
 /* Puts file and line of the first key that the present message names, and the file at `path` (NULL:

@@ -89,7 +89,7 @@ static sp_status check_slots(const sp_samples *samples, const sp_run_config *con
     for (size_t i = 0; i < sp_tokens_n_segments(samples->tokens); i++) {
         const size_t n = sp_tokens_length(samples->tokens, samples->encoder_stream, i);
         const size_t n_slots = sp_layout_n_slots(&samples->layout, n);
-        if (n_slots > most && config->encoder.memory == SP_MEMORY_POOLED)
+        if (n_slots > most && config->encoder.memory != SP_MEMORY_OF_TOKENS)
             return sp_fail(
                 SP_USAGE,
                 "data.encoder_stream: segment %zu of '%s' has %zu tokens in stream '%s', "

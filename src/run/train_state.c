@@ -218,6 +218,8 @@ static sp_status compare(const sp_run_config *now, const sp_run_config *saved, c
         {"encoder.memory", now->encoder.memory != saved->encoder.memory},
         {"encoder.memory_tokens", now->encoder.memory == SP_MEMORY_OF_TOKENS &&
                                       now->encoder.memory_tokens != saved->encoder.memory_tokens},
+        {"encoder.merged_tokens", now->encoder.memory == SP_MEMORY_MERGED &&
+                                      now->encoder.merged_tokens != saved->encoder.merged_tokens},
         {"decoder.boundaries", now->decoder.boundaries != saved->decoder.boundaries},
         {"encoder.lora.rank", now->encoder.train == SP_ENCODER_LORA &&
                                   now->encoder.lora.rank != saved->encoder.lora.rank},

@@ -63,7 +63,8 @@ typedef struct subject {
 typedef struct setting {
     sp_training training;
     double dropout;
-    bool is_shared, markers_are_frozen, is_pooled;
+    bool is_shared, markers_are_frozen, is_of_chunks;
+    size_t merged_tokens;
     const tiny_shape *encoder, *decoder; /* NULL: those above */
 } setting;
 
@@ -96,9 +97,11 @@ static void fill_batch(subject *s, size_t begin, size_t end) {
 
 static void set_up(subject *s, setting how) {
     const bool is_full = how.training == SP_TRAIN_FULL;
-    *s = (subject){
-        .layout = {
-            .segment_tokens = SEGMENT, .ratio = 4, .is_pooled = how.is_pooled, .bos = 1, .eos = 2}};
+    *s = (subject){.layout = {.segment_tokens = SEGMENT,
+                              .ratio = 4,
+                              .is_of_chunks = how.is_of_chunks,
+                              .bos = 1,
+                              .eos = 2}};
     if (!how.is_shared)
         tiny_model_create(&s->encoder, how.encoder != NULL ? how.encoder : &encoder_shape, 1,
                           is_full ? SP_WEIGHTS_FRAME : SP_WEIGHTS_BODY);
@@ -114,7 +117,8 @@ static void set_up(subject *s, setting how) {
         .encoder_tensors = &encoder->tensors,
         .training = how.training,
         .lora = {.rank = 2, .alpha = 3, .dropout = how.dropout, .targets_embedding = true},
-        .memory_tokens = how.is_pooled ? 0 : 2,
+        .memory_tokens = how.is_of_chunks ? 0 : 2,
+        .merged_tokens = how.merged_tokens,
         .markers_are_frozen = how.markers_are_frozen,
         .seed = 5};
     for (sp_role role = 0; role < SP_N_ROLES; role++) options.lora.targets[role] = true;
@@ -199,8 +203,15 @@ static void converter_and_memory_tokens_over_a_frozen_encoder(void **state) {
 
 static void pooled_states(void **state) {
     check((setting){
-        .training = SP_TRAIN_LORA, .dropout = 0.25, .is_shared = true, .is_pooled = true});
-    check((setting){.training = SP_TRAIN_FULL, .is_pooled = true});
+        .training = SP_TRAIN_LORA, .dropout = 0.25, .is_shared = true, .is_of_chunks = true});
+    check((setting){.training = SP_TRAIN_FULL, .is_of_chunks = true});
+}
+
+static void merged_states(void **state) {
+    check((setting){
+        .training = SP_TRAIN_LORA, .dropout = 0.25, .is_of_chunks = true, .merged_tokens = 4});
+    check((setting){.training = SP_TRAIN_FULL, .is_of_chunks = true, .merged_tokens = 5});
+    check((setting){.training = SP_TRAIN_NONE, .is_of_chunks = true, .merged_tokens = 4});
 }
 
 /* Micro-batches are summed: whatever the cut, the same gradient, dropout included. */
@@ -300,6 +311,7 @@ int main(void) {
         cmocka_unit_test(other_families_on_both_sides),
         cmocka_unit_test(converter_and_memory_tokens_over_a_frozen_encoder),
         cmocka_unit_test(pooled_states),
+        cmocka_unit_test(merged_states),
         cmocka_unit_test(gradients_of_a_batch_are_the_sum_of_its_samples),
         cmocka_unit_test(without_training_dropout_is_off_and_nothing_is_kept),
         cmocka_unit_test(a_pass_fits_its_arena_and_keeping_changes_no_loss),

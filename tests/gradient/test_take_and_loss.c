@@ -4,7 +4,7 @@
 #include "tests/gradient/differences.h"
 #include "tests/values.h"
 
-enum { D = 7, VOCABULARY = 11, N_ROWS = 9 };
+enum { D = 7, VOCABULARY = 11, N_ROWS = 9, MOST_MERGED = 3 };
 
 static const sp_model_config config = {.family = &(const sp_family){.name = "of RMSNorm"},
                                        .d_model = D,
@@ -16,15 +16,21 @@ typedef struct fixture {
     sp_norm norm;
     float frozen_norm[D], head_weight[VOCABULARY * D];
     sp_linear *head;
+    sp_adapted_linear merger; /* of chunks of at most 3 rows */
     sp_batch batch;
     float x[N_ROWS * D];
 } fixture;
 
-static void set_up(fixture *f, bool is_norm_trained) {
+static void set_up_with(fixture *f, bool is_norm_trained, bool has_merger) {
     *f = (fixture){.batch = {.is_training = true}};
     if (is_norm_trained)
         assert_int_equal(sp_params_declare(&f->params, &f->norm.trained, 0, D, "norm"), SP_OK);
+    f->merger = (sp_adapted_linear){.n_in = MOST_MERGED * D, .n_out = D};
+    if (has_merger)
+        assert_int_equal(
+            sp_params_declare(&f->params, &f->merger.weight, D, MOST_MERGED * D, "merger"), SP_OK);
     assert_int_equal(sp_params_allocate(&f->params), SP_OK);
+    assert_int_equal(sp_adapted_linear_bind(&f->merger), SP_OK);
     fill_params(&f->params, 6);
     fill_values(f->frozen_norm, D, 5);
     if (!is_norm_trained) f->norm.frozen = f->frozen_norm;
@@ -33,9 +39,12 @@ static void set_up(fixture *f, bool is_norm_trained) {
     assert_int_equal(sp_linear_wrap(&f->head, f->head_weight, NULL, VOCABULARY, D), SP_OK);
 }
 
+static void set_up(fixture *f, bool is_norm_trained) { set_up_with(f, is_norm_trained, false); }
+
 static void tear_down(fixture *f) {
     sp_batch_free(&f->batch);
     sp_linear_destroy(f->head);
+    sp_adapted_linear_release(&f->merger);
     sp_params_free(&f->params);
 }
 
@@ -64,7 +73,7 @@ static void taken_rows_and_only_they_get_a_gradient(void **state) {
 }
 
 /* Chunks of 2, 1 and 3 rows of two sequences; the rows between them are in no slot. */
-static void pool_rows(sp_batch *batch) {
+static void take_chunks(sp_batch *batch) {
     int32_t seq = 0;
     for (size_t r = 0; r < N_ROWS; r++) {
         if (r == 0 || r == 4)
@@ -81,8 +90,23 @@ static void pooled_rows_share_a_slots_gradient(void **state) {
         fixture f;
         sp_block *block = NULL;
         set_up(&f, is_norm_trained);
-        pool_rows(&f.batch);
+        take_chunks(&f.batch);
         assert_int_equal(sp_pool_block_create(&block, &config, &f.norm, SP_ENCODER), SP_OK);
+        assert_int_equal(block->kind->n_out_rows(block, &f.batch), 3);
+        check_block(block, &f.batch, f.x, N_ROWS, &f.params);
+        block->kind->destroy(block);
+        tear_down(&f);
+    }
+}
+
+static void merged_rows_each_get_their_matrix_s_gradient(void **state) {
+    for (int is_norm_trained = 0; is_norm_trained < 2; is_norm_trained++) {
+        fixture f;
+        sp_block *block = NULL;
+        set_up_with(&f, is_norm_trained, true);
+        take_chunks(&f.batch);
+        assert_int_equal(sp_merge_block_create(&block, &config, &f.norm, &f.merger, SP_ENCODER),
+                         SP_OK);
         assert_int_equal(block->kind->n_out_rows(block, &f.batch), 3);
         check_block(block, &f.batch, f.x, N_ROWS, &f.params);
         block->kind->destroy(block);
@@ -103,21 +127,25 @@ static void forward(const sp_block *block, sp_batch *batch, float *y, const floa
     sp_arena_release(&arena);
 }
 
+static void take_every_row(sp_batch *batch) {
+    int32_t seq = 0;
+    assert_int_equal(sp_batch_add_seq(batch, SP_ENCODER, SP_NO_PARENT, 1, &seq), SP_OK);
+    for (size_t r = 0; r < N_ROWS; r++) {
+        add_row(batch, SP_ENCODER);
+        assert_int_equal(sp_batch_take_last_rows(batch, 1), SP_OK);
+    }
+}
+
 static void a_pooled_slot_is_the_mean_of_its_rows_final_states(void **state) {
     fixture f;
     sp_block *pool = NULL, *take = NULL;
     float pooled[3 * D], states[N_ROWS * D];
     set_up(&f, false);
-    pool_rows(&f.batch);
+    take_chunks(&f.batch);
     assert_int_equal(sp_pool_block_create(&pool, &config, &f.norm, SP_ENCODER), SP_OK);
     forward(pool, &f.batch, pooled, f.x);
     sp_batch_clear(&f.batch);
-    int32_t seq = 0;
-    assert_int_equal(sp_batch_add_seq(&f.batch, SP_ENCODER, SP_NO_PARENT, 1, &seq), SP_OK);
-    for (size_t r = 0; r < N_ROWS; r++) {
-        add_row(&f.batch, SP_ENCODER);
-        assert_int_equal(sp_batch_take_last_rows(&f.batch, 1), SP_OK);
-    }
+    take_every_row(&f.batch);
     assert_int_equal(sp_take_block_create(&take, &config, &f.norm, SP_ENCODER), SP_OK);
     forward(take, &f.batch, states, f.x);
     for (size_t i = 0; i < D; i++) {
@@ -128,6 +156,32 @@ static void a_pooled_slot_is_the_mean_of_its_rows_final_states(void **state) {
     }
     take->kind->destroy(take);
     pool->kind->destroy(pool);
+    tear_down(&f);
+}
+
+static void a_merged_slot_is_the_sum_of_its_rows_products(void **state) {
+    fixture f;
+    sp_block *merge = NULL, *take = NULL;
+    float merged[3 * D], states[N_ROWS * D];
+    set_up_with(&f, false, true);
+    take_chunks(&f.batch);
+    assert_int_equal(sp_merge_block_create(&merge, &config, &f.norm, &f.merger, SP_ENCODER), SP_OK);
+    forward(merge, &f.batch, merged, f.x);
+    sp_batch_clear(&f.batch);
+    take_every_row(&f.batch);
+    assert_int_equal(sp_take_block_create(&take, &config, &f.norm, SP_ENCODER), SP_OK);
+    forward(take, &f.batch, states, f.x);
+    static const size_t first[] = {0, 2, 5}, n_rows[] = {2, 1, 3};
+    for (size_t k = 0; k < 3; k++)
+        for (size_t i = 0; i < D; i++) {
+            const float *weight = f.merger.weight->value + i * MOST_MERGED * D;
+            double sum = 0;
+            for (size_t j = 0; j < n_rows[k] * D; j++)
+                sum += (double)weight[j] * (double)states[first[k] * D + j];
+            assert_close(merged[k * D + i], sum, 1e-5);
+        }
+    take->kind->destroy(take);
+    merge->kind->destroy(merge);
     tear_down(&f);
 }
 
@@ -249,6 +303,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(taken_rows_and_only_they_get_a_gradient),
         cmocka_unit_test(pooled_rows_share_a_slots_gradient),
+        cmocka_unit_test(merged_rows_each_get_their_matrix_s_gradient),
+        cmocka_unit_test(a_merged_slot_is_the_sum_of_its_rows_products),
         cmocka_unit_test(a_pooled_slot_is_the_mean_of_its_rows_final_states),
         cmocka_unit_test(both_losses_reach_rows_and_norm),
         cmocka_unit_test(losses_are_sums_over_their_own_targets),

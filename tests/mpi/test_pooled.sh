@@ -1,5 +1,5 @@
 #!/bin/sh
-# `encoder.memory: pooled`: any grid trains the same, a run stopped and resumed is one that was not, and
+# `encoder.memory: pooled` and `merged`: any grid trains the same, a run stopped and resumed is one that was not, and
 # compress, generate, evaluate, export and import follow the checkpoint. The memory itself is held against
 # transformers by tests/parity/test_exchange.sh.
 # cores: 1
@@ -15,7 +15,13 @@ pooled="encoder.memory=pooled encoder.memory_tokens=1"
     pretrain 0 1 recomputed $pooled train.recompute=all
     pretrain 0 1 resumed $pooled train.stop_at_step=9
     pretrain 0 1 resumed $pooled
+    pretrain 0 1 merged encoder.memory=merged
+    pretrain 0 2 merged.2 encoder.memory=merged parallel.pipeline=2
+    pretrain 0 3 merged.3 encoder.memory=merged parallel.zero=2
 }
+same_losses merged.2 merged
+same_weights merged.2 merged
+close_losses merged.3 merged
 has_steps one 20
 same_losses pipeline one
 same_weights pipeline one
@@ -24,7 +30,9 @@ same_losses recomputed one
 same_losses resumed one
 same_weights resumed one
 pretrain 0 1 tokens
-[ "$(final_loss tokens)" != "$(final_loss one)" ] || fail "pooled and tokens train alike"
+for other in tokens merged; do
+    [ "$(final_loss $other)" != "$(final_loss one)" ] || fail "pooled and $other train alike"
+done
 
 # The encoder's first layer alone under a converter near the identity: slots start as large as embeddings,
 # on whichever rank the converter is.
@@ -41,6 +49,9 @@ near="$d encoder.layers=1 converter.init=identity segment.ratio=1 train.steps=3"
     pretrain 64 1 none $near encoder.layers=9
     says "encoder.layers: 9 layers"
     pretrain 64 1 near $near encoder.layers=2
+    says "another encoder.layers;"
+    pretrain 0 1 near.none $near encoder.layers=0 encoder.memory=merged 'encoder.lora.targets=[embed]'
+    pretrain 64 1 near.none $near encoder.layers=1 encoder.memory=merged 'encoder.lora.targets=[embed]'
     says "another encoder.layers;"
     pretrain 64 1 none converter.init=identity
     says "converter.init: identity wants"
@@ -75,8 +86,21 @@ import="import --quiet --config $folder/run.yaml"
     export_run tokens
     expect 64 "$slotpress" $import --set "run.dir=$folder/no" --set encoder.memory=pooled \
         --input "$folder/tokens.export"
-    says "encoder.memory: pooled"
+    says "encoder.memory: not tokens"
+    expect 0 "$slotpress" $import --set "run.dir=$folder/merged.back" --set encoder.memory=merged \
+        --input "$folder/merged.export"
+    same_weights merged.back merged
+    expect 65 "$slotpress" $import --set "run.dir=$folder/no" --set encoder.memory=merged \
+        --input "$folder/one.export"
+    says "no tensor 'merger.weight'"
+    expect 64 "$slotpress" $import --set "run.dir=$folder/no" --set encoder.memory=merged \
+        --set encoder.merged_tokens=5 --input "$folder/merged.export"
+    says "encoder.merged_tokens: 5, but"
 }
+pretrain 64 1 merged encoder.memory=merged encoder.merged_tokens=5
+says "another encoder.merged_tokens;"
+pretrain 64 1 few encoder.memory=merged segment.ratio=8
+says "encoder.merged_tokens: 4 are too few for segment.ratio 8"
 
 # Other ratios from the same weights; slots by the rank, and what reads them.
 pretrain 0 1 wider encoder.memory=pooled segment.ratio=1 train.init="$folder/one" train.steps=2

@@ -137,7 +137,7 @@ def main():
     for argument in sys.argv[3:]:
         name, base = argument.split("=")
         folder = root / name
-        for mode in ("lora", "full", "pooled", "cut"):
+        for mode in ("lora", "full", "pooled", "merger", "cut"):
             pcc = Compressor(folder / f"{mode}.export", base, decoder, SEGMENT_TOKENS, RATIO)
             check_memory(name, folder, mode, pcc)
             check_greedy(name, folder, mode, pcc)

@@ -18,9 +18,10 @@ for name in gpt2-tiny llama-tiny llama-tied-bf16 mistral-window qwen2-tiny phi3-
     make_tokens 6
     mkdir "$folder/$name"
     cp "$folder/corpus.jsonl" "$folder/$name"
-    for mode in lora full pooled cut; do
+    for mode in lora full pooled merger cut; do
         kind=encoder.train=$mode
         [ $mode != pooled ] || kind=encoder.memory=pooled
+        [ $mode != merger ] || kind=encoder.memory=merged
         [ $mode != cut ] || kind=encoder.layers=1
         pretrain 0 1 "$name/$mode" "$all_targets" train.steps=3 $kind
         run="$folder/$name/$mode"

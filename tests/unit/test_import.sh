@@ -18,12 +18,12 @@ import_run() {
 for name in gpt2-tiny llama-tiny llama-tied-bf16 mistral-window qwen2-tiny phi3-tiny; do
     encoder=tests/fixtures/models/$name
     make_tokens 6
-    for mode in lora full none pooled; do
+    for mode in lora full none pooled merged; do
         for targets in q,k,v,o,gate,up,down,embed,head v,down; do
             [ $mode = lora ] || [ $targets = v,down ] || continue
             run=$name.$mode.$(echo $targets | wc -c)
             set -- encoder.train=$mode "encoder.lora.targets=[$targets]"
-            [ $mode != pooled ] || set -- encoder.memory=pooled "encoder.lora.targets=[$targets]"
+            case $mode in pooled | merged) set -- encoder.memory=$mode "encoder.lora.targets=[$targets]" ;; esac
             pretrain 0 1 "$run" train.steps=2 "$@"
             export_run "$run"
             import_run "$run" "$run.back" "$@"
@@ -52,6 +52,21 @@ pretrain 0 1 from_run train.steps=2 train.init="$folder/run"
 import_run run again
 pretrain 0 1 from_back train.steps=2 train.init="$folder/again"
 same_losses from_run from_back
+
+# Half as large, and nearly the same: an import of it exports the same bytes.
+for dtype in f16 bf16; do
+    expect 0 "$slotpress" export --checkpoint "$folder/run" --dtype $dtype --output "$folder/$dtype.export"
+    import_run $dtype $dtype
+    expect 0 "$slotpress" export --checkpoint "$folder/$dtype" --dtype $dtype --output "$folder/$dtype.again"
+    for file in pcc.safetensors adapter_model.safetensors; do
+        cmp -s "$folder/$dtype.export/$file" "$folder/$dtype.again/$file" || fail "$dtype: $file changes by an import"
+        [ $(($(stat -c %s "$folder/$dtype.export/$file") * 5)) -lt $(($(stat -c %s "$folder/run.export/$file") * 4)) ] ||
+            fail "$dtype: $file is as large as in f32"
+    done
+done
+expect 64 "$slotpress" export --checkpoint "$folder/run" --dtype f16 --merge --output "$folder/no"
+says "--dtype goes without --merge"
+expect 64 "$slotpress" export --checkpoint "$folder/run" --dtype int8 --output "$folder/no"
 
 # The merged encoder is a model that an encoder may be.
 expect 0 "$slotpress" export --checkpoint "$folder/run" --merge --output "$folder/merged"

@@ -86,7 +86,7 @@ static void pooled_slots_cover_the_text(void **state) {
     sp_layout pooled = layout;
     sp_batch batch = {0};
     const sp_sample sample = sample_of(true, true);
-    pooled.is_pooled = true;
+    pooled.is_of_chunks = true;
     for (size_t s = 0; s < 2; s++) {
         must(sp_layout_add_sample(&pooled, &batch, &sample));
         assert_int_equal(batch.n_taken, 3 * (s + 1));
