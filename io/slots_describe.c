@@ -11,9 +11,9 @@ static sp_status describe_documents(json_t *documents, const sp_slots *slots) {
         sp_slots_n_documents(slots) < MOST_LISTED ? sp_slots_n_documents(slots) : MOST_LISTED;
     for (size_t i = 0; i < n; i++) {
         char *id = NULL;
-        SP_TRY(sp_slots_document_id(slots, i, &id));
         size_t begin = 0, end = 0;
-        sp_slots_document_segments(slots, i, &begin, &end);
+        SP_TRY(sp_slots_document_segments(slots, i, &begin, &end));
+        SP_TRY(sp_slots_document_id(slots, i, &id));
         json_array_append_new(
             documents, json_pack("{s:s*, s:I}", "id", id, "segments", (json_int_t)(end - begin)));
         free(id);
@@ -27,12 +27,14 @@ sp_status sp_slots_describe(json_t **description, const char *path) {
     const sp_slots_info *info = sp_slots_get_info(slots);
     json_t *documents = json_array();
     json_int_t n_tokens = 0, n_text_bytes = 0;
-    for (size_t i = 0; i < sp_slots_n_segments(slots); i++) {
-        const sp_slots_segment segment = sp_slots_get_segment(slots, i);
+    sp_status status = SP_OK;
+    for (size_t i = 0; status == SP_OK && i < sp_slots_n_segments(slots); i++) {
+        sp_slots_segment segment = {0};
+        status = sp_slots_get_segment(slots, i, &segment);
         n_tokens += segment.n_tokens;
         n_text_bytes += info->has_text ? segment.byte_len : 0;
     }
-    sp_status status = describe_documents(documents, slots);
+    if (status == SP_OK) status = describe_documents(documents, slots);
     json_t *made = json_pack(
         "{s:s, s:i, s:s, s:s, s:I, s:f, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
         "format", SP_SLOTS_FORMAT, "format_version", SP_SLOTS_FORMAT_VERSION, "space",
@@ -56,7 +58,8 @@ sp_status sp_slots_describe(json_t **description, const char *path) {
 
 static sp_status describe_segments(json_t *list, const sp_slots *slots, size_t begin, size_t end) {
     for (size_t i = begin; i < end; i++) {
-        const sp_slots_segment s = sp_slots_get_segment(slots, i);
+        sp_slots_segment s;
+        SP_TRY(sp_slots_get_segment(slots, i, &s));
         json_t *made =
             json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "segment", (json_int_t)i, "byte_begin",
                       (json_int_t)s.byte_begin, "byte_len", (json_int_t)s.byte_len, "tokens",

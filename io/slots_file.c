@@ -4,6 +4,7 @@
 #include "io/hdf5_table.h"
 #include "io/slots_header.h"
 #include "io/slots_lookup.h"
+#include "io/slots_rows.h"
 #include "io/slots_schema.h"
 
 #include <assert.h>
@@ -37,15 +38,14 @@ typedef struct value_file {
 struct sp_slots {
     char *path;
     sp_hdf5_table *table;
-    size_t hash_column, id_column, scale_column, text_column; /* those that are not loaded */
+    size_t hash_column, id_column, scale_column, text_column;
     sp_slots_header header;
     sp_hdf5_parts names;
     file_range *ranges; /* [n_ranges], owned, in order */
     size_t n_ranges;
     value_file *at; /* owned */
-    size_t n_documents, n_segments, n_slots, n_text_bytes;
-    uint64_t *doc, *byte_begin, *slot_begin, *text_begin; /* [n_segments], owned */
-    uint32_t *byte_len, *n_tokens;                        /* [n_segments], owned */
+    size_t n_documents, n_slots, n_text_bytes;
+    sp_slots_rows rows; /* the segments */
 };
 
 /* ---- opening: columns ---- */
@@ -78,32 +78,14 @@ static sp_status count_slots(sp_slots *slots) {
     return SP_OK;
 }
 
-static sp_status load_columns(sp_slots *slots) {
+static sp_status open_columns(sp_slots *slots) {
     const bool has_text = slots->header.info.has_text;
-    struct {
-        void **values;
-        const char *name;
-        sp_hdf5_kind kind;
-        size_t column;
-    } columns[] = {
-        {(void **)&slots->doc, SP_SLOTS_DOC, SP_HDF5_U64, 0},
-        {(void **)&slots->byte_begin, SP_SLOTS_BYTE_BEGIN, SP_HDF5_U64, 0},
-        {(void **)&slots->slot_begin, SP_SLOTS_SLOT_BEGIN, SP_HDF5_U64, 0},
-        {(void **)&slots->byte_len, SP_SLOTS_BYTE_LEN, SP_HDF5_U32, 0},
-        {(void **)&slots->n_tokens, SP_SLOTS_TOKENS, SP_HDF5_U32, 0},
-        {(void **)&slots->text_begin, SP_SLOTS_TEXT_BEGIN, SP_HDF5_U64, 0},
-    };
-    const size_t n = sizeof columns / sizeof columns[0] - (has_text ? 0 : 1);
     sp_hdf5_table *table = slots->table;
     SP_TRY(sp_hdf5_table_add(table, &slots->hash_column, &slots->n_documents,
                              SP_SLOTS_DOCUMENT_HASH, SP_HDF5_U64, 0, CACHE_BYTES));
     SP_TRY(add_column(slots, &slots->id_column, SP_SLOTS_DOCUMENT_ID, SP_HDF5_STRING,
                       slots->n_documents, CACHE_BYTES));
-    SP_TRY(sp_hdf5_table_add(table, &columns[0].column, &slots->n_segments, SP_SLOTS_DOC,
-                             SP_HDF5_U64, 0, 0));
-    for (size_t i = 1; i < n; i++)
-        SP_TRY(add_column(slots, &columns[i].column, columns[i].name, columns[i].kind,
-                          slots->n_segments, 0));
+    SP_TRY(sp_slots_rows_add(&slots->rows, table, slots->path, has_text, slots->n_slots));
     if (sp_slots_has_scales(slots->header.info.dtype))
         SP_TRY(add_column(slots, &slots->scale_column, SP_SLOTS_SCALES, SP_HDF5_F32, slots->n_slots,
                           CACHE_BYTES));
@@ -111,34 +93,7 @@ static sp_status load_columns(sp_slots *slots) {
         SP_TRY(sp_hdf5_table_add(table, &slots->text_column, &slots->n_text_bytes,
                                  SP_SLOTS_TEXT_BYTES, SP_HDF5_U8, 0, CACHE_BYTES));
     SP_TRY(sp_hdf5_table_check(table, SP_SLOTS_PART_FORMAT, SP_SLOTS_PART_DIGEST));
-    for (size_t i = 0; i < n; i++)
-        SP_TRY(sp_hdf5_table_load(table, columns[i].column, columns[i].values));
-    return SP_OK;
-}
-
-/* Documents never fall, slots and texts follow each other from 0, and text ranges can be added up. */
-static sp_status check_segments(const sp_slots *slots) {
-    uint64_t n_text_bytes = 0;
-    if (slots->n_segments > 0 && slots->slot_begin[0] != 0)
-        return sp_fail(SP_BAD_DATA, "'%s', '%s': does not begin at 0", slots->path,
-                       SP_SLOTS_SLOT_BEGIN);
-    for (size_t i = 0; i < slots->n_segments; i++) {
-        const char *wrong = NULL;
-        if (slots->doc[i] >= slots->n_documents) wrong = "its document is beyond /documents";
-        if (i > 0 && slots->doc[i] < slots->doc[i - 1]) wrong = "its document falls";
-        if (slots->slot_begin[i] > slots->n_slots) wrong = "its slots are beyond the file's";
-        if (i > 0 && slots->slot_begin[i] < slots->slot_begin[i - 1]) wrong = "its slots fall";
-        if (slots->byte_begin[i] > UINT64_MAX - slots->byte_len[i]) wrong = "absurd text range";
-        if (slots->text_begin != NULL && slots->text_begin[i] != n_text_bytes)
-            wrong = "its text does not follow";
-        n_text_bytes += slots->byte_len[i];
-        if (wrong != NULL)
-            return sp_fail(SP_BAD_DATA, "'%s', segment %zu: %s", slots->path, i, wrong);
-    }
-    if (slots->text_begin != NULL && n_text_bytes != slots->n_text_bytes)
-        return sp_fail(SP_BAD_DATA, "'%s', '%s': %zu bytes, the segments have %ju", slots->path,
-                       SP_SLOTS_TEXT_BYTES, slots->n_text_bytes, (uintmax_t)n_text_bytes);
-    return SP_OK;
+    return sp_slots_rows_check(&slots->rows, slots->n_documents, slots->n_text_bytes);
 }
 
 /* ---- opening: which file holds what ---- */
@@ -158,8 +113,11 @@ static sp_status take_piece(const sp_slots *slots, const sp_hdf5_rows *rows, siz
     return SP_OK;
 }
 
-static size_t slot_at(const sp_slots *slots, size_t segment) {
-    return segment < slots->n_segments ? (size_t)slots->slot_begin[segment] : slots->n_slots;
+static sp_status slot_at(const sp_slots *slots, size_t segment, size_t *slot) {
+    sp_slots_segment at = {.slot_begin = slots->n_slots};
+    if (segment < slots->rows.n) SP_TRY(sp_slots_rows_get(&slots->rows, segment, &at, NULL));
+    *slot = at.slot_begin;
+    return SP_OK;
 }
 
 /* Parts follow each other in the order of their names. */
@@ -181,8 +139,8 @@ static sp_status set_ranges(sp_slots *slots, const sp_hdf5_rows *segments,
         SP_TRY(take_piece(slots, documents, part, &document));
         range->segment_end = segment;
         range->document_end = document;
-        range->slot_begin = slot_at(slots, range->segment_begin);
-        range->slot_end = slot_at(slots, segment);
+        SP_TRY(slot_at(slots, range->segment_begin, &range->slot_begin));
+        SP_TRY(slot_at(slots, segment, &range->slot_end));
     }
     return SP_OK;
 }
@@ -206,7 +164,7 @@ static sp_status find_ranges(sp_slots *slots) {
     if (status == SP_OK && is_virtual) status = set_ranges(slots, &segments, &documents);
     if (status == SP_OK && !is_virtual)
         slots->ranges[0] = (file_range){.part = (size_t)NO_PART,
-                                        .segment_end = slots->n_segments,
+                                        .segment_end = slots->rows.n,
                                         .slot_end = slots->n_slots,
                                         .document_end = slots->n_documents};
     sp_hdf5_rows_free(&segments);
@@ -254,8 +212,7 @@ static sp_status open_all(sp_slots *slots) {
     SP_TRY(sp_hdf5_table_open(&slots->table, slots->path));
     SP_TRY(sp_slots_header_read(&slots->header, sp_hdf5_table_file(slots->table)));
     SP_TRY(count_slots(slots));
-    SP_TRY(load_columns(slots));
-    SP_TRY(check_segments(slots));
+    SP_TRY(open_columns(slots));
     SP_TRY(find_ranges(slots));
     for (size_t i = 0; i < slots->n_ranges; i++) SP_TRY(open_values(slots, &slots->ranges[i]));
     return SP_OK;
@@ -292,12 +249,7 @@ void sp_slots_close(sp_slots *slots) {
     sp_hdf5_parts_free(&slots->names);
     free(slots->at);
     free(slots->ranges);
-    free(slots->n_tokens);
-    free(slots->byte_len);
-    free(slots->text_begin);
-    free(slots->slot_begin);
-    free(slots->byte_begin);
-    free(slots->doc);
+    sp_slots_rows_free(&slots->rows);
     free(slots->path);
     free(slots);
 }
@@ -320,20 +272,15 @@ bool sp_slots_is_of_job(const char *path, const char *job_digest) {
 const sp_slots_info *sp_slots_get_info(const sp_slots *slots) { return &slots->header.info; }
 const char *sp_slots_digest_of(const sp_slots *slots) { return slots->header.digest; }
 size_t sp_slots_n_documents(const sp_slots *slots) { return slots->n_documents; }
-size_t sp_slots_n_segments(const sp_slots *slots) { return slots->n_segments; }
+size_t sp_slots_n_segments(const sp_slots *slots) { return slots->rows.n; }
 size_t sp_slots_n_slots(const sp_slots *slots) { return slots->n_slots; }
 size_t sp_slots_n_parts(const sp_slots *slots) { return sp_hdf5_table_n_parts(slots->table); }
 
-sp_slots_segment sp_slots_get_segment(const sp_slots *slots, size_t segment) {
-    assert(segment < slots->n_segments);
-    const bool is_last = segment + 1 == slots->n_segments;
-    const size_t slot_end = is_last ? slots->n_slots : slots->slot_begin[segment + 1];
-    return (sp_slots_segment){.doc = slots->doc[segment],
-                              .byte_begin = slots->byte_begin[segment],
-                              .byte_len = slots->byte_len[segment],
-                              .n_tokens = slots->n_tokens[segment],
-                              .slot_begin = slots->slot_begin[segment],
-                              .n_slots = slot_end - slots->slot_begin[segment]};
+sp_status sp_slots_get_segment(const sp_slots *slots, size_t segment, sp_slots_segment *out) {
+    sp_hdf5_lock();
+    const sp_status status = sp_slots_rows_get(&slots->rows, segment, out, NULL);
+    sp_hdf5_unlock();
+    return status;
 }
 
 /* ---- documents ---- */
@@ -398,19 +345,6 @@ static sp_status find_row(const sp_slots *slots, const char *id, size_t *row) {
     return sp_slots_lookup_fail(slots->path);
 }
 
-/* The first segment whose document is `document` or a later one. */
-static size_t first_segment(const sp_slots *slots, uint64_t document) {
-    size_t begin = 0, end = slots->n_segments;
-    while (begin < end) {
-        const size_t middle = begin + (end - begin) / 2;
-        if (slots->doc[middle] < document)
-            begin = middle + 1;
-        else
-            end = middle;
-    }
-    return begin;
-}
-
 sp_status sp_slots_find_id(const sp_slots *slots, const char *id, size_t *document) {
     sp_hdf5_lock();
     const sp_status status = find_row(slots, id, document);
@@ -436,14 +370,16 @@ sp_status sp_slots_find_document(const sp_slots *slots, const char *id, size_t *
         return sp_fail(SP_USAGE,
                        "'%s': no document '%s' among its %zu; `slotpress inspect` lists them",
                        slots->path, id, slots->n_documents);
-    sp_slots_document_segments(slots, row, segment_begin, segment_end);
-    return SP_OK;
+    return sp_slots_document_segments(slots, row, segment_begin, segment_end);
 }
 
-void sp_slots_document_segments(const sp_slots *slots, size_t document, size_t *segment_begin,
-                                size_t *segment_end) {
-    *segment_begin = first_segment(slots, document);
-    *segment_end = first_segment(slots, document + 1);
+sp_status sp_slots_document_segments(const sp_slots *slots, size_t document, size_t *segment_begin,
+                                     size_t *segment_end) {
+    sp_hdf5_lock();
+    sp_status status = sp_slots_rows_first(&slots->rows, document, segment_begin);
+    if (status == SP_OK) status = sp_slots_rows_first(&slots->rows, document + 1, segment_end);
+    sp_hdf5_unlock();
+    return status;
 }
 
 sp_status sp_slots_document_id(const sp_slots *slots, size_t document, char **id) {
@@ -516,11 +452,14 @@ sp_status sp_slots_read(const sp_slots *slots, size_t begin, size_t n, float *ou
 }
 
 sp_status sp_slots_read_text(const sp_slots *slots, size_t segment, char *text) {
-    assert(segment < slots->n_segments && slots->text_begin != NULL);
+    assert(slots->rows.has_text);
+    sp_slots_segment at = {0};
+    uint64_t begin = 0;
     sp_hdf5_lock();
-    const sp_status status =
-        sp_hdf5_table_read(slots->table, slots->text_column, (size_t)slots->text_begin[segment],
-                           slots->byte_len[segment], text);
+    sp_status status = sp_slots_rows_get(&slots->rows, segment, &at, &begin);
+    if (status == SP_OK)
+        status =
+            sp_hdf5_table_read(slots->table, slots->text_column, (size_t)begin, at.byte_len, text);
     sp_hdf5_unlock();
     return status;
 }

@@ -64,8 +64,8 @@ typedef struct sp_slots_segment {
 
 typedef struct sp_slots sp_slots; /* opaque: an open file */
 
-/* Opens `path` into *slots, to be released by sp_slots_close(); the segments are loaded (32 bytes
-   each), values stay in the file. SP_IO: it or a part, which is named, cannot be opened; SP_BAD_DATA:
+/* Opens `path` into *slots, to be released by sp_slots_close(). All segments are read once and
+   checked; they stay in the file, as values do, but for a block of them. SP_IO: it or a part, which is named, cannot be opened; SP_BAD_DATA:
    not such a file, or a part is damaged or of another run. */
 SP_NODISCARD sp_status sp_slots_open(sp_slots **slots, const char *path);
 void sp_slots_close(sp_slots *slots); /* NULL is fine */
@@ -77,7 +77,11 @@ size_t sp_slots_n_documents(const sp_slots *slots);
 size_t sp_slots_n_segments(const sp_slots *slots);
 size_t sp_slots_n_slots(const sp_slots *slots);
 size_t sp_slots_n_parts(const sp_slots *slots); /* files beside it: 0, but for an index */
-sp_slots_segment sp_slots_get_segment(const sp_slots *slots, size_t segment);
+
+/* Reads a segment into *out. Fast for one near the last that was read. SP_IO, SP_BAD_DATA: the file is not
+   what it was when it was opened. */
+SP_NODISCARD sp_status sp_slots_get_segment(const sp_slots *slots, size_t segment,
+                                            sp_slots_segment *out);
 
 /* Finds a document by id: its segments are [*segment_begin, *segment_end), none if it has no text.
    Of documents with the same id the first is taken. Some chunks of the file are read, however many
@@ -88,9 +92,9 @@ SP_NODISCARD sp_status sp_slots_find_document(const sp_slots *slots, const char 
 /* Finds the row of /documents of an id in the same way; *document is their number if there is none. */
 SP_NODISCARD sp_status sp_slots_find_id(const sp_slots *slots, const char *id, size_t *document);
 
-/* The segments of a row of /documents: [*segment_begin, *segment_end). */
-void sp_slots_document_segments(const sp_slots *slots, size_t document, size_t *segment_begin,
-                                size_t *segment_end);
+/* The segments of a row of /documents: [*segment_begin, *segment_end). Errors as above. */
+SP_NODISCARD sp_status sp_slots_document_segments(const sp_slots *slots, size_t document,
+                                                  size_t *segment_begin, size_t *segment_end);
 
 /* Reads a document's id into *id, owned, or its hash. `document` is a row of /documents. */
 SP_NODISCARD sp_status sp_slots_document_id(const sp_slots *slots, size_t document, char **id);

@@ -57,8 +57,9 @@ typedef struct walk {
 } walk;
 
 static sp_status walk_segment(walk *w, size_t i) {
-    const sp_slots_segment segment = sp_slots_get_segment(w->slots, i);
+    sp_slots_segment segment;
     sp_slots_written written;
+    SP_TRY(sp_slots_get_segment(w->slots, i, &segment));
     SP_TRY(read_segment(w->slots, i, &segment, &w->buffers, &written));
     sp_slots_digest_segment(&w->digest, i, &segment, sp_slots_get_info(w->slots), &written);
     return w->writer != NULL ? sp_slots_writer_segment(w->writer, &written) : SP_OK;
@@ -76,7 +77,8 @@ static sp_status walk_document(walk *w, size_t document) {
     free(id);
     uint64_t end = 0;
     for (; status == SP_OK && w->next_segment < n_segments; w->next_segment++) {
-        const sp_slots_segment segment = sp_slots_get_segment(w->slots, w->next_segment);
+        sp_slots_segment segment;
+        SP_TRY(sp_slots_get_segment(w->slots, w->next_segment, &segment));
         if (segment.doc != document) break;
         if (segment.byte_begin != end)
             return sp_fail(SP_BAD_DATA, "segment %zu: begins at byte %ju of its document, not %ju",

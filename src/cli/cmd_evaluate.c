@@ -50,7 +50,7 @@ typedef struct evaluate_options {
     size_t n_checkpoints;
     const char *slots[MOST_CHECKPOINTS]; /* [n_slots] */
     size_t n_slots;
-    const char *data, *predictions, *work;
+    const char *data, *predictions, *work, *contexts;
     const char *file;             /* the argument after the task */
     size_t limit, max_new_tokens; /* 0: the task's own */
     sp_count_list ratios;         /* none: all that a checkpoint was trained for */
@@ -100,7 +100,8 @@ static const struct argp_option argp_options[] = {
      "reconstruction {\"prediction\", \"reference\"} and no --data",
      1},
     {"slots", OPTION_SLOTS, "FILE", 0,
-     "reconstruction, qa: read what is compressed from this slot file, as `compress` made it; "
+     "reconstruction, qa, icl, roleplay: read what is compressed from this slot file, as "
+     "`compress` made it; "
      "several "
      "times: one for each --checkpoint, or all of one",
      1},
@@ -139,12 +140,17 @@ static const struct argp_option argp_options[] = {
     {"samples", OPTION_SAMPLES, "N", 0, "Show N items with what was generated (0)", 3},
     {"output", OPTION_OUTPUT, "FILE", 0, "qa: write every answer as a JSON line", 3},
     {"write-contexts", OPTION_WRITE_CONTEXTS, "FILE", 0,
-     "qa: ask nothing, and write the contexts as documents (JSON lines) that `compress` makes a "
+     "qa, icl, roleplay: ask nothing, and write the contexts as documents (JSON lines) that "
+     "`compress` makes a "
      "slot "
      "file of for --slots",
      3},
     {0},
 };
+
+static bool has_contexts(evaluate_task task) {
+    return task == QA || task == ICL || task == ROLEPLAY;
+}
 
 static bool takes_tokens(evaluate_task task) { return task == RECONSTRUCTION || task == ABLATION; }
 
@@ -184,15 +190,16 @@ static void check_ablation(const evaluate_options *options, const struct argp_st
 
 /* One checkpoint may have several slot files. */
 static void check_slots(evaluate_options *options, const struct argp_state *state) {
-    if (options->qa.contexts != NULL && options->task != QA)
-        argp_error(state, "--write-contexts: %s has none; qa has", task_names[options->task]);
-    if (options->qa.contexts != NULL && options->n_slots > 0)
+    if (options->contexts != NULL && !has_contexts(options->task))
+        argp_error(state, "--write-contexts: %s has none; qa, icl and roleplay have",
+                   task_names[options->task]);
+    if (options->contexts != NULL && options->n_slots > 0)
         argp_error(state, "--write-contexts is what a file for --slots is made of: one of them");
     if (options->n_slots == 0) return;
     if (options->ratios.n_items > 0)
         argp_error(state, "--slots: such a file has its own ratio: no --ratio");
-    if (options->task != RECONSTRUCTION && options->task != QA)
-        argp_error(state, "--slots: %s reads no slot file; reconstruction and qa do",
+    if (options->task != RECONSTRUCTION && !has_contexts(options->task))
+        argp_error(state, "--slots: %s reads no slot file; reconstruction, qa, icl and roleplay do",
                    task_names[options->task]);
     if (options->n_checkpoints == 1)
         while (options->n_checkpoints < options->n_slots)
@@ -261,7 +268,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         options->slots[options->n_slots++] = argument;
         return 0;
     case OPTION_WRITE_CONTEXTS:
-        options->qa.contexts = argument;
+        options->contexts = argument;
         return 0;
     case OPTION_PREDICTIONS:
         options->predictions = argument;
@@ -361,11 +368,13 @@ static const struct argp argp = {
         "compressed. Options are chosen by their mean negative log-likelihood a token less that "
         "which "
         "they have with N/A for the content; GSM8K is answered greedily, and its number counts.\n\n"
-        "With --slots, reconstruction and qa read a slot file that this compressor made. A segment "
+        "With --slots, reconstruction, qa, icl and roleplay read a slot file that this compressor "
+        "made. A segment "
         "of "
         "TOKENS.h5 is the one at its place in the document of the same id there, whose text must "
         "be "
-        "the same. A context of qa is the document with the same text, whatever its id, or several "
+        "the same. A context of the others is the document with the same text, whatever its id, or "
+        "several "
         "documents, which follow each other in it with blank lines between them, such as passages. "
         "What is not there ends the command with exit code 65:\n\n"
         "  slotpress compress --checkpoint RUN --dtype int8 --output slots.h5 tokens.h5\n"
@@ -427,6 +436,7 @@ static sp_methods_options methods_of(const evaluate_options *options) {
                                 .n_assignments = options->assignments.n,
                                 .ratios = options->ratios,
                                 .slots = options->n_slots > 0 ? options->slots : NULL,
+                                .contexts = options->contexts,
                                 .work = options->work};
 }
 

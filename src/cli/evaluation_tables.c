@@ -91,24 +91,33 @@ static void print_texts(const json_t *sample) {
     json_array_foreach(compressed, i, text) printf("  compressed: %s\n", json_string_value(text));
 }
 
+/* Of a task that has written its contexts and asked nothing; false: it has asked. */
+static bool print_written(const json_t *result, const char *items) {
+    if (json_object_get(result, "written") == NULL) return false;
+    printf("%lld contexts of %lld %s of %s: '%s'\n", count_of(result, "contexts"),
+           count_of(result, "count"), items, json_string_value(json_object_get(result, "data")),
+           json_string_value(json_object_get(result, "written")));
+    return true;
+}
+
+/* Ends a method's line with the slot file that it read, if it is of one. */
+static void print_slots(const json_t *method) {
+    const char *slots = json_string_value(json_object_get(method, "slots"));
+    printf("%s%s\n", slots != NULL ? "   " : "", slots != NULL ? slots : "");
+}
+
 void sp_print_qa(const json_t *result) {
     const json_t *method, *sample;
     size_t i;
-    if (json_object_get(result, "written") != NULL) {
-        printf("%lld contexts of %lld questions of %s: '%s'\n", count_of(result, "contexts"),
-               count_of(result, "count"), json_string_value(json_object_get(result, "data")),
-               json_string_value(json_object_get(result, "written")));
-        return;
-    }
+    if (print_written(result, "questions")) return;
     printf("%lld questions of %s\n  %-16s %8s %8s %14s\n", count_of(result, "count"),
            json_string_value(json_object_get(result, "data")), "context", "f1", "em",
            "rows a context");
     json_array_foreach(json_object_get(result, "methods"), i, method) {
         print_method_name(method);
-        const char *slots = json_string_value(json_object_get(method, "slots"));
-        printf(" %8.2f %8.2f %14.1f%s%s\n", real_of(method, "f1"), real_of(method, "em"),
-               real_of(method, "context_rows"), slots != NULL ? "   " : "",
-               slots != NULL ? slots : "");
+        printf(" %8.2f %8.2f %14.1f", real_of(method, "f1"), real_of(method, "em"),
+               real_of(method, "context_rows"));
+        print_slots(method);
     }
     json_array_foreach(json_object_get(result, "samples"), i, sample) {
         printf("\n%s\n  accepted:   %s\n", json_string_value(json_object_get(sample, "question")),
@@ -120,13 +129,15 @@ void sp_print_qa(const json_t *result) {
 void sp_print_icl(const json_t *result) {
     const json_t *method, *sample;
     size_t i;
+    if (print_written(result, "examples")) return;
     printf("%lld examples of %s after %lld demonstrations of %lld tokens\n  %-16s %9s %8s\n",
            count_of(result, "count"), json_string_value(json_object_get(result, "data")),
            count_of(result, "demonstrations"), count_of(result, "demonstration_tokens"), "context",
            "accuracy", "rows");
     json_array_foreach(json_object_get(result, "methods"), i, method) {
         print_method_name(method);
-        printf(" %9.2f %8lld\n", real_of(method, "accuracy"), count_of(method, "context_rows"));
+        printf(" %9.2f %8lld", real_of(method, "accuracy"), count_of(method, "context_rows"));
+        print_slots(method);
     }
     json_array_foreach(json_object_get(result, "samples"), i, sample) {
         printf("\n%s\n  wanted:     %s\n", json_string_value(json_object_get(sample, "prompt")),
@@ -138,12 +149,14 @@ void sp_print_icl(const json_t *result) {
 void sp_print_roleplay(const json_t *result) {
     const json_t *method;
     size_t i;
+    if (print_written(result, "dialogues")) return;
     printf("replies in %lld dialogues of %s\n  %-16s %10s %14s\n", count_of(result, "count"),
            json_string_value(json_object_get(result, "data")), "context", "perplexity",
            "rows a context");
     json_array_foreach(json_object_get(result, "methods"), i, method) {
         print_method_name(method);
-        printf(" %10.4f %14.1f\n", real_of(method, "perplexity"), real_of(method, "context_rows"));
+        printf(" %10.4f %14.1f", real_of(method, "perplexity"), real_of(method, "context_rows"));
+        print_slots(method);
     }
 }
 

@@ -148,14 +148,16 @@ static sp_status describe_done(sp_compress_work *work) {
                                      .n_documents = sp_slots_n_documents(slots),
                                      .n_segments = sp_slots_n_segments(slots),
                                      .n_slots = sp_slots_n_slots(slots)};
-    for (size_t i = 0; i < summary->n_segments; i++) {
-        const sp_slots_segment segment = sp_slots_get_segment(slots, i);
+    sp_status status = SP_OK;
+    for (size_t i = 0; status == SP_OK && i < summary->n_segments; i++) {
+        sp_slots_segment segment = {0};
+        status = sp_slots_get_segment(slots, i, &segment);
         summary->n_tokens += segment.n_tokens;
         summary->n_text_bytes += segment.byte_len;
     }
     sp_slots_close(slots);
-    sp_log(SP_LOG_INFO, "'%s' is finished: nothing to do", work->job->output);
-    return SP_OK;
+    if (status == SP_OK) sp_log(SP_LOG_INFO, "'%s' is finished: nothing to do", work->job->output);
+    return status;
 }
 
 static sp_status begin(sp_compress_work *work) {

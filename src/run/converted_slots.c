@@ -36,12 +36,23 @@ void sp_converted_slots_close(sp_converted_slots *slots) {
     *slots = (sp_converted_slots){0};
 }
 
-size_t sp_converted_slots_count(const sp_converted_slots *slots, size_t segment_begin,
-                                size_t segment_end) {
-    if (segment_begin == segment_end) return 0;
-    const sp_slots_segment first = sp_slots_get_segment(slots->file, segment_begin);
-    const sp_slots_segment last = sp_slots_get_segment(slots->file, segment_end - 1);
-    return last.slot_begin + last.n_slots - first.slot_begin;
+/* Where they begin, too. */
+static sp_status find_slots(const sp_converted_slots *slots, size_t segment_begin,
+                            size_t segment_end, size_t *begin, size_t *n) {
+    sp_slots_segment first, last;
+    *begin = *n = 0;
+    if (segment_begin == segment_end) return SP_OK;
+    SP_TRY(sp_slots_get_segment(slots->file, segment_begin, &first));
+    SP_TRY(sp_slots_get_segment(slots->file, segment_end - 1, &last));
+    *begin = first.slot_begin;
+    *n = last.slot_begin + last.n_slots - first.slot_begin;
+    return SP_OK;
+}
+
+sp_status sp_converted_slots_count(const sp_converted_slots *slots, size_t segment_begin,
+                                   size_t segment_end, size_t *n) {
+    size_t begin = 0;
+    return find_slots(slots, segment_begin, segment_end, &begin, n);
 }
 
 static sp_status convert(sp_converted_slots *slots, float *out, size_t begin, size_t n) {
@@ -64,9 +75,9 @@ static sp_status convert(sp_converted_slots *slots, float *out, size_t begin, si
 
 sp_status sp_converted_slots_read(sp_converted_slots *slots, float *out, size_t segment_begin,
                                   size_t segment_end) {
-    const size_t n = sp_converted_slots_count(slots, segment_begin, segment_end);
+    size_t begin = 0, n = 0;
+    SP_TRY(find_slots(slots, segment_begin, segment_end, &begin, &n));
     if (n == 0) return SP_OK;
-    const size_t begin = sp_slots_get_segment(slots->file, segment_begin).slot_begin;
     if (sp_slots_get_info(slots->file)->space == SP_SLOTS_DECODER)
         return sp_slots_read(slots->file, begin, n, out);
     return convert(slots, out, begin, n);

@@ -16,9 +16,10 @@ SP_NODISCARD sp_status sp_converted_slots_open(sp_converted_slots *slots, const 
                                                const sp_trained *trained);
 void sp_converted_slots_close(sp_converted_slots *slots); /* an empty one is fine */
 
-/* Slots of the segments [segment_begin, segment_end). */
-size_t sp_converted_slots_count(const sp_converted_slots *slots, size_t segment_begin,
-                                size_t segment_end);
+/* Slots of the segments [segment_begin, segment_end). Errors as of sp_slots_get_segment(). */
+SP_NODISCARD sp_status sp_converted_slots_count(const sp_converted_slots *slots,
+                                                size_t segment_begin, size_t segment_end,
+                                                size_t *n);
 
 /* Writes them to out [count, d_dec], through the converter where the file holds memory. */
 SP_NODISCARD sp_status sp_converted_slots_read(sp_converted_slots *slots, float *out,

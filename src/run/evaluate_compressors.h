@@ -14,6 +14,8 @@ typedef struct sp_methods_options {
     sp_count_list ratios;     /* none: all of each checkpoint */
     const char *const *slots; /* [n_checkpoints]: slot files that have the contexts, each at its own
                                  ratio; NULL: each checkpoint's encoder compresses them */
+    const char *contexts;     /* file to write the contexts to in place of asking
+                             (run/evaluate_contexts.h); NULL: items are asked */
     const char *work;         /* folder for what is answered (run/evaluate_journal.h); NULL: none */
 } sp_methods_options;         /* borrowed */
 

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "mpi/agree.h"
+#include "run/evaluate_contexts.h"
 #include "run/evaluate_exemplars.h"
 #include "text/json_text.h"
 
@@ -228,6 +229,16 @@ static sp_status open_all(icl *i, sp_world *world) {
     return sp_methods_begin(&i->methods, i->tests.n, N_FIGURES);
 }
 
+/* The demonstrations. */
+static sp_status write_contexts(const icl *i, json_t **result) {
+    sp_contexts_file file = {0};
+    sp_status status = sp_contexts_file_begin(&file);
+    if (status == SP_OK)
+        status = sp_contexts_file_add(&file, 0, (sp_answer_text){i->shown, i->shown_len});
+    return sp_contexts_file_end(&file, status, i->job->methods.contexts, "icl", i->tests.task,
+                                i->tests.n, result);
+}
+
 static sp_status resume(icl *i) {
     const char *const data[] = {i->job->data, i->job->demonstrations};
     return sp_methods_resume(&i->methods, "icl", data, 2,
@@ -238,6 +249,8 @@ static sp_status resume(icl *i) {
 
 static sp_status evaluate(icl *i, sp_world *world, json_t **result) {
     SP_TRY(sp_agree(world, open_all(i, world)));
+    if (i->job->methods.contexts != NULL)
+        return sp_agree(world, sp_world_rank(world) == 0 ? write_contexts(i, result) : SP_OK);
     SP_TRY(resume(i));
     for (size_t c = 0; c < i->methods.compressors.n; c++) {
         SP_TRY(sp_methods_use(&i->methods, c));

@@ -22,5 +22,6 @@ typedef struct sp_icl_job {
    count, demonstrations, demonstration_tokens, methods [{method, ratio and checkpoint of compressed
    ones, accuracy (0-100), count, context_rows}], samples [{prompt, answer, full, none, compressed:
    [..]}]. The same for any number of ranks. SP_BAD_DATA: files of two tasks, or no demonstration is
-   short enough. */
+   short enough. With methods.contexts that file gets the demonstrations as one document, and the object is
+   that of sp_contexts_file_end(). */
 SP_NODISCARD sp_status sp_evaluate_icl(sp_world *world, json_t **result, const sp_icl_job *job);

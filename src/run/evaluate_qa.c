@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "io/atomic_file.h"
 #include "mpi/agree.h"
+#include "run/evaluate_contexts.h"
 #include "run/evaluate_questions.h"
 #include "text/json_text.h"
 
@@ -308,38 +309,18 @@ static sp_status write_answers(const qa *q) {
     return status;
 }
 
-static sp_status write_context(const kept_context *context, FILE *lines) {
-    char id[32];
-    (void)snprintf(id, sizeof id, "context-%zu", context->number);
-    json_t *line = json_pack("{s:s, s:o}", "id", id, "text",
-                             sp_json_from_bytes(context->text, context->n_bytes));
-    if (line == NULL) return sp_fail(SP_FAILURE, "no memory for a context");
-    (void)json_dumpf(line, lines, JSON_COMPACT);
-    (void)fputc('\n', lines);
-    json_decref(line);
-    return SP_OK;
-}
-
 /* Those of questions that are asked: the last one kept may have none. */
 static sp_status write_contexts(const qa *q, json_t **result) {
-    char *bytes = NULL;
-    size_t n_bytes = 0, n = 0;
-    FILE *lines = open_memstream(&bytes, &n_bytes);
-    sp_status status = lines != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for contexts");
+    sp_contexts_file file = {0};
+    sp_status status = sp_contexts_file_begin(&file);
     for (size_t i = 0; status == SP_OK && i < q->n_items; i++) {
-        if (i > 0 && q->items[i].context == q->items[i - 1].context) continue;
-        status = write_context(&q->contexts[q->items[i].context], lines);
-        n++;
+        const kept_context *context = &q->contexts[q->items[i].context];
+        if (i == 0 || q->items[i].context != q->items[i - 1].context)
+            status = sp_contexts_file_add(&file, context->number,
+                                          (sp_answer_text){context->text, context->n_bytes});
     }
-    if (lines != NULL && fclose(lines) != 0 && status == SP_OK)
-        status = sp_fail(SP_FAILURE, "no memory for contexts");
-    if (status == SP_OK) status = sp_atomic_write(q->job->contexts, bytes, n_bytes);
-    free(bytes);
-    SP_TRY(status);
-    *result =
-        json_pack("{s:s, s:s, s:I, s:I, s:s}", "task", "qa", "data", q->form, "count",
-                  (json_int_t)q->n_items, "contexts", (json_int_t)n, "written", q->job->contexts);
-    return *result != NULL ? SP_OK : sp_fail(SP_FAILURE, "no memory for a result");
+    return sp_contexts_file_end(&file, status, q->job->methods.contexts, "qa", q->form, q->n_items,
+                                result);
 }
 
 static sp_status report(const qa *q, json_t **result) {
@@ -371,7 +352,7 @@ static sp_status evaluate(qa *q, sp_world *world, json_t **result) {
     if (q->n_passed_over > 0)
         sp_log(SP_LOG_INFO, "%zu questions are asked, %zu are on contexts of another length",
                q->n_items, q->n_passed_over);
-    if (q->job->contexts != NULL)
+    if (q->job->methods.contexts != NULL)
         return sp_agree(world, sp_world_rank(world) == 0 ? write_contexts(q, result) : SP_OK);
     SP_TRY(resume(q));
     for (size_t c = 0; c < q->methods.compressors.n; c++) {

@@ -18,9 +18,8 @@ typedef struct sp_qa_job {
         max_context; /* tokens of the decoder, both included; SIZE_MAX: as the paper:
                                         over 256; of Natural Questions over 512, 8,000 at most */
     size_t max_new_tokens;
-    size_t n_samples;     /* questions to show with their answers */
-    const char *output;   /* JSON lines of all answers; NULL: none */
-    const char *contexts; /* JSON lines to write in place of asking; NULL: questions are asked */
+    size_t n_samples;   /* questions to show with their answers */
+    const char *output; /* JSON lines of all answers; NULL: none */
 } sp_qa_job;
 
 /* Collective over the world. Makes an object on rank 0, owned, and NULL elsewhere: task ("qa"), data
@@ -30,7 +29,6 @@ typedef struct sp_qa_job {
    question, answers, full, none, compressed: [..]}]. The same for any number of ranks. SP_BAD_DATA:
    no question is left.
 
-   With `contexts` that file gets the contexts of all questions that would be asked, each once in a
-   row, as documents {id ("context-N", numbered as in the data), text} that `compress` takes, and the
-   object has task, data, count, contexts (how many) and written (where). */
+   With methods.contexts that file gets the contexts of all questions that would be asked, each once in a
+   row, numbered as in the data, and the object is that of sp_contexts_file_end(). */
 SP_NODISCARD sp_status sp_evaluate_qa(sp_world *world, json_t **result, const sp_qa_job *job);

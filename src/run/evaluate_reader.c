@@ -192,9 +192,11 @@ static sp_status add_segments(sp_context_reader *r, sp_answer_text text) {
 static sp_status add_stored_segments(sp_context_reader *r, sp_answer_text text) {
     for (size_t at = 0, begin = 0, end = 0; at < text.n_bytes;) {
         SP_TRY(sp_stored_slots_next_text(&r->stored, text.text, text.n_bytes, &at, &begin, &end));
-        for (size_t i = begin; i < end; i++)
-            SP_TRY(add_segment(r, (segment){.stored = i},
-                               sp_converted_slots_count(&r->stored.slots, i, i + 1)));
+        for (size_t i = begin; i < end; i++) {
+            size_t n_slots = 0;
+            SP_TRY(sp_converted_slots_count(&r->stored.slots, i, i + 1, &n_slots));
+            SP_TRY(add_segment(r, (segment){.stored = i}, n_slots));
+        }
     }
     return SP_OK;
 }

@@ -174,9 +174,9 @@ static sp_status read_segments(evaluation *e, float *slots, size_t place, size_t
     const size_t d = e->trained.models.compressor->converter.out.n_out;
     for (size_t i = 0; i < n; i++) {
         const size_t segment = e->segments[place + i], stream = e->samples.encoder_stream;
-        size_t found = 0;
+        size_t found = 0, n_slots = 0;
         SP_TRY(sp_stored_slots_find_segment(&e->stored, e->tokens, stream, segment, &found));
-        const size_t n_slots = sp_converted_slots_count(&e->stored.slots, found, found + 1);
+        SP_TRY(sp_converted_slots_count(&e->stored.slots, found, found + 1, &n_slots));
         if (n_slots !=
             sp_layout_n_slots(&e->samples.layout, sp_tokens_length(e->tokens, stream, segment)))
             return sp_fail(SP_BAD_DATA,

@@ -1,6 +1,7 @@
 #include "run/evaluate_roleplay.h"
 
 #include "mpi/agree.h"
+#include "run/evaluate_contexts.h"
 #include "run/evaluate_dialogues.h"
 
 #include <math.h>
@@ -104,6 +105,19 @@ static sp_status open_all(roleplay *p, sp_world *world) {
     return sp_methods_begin(&p->methods, p->dialogues.n, N_FIGURES);
 }
 
+/* Each once in a row. */
+static sp_status write_contexts(const roleplay *p, json_t **result) {
+    sp_contexts_file file = {0};
+    sp_status status = sp_contexts_file_begin(&file);
+    for (size_t i = 0; status == SP_OK && i < p->dialogues.n; i++) {
+        const char *context = p->dialogues.items[i].context;
+        if (i == 0 || strcmp(context, p->dialogues.items[i - 1].context) != 0)
+            status = sp_contexts_file_add(&file, i, text_of(context));
+    }
+    return sp_contexts_file_end(&file, status, p->job->methods.contexts, "roleplay",
+                                p->dialogues.form, p->dialogues.n, result);
+}
+
 static sp_status resume(roleplay *p) {
     const char *const data[] = {p->job->data};
     return sp_methods_resume(&p->methods, "roleplay", data, 1,
@@ -112,6 +126,8 @@ static sp_status resume(roleplay *p) {
 
 static sp_status evaluate(roleplay *p, sp_world *world, json_t **result) {
     SP_TRY(sp_agree(world, open_all(p, world)));
+    if (p->job->methods.contexts != NULL)
+        return sp_agree(world, sp_world_rank(world) == 0 ? write_contexts(p, result) : SP_OK);
     SP_TRY(resume(p));
     for (size_t c = 0; c < p->methods.compressors.n; c++) {
         SP_TRY(sp_methods_use(&p->methods, c));

@@ -15,6 +15,7 @@ typedef struct sp_roleplay_job {
 /* Collective over the world. Makes an object on rank 0, owned, and NULL elsewhere: task ("roleplay"),
    data, count, passed_over (without a reply), methods [{method, ratio and checkpoint of compressed
    ones, perplexity, tokens (of all replies, with EOS), count, context_rows (mean)}]. The perplexity is
-   that of a token, over all replies. The same for any number of ranks. */
+   that of a token, over all replies. The same for any number of ranks. With methods.contexts that file
+   gets the contexts, each once in a row, and the object is that of sp_contexts_file_end(). */
 SP_NODISCARD sp_status sp_evaluate_roleplay(sp_world *world, json_t **result,
                                             const sp_roleplay_job *job);

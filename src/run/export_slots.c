@@ -55,8 +55,9 @@ static sp_status add_document(exporting *e, document *made) {
                              e->job->slots, made->id);
     if (json_object_set_new(e->files, made->id, json_true()) != 0)
         return sp_fail(SP_BAD_DATA, "'%s': a document's id is not UTF-8", e->job->slots);
-    made->n_rows = sp_converted_slots_count(&e->slots, made->segment_begin, made->segment_end) +
-                   (e->job->has_markers ? 2 * (made->segment_end - made->segment_begin) : 0);
+    SP_TRY(
+        sp_converted_slots_count(&e->slots, made->segment_begin, made->segment_end, &made->n_rows));
+    if (e->job->has_markers) made->n_rows += 2 * (made->segment_end - made->segment_begin);
     e->documents[e->n_documents++] = *made;
     *made = (document){0};
     return SP_OK;
@@ -75,8 +76,9 @@ static sp_status take_named(exporting *e, size_t i) {
 static sp_status take_row(exporting *e, size_t row) {
     document made = {.row = row};
     SP_TRY(sp_slots_document_id(e->slots.file, row, &made.id));
-    sp_slots_document_segments(e->slots.file, row, &made.segment_begin, &made.segment_end);
-    const sp_status status = add_document(e, &made);
+    sp_status status =
+        sp_slots_document_segments(e->slots.file, row, &made.segment_begin, &made.segment_end);
+    if (status == SP_OK) status = add_document(e, &made);
     free(made.id);
     return status;
 }
@@ -96,35 +98,37 @@ static sp_status list_documents(exporting *e) {
 
 /* Writes rows [n_rows, d] of segments with their slots [.., d], which lie at the end of rows: each
    moves to the front, so that what is still to be moved is never written over. */
-static void put_markers_between(const exporting *e, const document *doc, float *rows,
-                                const float *slots) {
+static sp_status put_markers_between(const exporting *e, const document *doc, float *rows,
+                                     const float *slots) {
     const size_t d = e->d, row_bytes = d * sizeof *rows;
     for (size_t i = doc->segment_begin; i < doc->segment_end; i++) {
-        const size_t n = sp_slots_get_segment(e->slots.file, i).n_slots;
+        sp_slots_segment segment;
+        SP_TRY(sp_slots_get_segment(e->slots.file, i, &segment));
+        const size_t n = segment.n_slots;
         memcpy(rows, e->markers + SP_MARKER_MEM * d, row_bytes);
         memmove(rows + d, slots, n * row_bytes);
         memcpy(rows + (n + 1) * d, e->markers + SP_MARKER_END_MEM * d, row_bytes);
         rows += (n + 2) * d;
         slots += n * d;
     }
+    return SP_OK;
 }
 
 /* *rows [doc->n_rows, d], owned. */
 static sp_status make_rows(exporting *e, const document *doc, float **rows) {
     void *block = NULL;
+    size_t n_slots = 0;
+    SP_TRY(sp_converted_slots_count(&e->slots, doc->segment_begin, doc->segment_end, &n_slots));
     SP_TRY(sp_alloc_array(&block, doc->n_rows, e->d * sizeof **rows, "slots"));
-    const size_t n_slots =
-        sp_converted_slots_count(&e->slots, doc->segment_begin, doc->segment_end);
     float *made = block, *slots = made + (doc->n_rows - n_slots) * e->d;
-    const sp_status status =
+    sp_status status =
         sp_converted_slots_read(&e->slots, slots, doc->segment_begin, doc->segment_end);
-    if (status != SP_OK) {
+    if (status == SP_OK && e->job->has_markers) status = put_markers_between(e, doc, made, slots);
+    if (status == SP_OK)
+        *rows = made;
+    else
         free(made);
-        return status;
-    }
-    if (e->job->has_markers) put_markers_between(e, doc, made, slots);
-    *rows = made;
-    return SP_OK;
+    return status;
 }
 
 /* ---- files ---- */

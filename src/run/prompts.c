@@ -50,11 +50,12 @@ static sp_status find_passage(sp_prompts *p, passage *found, const sp_request *r
     return SP_OK;
 }
 
-static size_t count_slots(const sp_prompts *p, const passage *from, size_t begin, size_t end) {
-    if (!from->is_context) return sp_converted_slots_count(p->memory, begin, end);
-    size_t n = 0;
-    for (size_t i = begin; i < end; i++) n += p->context->n_slots[i];
-    return n;
+static sp_status count_slots(const sp_prompts *p, const passage *from, size_t begin, size_t end,
+                             size_t *n) {
+    if (!from->is_context) return sp_converted_slots_count(p->memory, begin, end, n);
+    *n = 0;
+    for (size_t i = begin; i < end; i++) *n += p->context->n_slots[i];
+    return SP_OK;
 }
 
 static sp_status grow_slots(sp_prompts *p, size_t n) {
@@ -72,11 +73,13 @@ static sp_status grow_slots(sp_prompts *p, size_t n) {
 /* Appends slots of segments [begin, end) of a passage. */
 static sp_status read_slots(sp_prompts *p, const passage *from, size_t begin, size_t end) {
     const size_t d = p->trained->models.compressor->converter.out.n_out;
-    const size_t n = count_slots(p, from, begin, end);
+    size_t n = 0, n_before = 0;
+    SP_TRY(count_slots(p, from, begin, end, &n));
+    if (from->is_context) SP_TRY(count_slots(p, from, 0, begin, &n_before));
     SP_TRY(grow_slots(p, p->n_slots + n));
     float *to = p->slots + p->n_slots * d;
     if (from->is_context)
-        memcpy(to, p->context->slots + count_slots(p, from, 0, begin) * d, n * d * sizeof *to);
+        memcpy(to, p->context->slots + n_before * d, n * d * sizeof *to);
     else
         SP_TRY(sp_converted_slots_read(p->memory, to, begin, end));
     p->n_slots += n;
@@ -94,7 +97,11 @@ static sp_status read_text(const sp_prompts *p, const sp_request *request, size_
     size_t begin = 0, end = 0, n = is_context ? strlen(request->context) : 0;
     void *block = NULL;
     if (!is_context) SP_TRY(sp_slots_find_document(file, request->documents[index], &begin, &end));
-    for (size_t i = begin; i < end; i++) n += sp_slots_get_segment(file, i).byte_len;
+    sp_slots_segment segment = {0};
+    for (size_t i = begin; i < end; i++) {
+        SP_TRY(sp_slots_get_segment(file, i, &segment));
+        n += segment.byte_len;
+    }
     *n_bytes = strlen(before) + n;
     SP_TRY(sp_alloc(&block, *n_bytes + 1, "a document's text"));
     *text = block;
@@ -103,7 +110,8 @@ static sp_status read_text(const sp_prompts *p, const sp_request *request, size_
     sp_status status = SP_OK;
     for (size_t i = begin; i < end && status == SP_OK; i++) {
         status = sp_slots_read_text(file, i, to);
-        to += sp_slots_get_segment(file, i).byte_len;
+        if (status == SP_OK) status = sp_slots_get_segment(file, i, &segment);
+        to += segment.byte_len;
     }
     if (status == SP_OK) return SP_OK;
     free(*text);
@@ -148,7 +156,8 @@ static sp_status add_memory(sp_prompts *p, const sp_request *request) {
         SP_TRY(find_passage(p, &from, request, i, true));
         SP_TRY(read_slots(p, &from, from.begin, from.end));
         for (size_t s = from.begin; s < from.end; s++) {
-            const size_t n = count_slots(p, &from, s, s + 1);
+            size_t n = 0;
+            SP_TRY(count_slots(p, &from, s, s + 1, &n));
             SP_TRY(sp_layout_add_memory(&layout, &p->batch, &n, 1, &slot));
         }
     }
@@ -214,9 +223,11 @@ sp_status sp_prompts_add_reconstructions(sp_prompts *p, const sp_request *reques
         const size_t taken = left < most - n ? left : most - n;
         size_t slot = p->n_slots;
         SP_TRY(read_slots(p, &from, begin, begin + taken));
-        for (size_t s = begin; s < begin + taken; s++)
-            SP_TRY(sp_layout_add_reconstruction_prompt(&layout, &p->batch,
-                                                       count_slots(p, &from, s, s + 1), &slot));
+        for (size_t s = begin; s < begin + taken; s++) {
+            size_t n_slots = 0;
+            SP_TRY(count_slots(p, &from, s, s + 1, &n_slots));
+            SP_TRY(sp_layout_add_reconstruction_prompt(&layout, &p->batch, n_slots, &slot));
+        }
         n += taken;
         cursor->segment += taken;
         if (taken == left) *cursor = (sp_prompts_cursor){.passage = cursor->passage + 1};

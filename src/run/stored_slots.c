@@ -59,15 +59,16 @@ void sp_stored_slots_close(sp_stored_slots *stored) {
 /* ---- finding ---- */
 
 /* Bytes of the document's text that its segments are of. */
-static size_t text_len(const sp_slots *file, size_t begin, size_t end) {
-    if (begin == end) return 0;
-    const sp_slots_segment last = sp_slots_get_segment(file, end - 1);
-    return (size_t)last.byte_begin + last.byte_len;
+static sp_status text_len(const sp_slots *file, size_t begin, size_t end, size_t *n_bytes) {
+    sp_slots_segment last = {0};
+    if (begin < end) SP_TRY(sp_slots_get_segment(file, end - 1, &last));
+    *n_bytes = (size_t)last.byte_begin + last.byte_len;
+    return SP_OK;
 }
 
-/* Whether a document has just this text. */
-static bool find_whole(const sp_stored_slots *stored, const char *text, size_t n_bytes,
-                       size_t *begin, size_t *end) {
+/* *is_found: a document has just this text. */
+static sp_status find_whole(const sp_stored_slots *stored, const char *text, size_t n_bytes,
+                            bool *is_found, size_t *begin, size_t *end) {
     const uint64_t hash = XXH3_64bits(text, n_bytes);
     size_t low = 0, high = stored->n_texts;
     while (low < high) {
@@ -78,10 +79,14 @@ static bool find_whole(const sp_stored_slots *stored, const char *text, size_t n
             high = middle;
     }
     for (; low < stored->n_texts && stored->texts[low].hash == hash; low++) {
-        sp_slots_document_segments(stored->slots.file, stored->texts[low].document, begin, end);
-        if (text_len(stored->slots.file, *begin, *end) == n_bytes) return true;
+        const sp_slots *file = stored->slots.file;
+        size_t len = 0;
+        SP_TRY(sp_slots_document_segments(file, stored->texts[low].document, begin, end));
+        SP_TRY(text_len(file, *begin, *end, &len));
+        *is_found = len == n_bytes;
+        if (*is_found) return SP_OK;
     }
-    return false;
+    return SP_OK;
 }
 
 /* The longest part of fewer than n_bytes that ends in front of a blank line, or 0; byte n_bytes is
@@ -98,9 +103,13 @@ sp_status sp_stored_slots_next_text(const sp_stored_slots *stored, const char *t
                                     size_t *at, size_t *begin, size_t *end) {
     const char *rest = text + *at;
     const size_t left = n_bytes - *at;
+    bool is_found = false;
     size_t n = left;
-    while (n > 0 && !find_whole(stored, rest, n, begin, end))
+    while (n > 0) {
+        SP_TRY(find_whole(stored, rest, n, &is_found, begin, end));
+        if (is_found) break;
         n = n < left ? shorter_part(rest, n) : shorter_part(rest, n - 1);
+    }
     if (n == 0)
         return sp_fail(SP_BAD_DATA, "'%s': none of its %zu documents is the text '%.*s%s'",
                        stored->path, stored->n_texts, left < 40 ? (int)left : 40, rest,
@@ -141,11 +150,12 @@ sp_status sp_stored_slots_find_segment(sp_stored_slots *stored, const sp_tokens 
     size_t begin = 0, end = 0;
     SP_TRY(find_document(stored, tokens, segment));
     SP_TRY(sp_tokens_bytes(tokens, segment, &byte_begin, &byte_len));
-    sp_slots_document_segments(file, stored->document, &begin, &end);
+    SP_TRY(sp_slots_document_segments(file, stored->document, &begin, &end));
     *found =
         begin + (segment - sp_tokens_first_segment(tokens, sp_tokens_document(tokens, segment)));
     if (*found < end) {
-        const sp_slots_segment made = sp_slots_get_segment(file, *found);
+        sp_slots_segment made;
+        SP_TRY(sp_slots_get_segment(file, *found, &made));
         if (made.byte_begin == byte_begin && made.byte_len == byte_len &&
             made.n_tokens == sp_tokens_length(tokens, stream, segment))
             return SP_OK;

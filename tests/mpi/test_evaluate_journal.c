@@ -229,6 +229,29 @@ static void one_command_at_a_time(void **state) {
     sp_evaluate_journal_close(journal);
 }
 
+static void full_disk_keeps_what_was_added(void **state) {
+    sp_evaluate_journal *journal = open_journal("one");
+    json_t *unit = json_pack("{s:i, s:i, s:i, s:[f, f], s:[]}", "method", 1, "begin", 5, "end", 6,
+                             "figures", 0.5, 0.25, "texts");
+    if (is_first()) {
+        char path[TEMP_PATH_SIZE];
+        size_t n_bytes = 0;
+        add_unit(journal, 1, 0, 2);
+        find_file(path);
+        free(temp_read(path, &n_bytes));
+        temp_limit_files(n_bytes + 50); /* the next line is cut */
+        assert_int_equal(sp_evaluate_journal_add(journal, unit), SP_IO);
+        temp_limit_files(UINT64_MAX);
+    }
+    sp_evaluate_journal_close(journal);
+    json_decref(unit);
+    sp_world_barrier(world);
+    journal = open_journal("one");
+    assert_int_equal(n_there(journal), 1);
+    assert_false(sp_evaluate_journal_has(journal, 1, 5, 6));
+    sp_evaluate_journal_close(journal);
+}
+
 static void folder_that_cannot_be_made_is_named(void **state) {
     char path[TEMP_PATH_SIZE];
     sp_evaluate_journal *journal = NULL;
@@ -253,6 +276,7 @@ int main(void) {
                                         tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_unit_here_does_not_count, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_command_at_a_time, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(full_disk_keeps_what_was_added, set_up, tear_down),
         cmocka_unit_test_setup_teardown(folder_that_cannot_be_made_is_named, set_up, tear_down)};
     const int n_failed = cmocka_run_group_tests_name("evaluate journal", tests, NULL, NULL);
     (void)sp_world_end(world, SP_OK);

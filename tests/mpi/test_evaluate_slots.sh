@@ -105,8 +105,8 @@ says "another compressor"
 expect 65 $reconstruct --checkpoint "$folder/run" --slots "$folder/tokens.h5"
 # shellcheck disable=SC2086
 expect 64 $reconstruct --checkpoint "$folder/run" --checkpoint "$folder/other" --slots "$folder/f16.h5"
-expect 64 "$slotpress" evaluate roleplay --checkpoint "$folder/run" --data x --slots "$folder/f16.h5"
-says "roleplay reads no slot file"
+expect 64 "$slotpress" evaluate efficiency --checkpoint "$folder/run" --slots "$folder/f16.h5"
+says "efficiency reads no slot file"
 
 # Questions: contexts are documents with the same text, under any id.
 {
@@ -165,6 +165,53 @@ sed 's/"context": "/&a passage of nobody.\\n\\n/' "$folder/several.jsonl" >"$fol
 expect 65 "$slotpress" evaluate qa --quiet --data "$folder/nobody.jsonl" --min-context 1 --checkpoint "$folder/run" \
     --slots "$folder/turned.h5"
 says "is the text 'a passage of nobody."
+
+# Demonstrations and dialogues: what --write-contexts writes has their slots, to the stored type's rounding;
+# the full context and none are read as ever.
+{
+    printf 'sentence\tlabel\n'
+    printf '%s\t%s\n' 'bread old ' 1 'men sold ' 1 'boats lay ' 0 'stone stone ' 0 'the river ' 0 'a bridge ' 1
+} >"$folder/train.tsv"
+for i in 1 2 3 4 5; do
+    printf '{"context": "Boats lay by the bridge.\\nMen sold bread %s.", "prompt": "Harry:", "answer": " There %s."}\n' $((i / 2)) $i
+done >"$folder/dialogues.jsonl"
+# shellcheck disable=SC2034 # the loop reads both by name
+icl="icl --data $folder/train.tsv --demonstrations $folder/train.tsv"
+# shellcheck disable=SC2034
+roleplay="roleplay --data $folder/dialogues.jsonl"
+for task in icl roleplay; do
+    eval "command=\$$task"
+    # shellcheck disable=SC2154
+    evaluate="$slotpress evaluate $command --quiet --json --checkpoint $folder/run"
+    # shellcheck disable=SC2086,SC2154
+    run 2 $evaluate --write-contexts "$folder/contexts.jsonl"
+    wanted=1
+    [ $task = icl ] || wanted=3 # contexts that follow each other are one
+    [ "$(first contexts)" = $wanted ] && [ "$(wc -l <"$folder/contexts.jsonl")" = $wanted ] || fail "$task: not $wanted contexts"
+    for dtype in f16 int8; do
+        expect 0 "$slotpress" compress --quiet --checkpoint "$folder/run" --dtype $dtype --output "$folder/$task-$dtype.h5" \
+            "$folder/contexts.jsonl"
+    done
+    # shellcheck disable=SC2086
+    run 1 $evaluate
+    cp "$folder/result" "$folder/encoded"
+    # shellcheck disable=SC2086
+    run 1 $evaluate --slots "$folder/$task-f16.h5" --slots "$folder/$task-int8.h5"
+    cp "$folder/result" "$folder/all"
+    # shellcheck disable=SC2086
+    run 3 $evaluate --slots "$folder/$task-f16.h5" --slots "$folder/$task-int8.h5"
+    cmp -s "$folder/result" "$folder/all" || fail "$task: 3 ranks give another result"
+    [ "$(member slots <"$folder/all" | wc -l)" = 2 ] || fail "$task: not both files"
+    [ "$(member context_rows <"$folder/encoded" | tail -n 1)" = "$(member context_rows <"$folder/all" | tail -n 1)" ] ||
+        fail "$task: another number of slots"
+    # shellcheck disable=SC2086
+    expect 65 $evaluate --slots "$folder/fewer.h5"
+    says "is the text"
+done
+{ member perplexity <"$folder/encoded" && member perplexity <"$folder/all"; } | paste -s -d ' ' |
+    awk '{ off = $6 / $3 - 1; low = $7 / $3 - 1; if (off < 0) off = -off; if (low < 0) low = -low
+        exit !(NF == 7 && $1 == $4 && $2 == $5 && off < 1e-3 && low < 1e-2 && low > 0) }' ||
+    fail "perplexities of roleplay: $(member perplexity <"$folder/encoded" | paste -s -d ' '), read: $(member perplexity <"$folder/all" | paste -s -d ' ')"
 
 # A reader that falls back on the text beside the slots reads what the full context is.
 expect 0 "$slotpress" compress --quiet --checkpoint "$folder/run" --with-text --output "$folder/text.h5" "$folder/turned.jsonl"

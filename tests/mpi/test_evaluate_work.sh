@@ -24,10 +24,10 @@ done >"$folder/dialogues.jsonl"
 # shellcheck disable=SC2034 # the loop below reads them by name
 {
     both="--quiet --json --checkpoint $folder/run --checkpoint $folder/run8"
-    qa="qa $both --data $folder/questions.json --min-context 1 --max-new-tokens 12 --samples 5"
+    qa="qa $both --data $folder/questions.json --min-context 1 --max-new-tokens 12 --samples 5 --output $folder/answers"
     reconstruction="reconstruction $both --split all --max-new-tokens 40 --samples 5 $folder/tokens.h5"
-    icl="icl $both --data $folder/dev.tsv --demonstrations $folder/train.tsv --samples 2"
-    roleplay="roleplay $both --data $folder/dialogues.jsonl"
+    icl="icl --quiet --json --checkpoint $folder/run --data $folder/dev.tsv --demonstrations $folder/train.tsv --samples 2"
+    roleplay="roleplay --quiet --json --checkpoint $folder/run --data $folder/dialogues.jsonl"
     ablation="ablation --quiet --json --checkpoint $folder/run --variant eight=$folder/run8 --split all --max-new-tokens 12 --data $folder/questions.json --min-context 1"
 }
 
@@ -76,6 +76,7 @@ for name in qa reconstruction icl roleplay; do
     # shellcheck disable=SC2086,SC2154 # a command in words
     run 1 $command
     mv "$folder/result" "$folder/$name.wanted"
+    [ $name != qa ] || mv "$folder/answers" "$folder/answers.wanted"
     # shellcheck disable=SC2086
     stopped 2 2 USR1 $command
     [ $code = 75 ] || fail "$name: exit code $code after USR1, not 75"
@@ -116,6 +117,7 @@ printf 'x' | dd of="$2" bs=1 seek=100 conv=notrunc 2>/dev/null
 # shellcheck disable=SC2086
 run 2 $qa --work "$work"
 is_right qa "what goes on after kills"
+cmp -s "$folder/answers" "$folder/answers.wanted" || fail "what goes on after kills writes other answers"
 # shellcheck disable=SC2154 # by eval
 [ $(($(n_units) - 1)) = "$n_qa" ] || fail "$(n_units) units with a damaged one, not 1 more than $n_qa"
 

@@ -97,7 +97,8 @@ static void written_file_gives_its_values(void **state) {
         assert_int_equal(sp_slots_n_segments(slots), N_SEGMENTS);
         assert_int_equal(sp_slots_n_slots(slots), N_SLOTS);
         for (size_t i = 0; i < N_SEGMENTS; i++) {
-            const sp_slots_segment segment = sp_slots_get_segment(slots, i);
+            sp_slots_segment segment;
+            assert_int_equal(sp_slots_get_segment(slots, i, &segment), SP_OK);
             assert_true(segment.doc == segments[i].doc);
             assert_true(segment.byte_begin == segments[i].byte_begin);
             assert_true(segment.byte_len == segments[i].byte_len);

@@ -202,8 +202,9 @@ static void parts_read_as_one_file(void **state) {
             }
             for (size_t i = 0; i < N_SEGMENTS; i++) {
                 char x[32] = "", y[32] = "";
-                const sp_slots_segment s = sp_slots_get_segment(a, i);
-                const sp_slots_segment t = sp_slots_get_segment(b, i);
+                sp_slots_segment s, t;
+                assert_int_equal(sp_slots_get_segment(a, i, &s), SP_OK);
+                assert_int_equal(sp_slots_get_segment(b, i, &t), SP_OK);
                 assert_memory_equal(&s, &t, sizeof s);
                 if (!has_text) continue;
                 assert_int_equal(sp_slots_read_text(a, i, x), SP_OK);
