@@ -23,7 +23,7 @@ typedef struct sp_layout {
     size_t segment_tokens;  /* of a full segment, in encoder tokens */
     size_t ratio;           /* encoder tokens a slot */
     bool slots_are_fixed;   /* a short segment gets a full one's slots */
-    bool is_of_chunks;         /* no memory tokens: a slot is made of its own chunk of `ratio` tokens,
+    bool is_of_chunks;      /* no memory tokens: a slot is made of its own chunk of `ratio` tokens,
                                the last of what is left; then slots are not fixed */
     bool omits_boundaries;  /* no <mem> and </mem> around a segment's slots */
     int32_t bos, eos;       /* the decoder's, or SP_NO_TOKEN: then without */

@@ -327,7 +327,8 @@ static sp_status read_all(importing *m) {
     /* Memory tokens first: those of pcc.safetensors go before a table's last rows. */
     const sp_param *memory = m->models.compressor->memory_tokens;
     if (memory == NULL && sp_tensor_table_find(m->pcc.tensors, "memory_tokens") != NULL)
-        return sp_fail(SP_USAGE, "encoder.memory: not tokens, but '%s' has memory tokens", m->pcc.path);
+        return sp_fail(SP_USAGE, "encoder.memory: not tokens, but '%s' has memory tokens",
+                       m->pcc.path);
     if (memory != NULL) SP_TRY(read_param(m, memory));
     const sp_params *params = &m->models.compressor->params;
     for (size_t i = 0; i < params->n_entries; i++)

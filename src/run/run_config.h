@@ -24,7 +24,11 @@ typedef enum sp_asked_precision {
     SP_ASKED_INT8,
 } sp_asked_precision;
 
-typedef enum sp_memory_kind { SP_MEMORY_OF_TOKENS, SP_MEMORY_POOLED, SP_MEMORY_MERGED } sp_memory_kind;
+typedef enum sp_memory_kind {
+    SP_MEMORY_OF_TOKENS,
+    SP_MEMORY_POOLED,
+    SP_MEMORY_MERGED
+} sp_memory_kind;
 typedef enum sp_markers { SP_MARKERS_TRAIN, SP_MARKERS_FROZEN, SP_MARKERS_AUTO } sp_markers;
 typedef enum sp_slot_rule { SP_SLOTS_PROPORTIONAL, SP_SLOTS_FIXED } sp_slot_rule;
 typedef enum sp_train_only { SP_TRAIN_ONLY_ALL, SP_TRAIN_ONLY_CONVERTER } sp_train_only;
