@@ -81,6 +81,9 @@ import="import --quiet --config $folder/run.yaml"
     expect 0 "$slotpress" $import --set "run.dir=$folder/back" --set encoder.memory=pooled \
         --input "$folder/one.export"
     same_weights back one
+    expect 64 "$slotpress" $import --set "run.dir=$folder/no" --input "$folder/one.export"
+    says "encoder.memory: tokens, but"
+    rm "$folder/one.export/pcc_config.json"
     expect 65 "$slotpress" $import --set "run.dir=$folder/no" --input "$folder/one.export"
     says "no tensor 'memory_tokens'"
     export_run tokens
