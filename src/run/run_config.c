@@ -237,8 +237,9 @@ static sp_status check_slots(const sp_run_config *config) {
     const size_t n_rows = config->encoder.memory_tokens, n_slots = divide_up(tokens, ratio);
     if (config->encoder.memory != SP_MEMORY_OF_TOKENS && config->segment.slots == SP_SLOTS_FIXED)
         return sp_fail(SP_USAGE,
-                       "segment.slots: fixed goes with encoder.memory: tokens alone: else "
-                       "every slot has tokens of its own");
+                       "segment.slots: fixed does not go with encoder.memory: %s, where every slot "
+                       "has tokens of its own",
+                       memory_words[config->encoder.memory]);
     if (config->encoder.memory != SP_MEMORY_OF_TOKENS || n_slots <= n_rows) return SP_OK;
     return sp_fail(
         SP_USAGE,
