@@ -15,13 +15,13 @@ pooled="encoder.memory=pooled encoder.memory_tokens=1"
     pretrain 0 1 recomputed $pooled train.recompute=all
     pretrain 0 1 resumed $pooled train.stop_at_step=9
     pretrain 0 1 resumed $pooled
-    pretrain 0 1 merged encoder.memory=merged
-    pretrain 0 2 merged.2 encoder.memory=merged parallel.pipeline=2
-    pretrain 0 3 merged.3 encoder.memory=merged parallel.zero=2
+    pretrain 0 1 placed encoder.memory=merged
+    pretrain 0 2 placed.2 encoder.memory=merged parallel.pipeline=2
+    pretrain 0 3 placed.3 encoder.memory=merged parallel.zero=2
 }
-same_losses merged.2 merged
-same_weights merged.2 merged
-close_losses merged.3 merged
+same_losses placed.2 placed
+same_weights placed.2 placed
+close_losses placed.3 placed
 has_steps one 20
 same_losses pipeline one
 same_weights pipeline one
@@ -30,7 +30,7 @@ same_losses recomputed one
 same_losses resumed one
 same_weights resumed one
 pretrain 0 1 tokens
-for other in tokens merged; do
+for other in tokens placed; do
     [ "$(final_loss $other)" != "$(final_loss one)" ] || fail "pooled and $other train alike"
 done
 
@@ -89,18 +89,22 @@ import="import --quiet --config $folder/run.yaml"
     export_run tokens
     expect 64 "$slotpress" $import --set "run.dir=$folder/no" --set encoder.memory=pooled \
         --input "$folder/tokens.export"
+    says "encoder.memory: pooled, but"
+    rm "$folder/tokens.export/pcc_config.json"
+    expect 64 "$slotpress" $import --set "run.dir=$folder/no" --set encoder.memory=pooled \
+        --input "$folder/tokens.export"
     says "encoder.memory: not tokens"
-    expect 0 "$slotpress" $import --set "run.dir=$folder/merged.back" --set encoder.memory=merged \
-        --input "$folder/merged.export"
-    same_weights merged.back merged
+    expect 0 "$slotpress" $import --set "run.dir=$folder/placed.back" --set encoder.memory=merged \
+        --input "$folder/placed.export"
+    same_weights placed.back placed
     expect 65 "$slotpress" $import --set "run.dir=$folder/no" --set encoder.memory=merged \
         --input "$folder/one.export"
     says "no tensor 'merger.weight'"
     expect 64 "$slotpress" $import --set "run.dir=$folder/no" --set encoder.memory=merged \
-        --set encoder.merged_tokens=5 --input "$folder/merged.export"
+        --set encoder.merged_tokens=5 --input "$folder/placed.export"
     says "encoder.merged_tokens: 5, but"
 }
-pretrain 64 1 merged encoder.memory=merged encoder.merged_tokens=5
+pretrain 64 1 placed encoder.memory=merged encoder.merged_tokens=5
 says "another encoder.merged_tokens;"
 pretrain 64 1 few encoder.memory=merged segment.ratio=8
 says "encoder.merged_tokens: 4 are too few for segment.ratio 8"
