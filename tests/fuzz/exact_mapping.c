@@ -44,3 +44,6 @@ void sp_mapping_close(sp_mapping *mapping) {
         munmap((void *)(mapping->data + mapping->n_bytes - n_pages_bytes), n_pages_bytes + PAGE);
     *mapping = (sp_mapping){0};
 }
+
+/* The copy has no file to come back from. */
+void sp_mapping_give_back(const sp_mapping *mapping) { (void)mapping; }
