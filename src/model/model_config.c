@@ -210,10 +210,10 @@ sp_status sp_model_config_cut(json_t *json, size_t n_layers, const char *where) 
                        config.n_layers);
     json_t *kinds = json_object_get(json, "layer_types"); /* one a layer, where there are any */
     while (json_array_size(kinds) > n_layers) json_array_remove(kinds, n_layers);
-    if (json_object_set_new(json, config.family->keys.n_layers,
-                            json_integer((json_int_t)n_layers)) == 0 &&
-        json_object_set_new(json, NO_LAYERS, json_boolean(n_layers == 0)) == 0)
-        return SP_OK;
+    int failed =
+        json_object_set_new(json, config.family->keys.n_layers, json_integer((json_int_t)n_layers));
+    if (n_layers == 0) failed |= json_object_set_new(json, NO_LAYERS, json_true());
+    if (failed == 0) return SP_OK;
     return sp_fail(SP_FAILURE, "no memory for a configuration");
 }
 

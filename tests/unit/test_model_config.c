@@ -322,6 +322,9 @@ static void a_cut_config_is_of_fewer_layers(void **state) {
     assert_int_equal(sp_model_config_read(&config, json, "m/config.json"), SP_OK);
     assert_int_equal(config.n_layers, 2);
     assert_int_equal(json_array_size(json_object_get(json, "layer_types")), 2);
+    assert_int_equal(sp_model_config_cut(json, 0, "m/config.json"), SP_OK);
+    assert_int_equal(sp_model_config_read(&config, json, "m/config.json"), SP_OK);
+    assert_int_equal(config.n_layers, 0);
     json_decref(json);
 }
 
