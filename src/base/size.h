@@ -14,3 +14,6 @@ static inline bool sp_size_mul(size_t *product, size_t a, size_t b) {
 static inline bool sp_size_add(size_t *sum, size_t a, size_t b) {
     return !__builtin_add_overflow(a, b, sum);
 }
+
+/* The parts of at most b that a is made of; b > 0. */
+static inline size_t sp_divide_up(size_t a, size_t b) { return a / b + (a % b != 0); }

@@ -1,5 +1,7 @@
 #include "chain/pass.h"
 
+#include "base/size.h"
+
 #include <assert.h>
 #include <math.h>
 
@@ -17,8 +19,6 @@ static size_t input_bytes(const sp_block *block, const sp_batch *batch) {
 
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
-static size_t divide_up(size_t a, size_t b) { return a / b + (a % b != 0); }
-
 /* ---- its samples ---- */
 
 /* Rows that fill the products; even parts have half of them at least. SmolLM2-135M's step in f32 (Zen 1,
@@ -30,8 +30,8 @@ size_t sp_pass_samples(size_t micro_batch, double sample_rows) {
     const double filling = sample_rows > 0 ? ceil(FILLING_ROWS / sample_rows) : INFINITY;
     if (micro_batch == 0) return 1;
     if (filling >= (double)micro_batch) return micro_batch;
-    const size_t n_passes = divide_up(micro_batch, (size_t)filling);
-    return divide_up(micro_batch, n_passes);
+    const size_t n_passes = sp_divide_up(micro_batch, (size_t)filling);
+    return sp_divide_up(micro_batch, n_passes);
 }
 
 /* ---- the workspace ---- */

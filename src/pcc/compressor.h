@@ -41,11 +41,11 @@ typedef struct sp_compressor_options {
 typedef struct sp_compressor {
     sp_params params, frozen; /* frozen: of an encoder that is; its groups of `params` are empty */
     sp_transformer *encoder, *decoder; /* NULL where left out */
-    sp_param *memory_tokens,
-        *markers;             /* NULL where not here; the former too if memory is of chunks */
-    sp_adapted_linear merger; /* empty where not here, or chunks are not merged */
-    sp_converter converter;   /* empty where not here */
-    bool is_of_chunks;        /* the batches' layout is to be, too */
+    sp_param *memory_tokens;           /* NULL where not here, or memory is of chunks */
+    sp_param *markers;                 /* NULL where not here */
+    sp_adapted_linear merger;          /* empty where not here, or chunks are not merged */
+    sp_converter converter;            /* empty where not here */
+    bool is_of_chunks;                 /* the batches' layout is to be, too */
     sp_chain chain;
     size_t encoder_end;   /* index of the converter's block */
     size_t first_trained; /* blocks before it need no backward pass */

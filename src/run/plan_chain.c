@@ -1,6 +1,7 @@
 #include "run/plan_chain.h"
 
 #include "base/memory.h"
+#include "base/size.h"
 #include "run/encoder_states.h"
 #include "run/models.h"
 #include "run/plan_rows.h"
@@ -193,8 +194,6 @@ sp_plan_weights sp_plan_weights_of(const sp_plan_chain *chain, const bool *has_b
 
 /* ---- data ---- */
 
-static uint64_t divide_up(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
-
 static void count_steps(sp_plan_data *data, const sp_run_config *config) {
     const double batch_tokens = data->encoder_tokens * (double)config->train.global_batch;
     if (config->train.steps != SP_COUNT_AUTO)
@@ -203,7 +202,7 @@ static void count_steps(sp_plan_data *data, const sp_run_config *config) {
         data->n_steps = (uint64_t)ceil((double)config->data.budget_tokens / batch_tokens);
     else
         data->n_steps =
-            divide_up(data->n_segments * config->data.epochs, config->train.global_batch);
+            sp_divide_up(data->n_segments * config->data.epochs, config->train.global_batch);
 }
 
 /* Arrays of 8 bytes: a segment's document, its end in each stream; of 4: which are trained on. Of the
@@ -223,7 +222,7 @@ static void assume_data(sp_plan_data *data, const sp_run_config *config) {
                            .most_decoder_tokens = config->segment.tokens,
                            .completes = 1};
     if (config->data.budget_tokens != SP_COUNT_AUTO)
-        data->n_segments = divide_up(config->data.budget_tokens, config->segment.tokens);
+        data->n_segments = sp_divide_up(config->data.budget_tokens, config->segment.tokens);
     else if (config->train.steps != SP_COUNT_AUTO)
         data->n_segments = (uint64_t)config->train.steps * config->train.global_batch;
     count_steps(data, config);

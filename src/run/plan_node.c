@@ -1,16 +1,15 @@
 #include "run/plan_node.h"
 
 #include "base/memory.h"
+#include "base/size.h"
 #include "chain/schedule.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static size_t divide_up(size_t a, size_t b) { return a / b + (a % b != 0); }
-
 /* A replica's segments, at most. */
 static size_t share_of(const sp_plan_grid *grid) {
-    return divide_up(grid->global_batch, grid->data);
+    return sp_divide_up(grid->global_batch, grid->data);
 }
 
 /* Of a sample, over the products that are run. */
@@ -41,7 +40,7 @@ sp_status sp_plan_settle_passes(sp_plan_grid *grid, const sp_plan_chain *plan) {
 }
 
 size_t sp_plan_n_passes(const sp_plan_grid *grid) {
-    return divide_up(share_of(grid), grid->micro_batch);
+    return sp_divide_up(share_of(grid), grid->micro_batch);
 }
 
 /* What the ranks' memory is worked out with; has_block [n_blocks] is scratch. */

@@ -1,5 +1,7 @@
 #include "run/run_config.h"
 
+#include "base/size.h"
+
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,8 +175,6 @@ static const sp_config_key keys[] = {
 
 const sp_config_table sp_run_config_table = {keys, sizeof keys / sizeof keys[0]};
 
-static size_t divide_up(size_t a, size_t b) { return a / b + (a % b != 0); }
-
 sp_layout sp_run_config_layout(const sp_run_config *config, const sp_model_config *decoder) {
     return (sp_layout){.segment_tokens = config->segment.tokens,
                        .ratio = sp_run_config_least_ratio(config),
@@ -188,7 +188,7 @@ sp_layout sp_run_config_layout(const sp_run_config *config, const sp_model_confi
 
 size_t sp_run_config_most_slots(const sp_run_config *config) {
     if (config->encoder.memory == SP_MEMORY_OF_TOKENS) return config->encoder.memory_tokens;
-    return divide_up(config->segment.tokens, sp_run_config_least_ratio(config));
+    return sp_divide_up(config->segment.tokens, sp_run_config_least_ratio(config));
 }
 
 static sp_status check_required(const sp_run_config *config) {
@@ -234,7 +234,7 @@ static sp_status check_merged(const sp_run_config *config) {
 
 static sp_status check_slots(const sp_run_config *config) {
     const size_t tokens = config->segment.tokens, ratio = sp_run_config_least_ratio(config);
-    const size_t n_rows = config->encoder.memory_tokens, n_slots = divide_up(tokens, ratio);
+    const size_t n_rows = config->encoder.memory_tokens, n_slots = sp_divide_up(tokens, ratio);
     if (config->encoder.memory != SP_MEMORY_OF_TOKENS && config->segment.slots == SP_SLOTS_FIXED)
         return sp_fail(SP_USAGE,
                        "segment.slots: fixed does not go with encoder.memory: %s, where every slot "
@@ -246,7 +246,7 @@ static sp_status check_slots(const sp_run_config *config) {
         "encoder.memory_tokens: %zu are too few for the %zu slots of a full segment "
         "(segment.tokens %zu at %s segment.ratio, %zu); raise it to %zu, or the ratio to %zu",
         n_rows, n_slots, tokens, config->segment.ratios.n_items > 1 ? "the least" : "the", ratio,
-        n_slots, divide_up(tokens, n_rows));
+        n_slots, sp_divide_up(tokens, n_rows));
 }
 
 sp_status sp_run_config_check(const sp_run_config *config) {

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/size.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -328,29 +329,27 @@ static sp_status run(sp_stage_runner *runner, const batch_job *job, size_t n_mic
     return SP_OK;
 }
 
-static size_t divide_up(uint64_t a, uint64_t b) { return (size_t)(a / b + (a % b != 0)); }
-
 sp_status sp_stage_runner_train(sp_stage_runner *runner, sp_stage_sums *sums, uint64_t step,
                                 uint64_t begin, uint64_t end, const float *loss_scale) {
     const uint64_t n = end - begin, rank = sp_grid_data_rank(runner->parts.grid);
     const uint64_t n_replicas = sp_grid_data_size(runner->parts.grid);
-    const uint64_t most = divide_up(n, n_replicas); /* of any replica */
+    const uint64_t most = sp_divide_up(n, n_replicas); /* of any replica */
     const batch_job job = {.is_training = true,
                            .step = step,
                            .begin = begin + n * rank / n_replicas,
                            .end = begin + n * (rank + 1) / n_replicas,
                            .loss_scale = loss_scale};
-    return run(runner, &job, divide_up(most, runner->parts.pass_samples), sums);
+    return run(runner, &job, sp_divide_up(most, runner->parts.pass_samples), sums);
 }
 
 sp_status sp_stage_runner_validate(sp_stage_runner *runner, sp_stage_sums *sums, uint64_t step,
                                    size_t n_segments, size_t ratio) {
     const size_t n_replicas = sp_grid_data_size(runner->parts.grid);
-    const size_t n_groups = divide_up(n_segments, runner->parts.pass_samples);
+    const size_t n_groups = sp_divide_up(n_segments, runner->parts.pass_samples);
     const batch_job job = {.step = step,
                            .end = n_segments,
                            .first_group = sp_grid_data_rank(runner->parts.grid),
                            .n_replicas = n_replicas,
                            .ratio = ratio};
-    return run(runner, &job, divide_up(n_groups, n_replicas), sums);
+    return run(runner, &job, sp_divide_up(n_groups, n_replicas), sums);
 }
