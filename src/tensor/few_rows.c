@@ -3,6 +3,10 @@
 #include "tensor/cpu.h"
 #include "tensor/f16.h"
 
+#include <omp.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -100,6 +104,13 @@ AVX2 INLINE void prefetch(const void *bytes, size_t distance) {
     _mm_prefetch((const void *)((uintptr_t)bytes + distance), _MM_HINT_T0);
 }
 
+/* Where a chunk is multiplied by several strips, only the first would wait for memory. Instead the next
+   chunk is asked for bit by bit, `stride` bytes in each step over k, while this one is multiplied. */
+typedef struct look_ahead {
+    const char *at;
+    size_t stride;
+} look_ahead;
+
 AVX2 INLINE __m256i load_bytes(const void *bytes) { return _mm256_loadu_si256(bytes); }
 
 /* What f32 and bf16 blocks end with: the values from n_whole on, and y. */
@@ -112,25 +123,43 @@ AVX2 INLINE void store_float(const operands *o, size_t r, size_t c, __m256 lanes
     o->y[r * o->size.n_out + c] = sum;
 }
 
-AVX2 INLINE void multiply_f32(const operands *o, size_t n_r, size_t n_c, size_t r0, size_t c0) {
+/* Asks for the next block's rows, or as `ahead` says. */
+AVX2 INLINE void multiply_f32(const operands *o, look_ahead *ahead, bool looks_ahead, size_t n_r,
+                              size_t n_c, size_t r0, size_t c0) {
     const size_t n_in = o->size.n_in, n_whole = n_in & ~(size_t)7;
     const float *x = o->x + r0 * n_in, *weight = o->f32 + c0 * n_in;
+    look_ahead next = looks_ahead ? *ahead : (look_ahead){0};
     __m256 sums[MOST_R][MOST_C];
     for (size_t r = 0; r < n_r; r++)
         for (size_t c = 0; c < n_c; c++) sums[r][c] = _mm256_setzero_ps();
     for (size_t k = 0; k < n_whole; k += 8) {
         __m256 values[MOST_R];
         for (size_t r = 0; r < n_r; r++) values[r] = _mm256_loadu_ps(x + r * n_in + k);
+        if (looks_ahead) {
+            prefetch(next.at, 0);
+            next.at += next.stride;
+        }
         for (size_t c = 0; c < n_c; c++) {
             const float *at = weight + c * n_in + k;
             const __m256 column = _mm256_loadu_ps(at);
-            prefetch(at, n_c * n_in * sizeof *at);
+            if (!looks_ahead) prefetch(at, n_c * n_in * sizeof *at);
             for (size_t r = 0; r < n_r; r++)
                 sums[r][c] = _mm256_fmadd_ps(values[r], column, sums[r][c]);
         }
     }
+    if (looks_ahead) *ahead = next;
     for (size_t r = 0; r < n_r; r++)
         for (size_t c = 0; c < n_c; c++) store_float(o, r0 + r, c0 + c, sums[r][c], n_whole);
+}
+
+AVX2 INLINE void multiply_f32_once(const operands *o, look_ahead *ahead, size_t n_r, size_t n_c,
+                                   size_t r0, size_t c0) {
+    multiply_f32(o, ahead, false, n_r, n_c, r0, c0);
+}
+
+AVX2 INLINE void multiply_f32_again(const operands *o, look_ahead *ahead, size_t n_r, size_t n_c,
+                                    size_t r0, size_t c0) {
+    multiply_f32(o, ahead, true, n_r, n_c, r0, c0);
 }
 
 AVX2 INLINE __m256 load_bf16(const uint16_t *weight) {
@@ -138,7 +167,9 @@ AVX2 INLINE __m256 load_bf16(const uint16_t *weight) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
 }
 
-AVX2 INLINE void multiply_bf16(const operands *o, size_t n_r, size_t n_c, size_t r0, size_t c0) {
+AVX2 INLINE void multiply_bf16(const operands *o, look_ahead *none, size_t n_r, size_t n_c,
+                               size_t r0, size_t c0) {
+    (void)none;
     const size_t n_in = o->size.n_in, n_whole = n_in & ~(size_t)7;
     const float *x = o->x + r0 * n_in;
     const uint16_t *weight = o->bf16 + c0 * n_in;
@@ -171,7 +202,9 @@ AVX2 INLINE void store_sum(const operands *o, size_t r, size_t c, __m256i lanes,
 }
 
 /* Products of bytes would be summed in s16, two by two, and saturate: weights are widened instead. */
-AVX2 INLINE void multiply_s16(const operands *o, size_t n_r, size_t n_c, size_t r0, size_t c0) {
+AVX2 INLINE void multiply_s16(const operands *o, look_ahead *none, size_t n_r, size_t n_c,
+                              size_t r0, size_t c0) {
+    (void)none;
     const size_t n_in = o->size.n_in, n_whole = n_in & ~(size_t)15;
     __m256i sums[MOST_R][MOST_C];
     for (size_t r = 0; r < n_r; r++)
@@ -191,7 +224,9 @@ AVX2 INLINE void multiply_s16(const operands *o, size_t n_r, size_t n_c, size_t 
         for (size_t c = 0; c < n_c; c++) store_sum(o, r0 + r, c0 + c, sums[r][c], n_whole);
 }
 
-VNNI INLINE void multiply_vnni(const operands *o, size_t n_r, size_t n_c, size_t r0, size_t c0) {
+VNNI INLINE void multiply_vnni(const operands *o, look_ahead *none, size_t n_r, size_t n_c,
+                               size_t r0, size_t c0) {
+    (void)none;
     const size_t n_in = o->size.n_in, n_whole = n_in & ~(size_t)31;
     __m256i sums[MOST_R][MOST_C];
     for (size_t r = 0; r < n_r; r++)
@@ -212,57 +247,157 @@ VNNI INLINE void multiply_vnni(const operands *o, size_t n_r, size_t n_c, size_t
 }
 
 /* A strip is n_r rows of x against weight rows [begin, end), in blocks of n_c. A chunk is all rows
-   against those: fours, then a two and a one, while the chunk lies in a cache. One text for all kinds of
+   against those: fours, then what is left, while the chunk lies in a cache. One text for all kinds of
    block, as n_r and n_c are to be constants in each. */
-#define STRIPS(name, target, block)                                                      \
-    target INLINE void name##_strip(const operands *o, size_t n_r, size_t n_c, size_t r, \
-                                    size_t begin, size_t end) {                          \
-        size_t c = begin;                                                                \
-        for (; c + n_c <= end; c += n_c) block(o, n_r, n_c, r, c);                       \
-        for (; c < end; c++) block(o, n_r, 1, r, c);                                     \
-    }                                                                                    \
-    target static void name##_chunk(const operands *o, size_t begin, size_t end) {       \
-        const size_t n_rows = o->size.n_rows;                                            \
-        size_t r = 0;                                                                    \
-        for (; r + 4 <= n_rows; r += 4) name##_strip(o, 4, 3, r, begin, end);            \
-        if (n_rows - r >= 2) {                                                           \
-            name##_strip(o, 2, 4, r, begin, end);                                        \
-            r += 2;                                                                      \
-        }                                                                                \
-        if (r < n_rows) name##_strip(o, 1, 4, r, begin, end);                            \
+#define STRIPS(name, target, block)                                                               \
+    target INLINE void name##_strip(const operands *o, look_ahead *ahead, size_t n_r, size_t n_c, \
+                                    size_t r, size_t begin, size_t end) {                         \
+        size_t c = begin;                                                                         \
+        for (; c + n_c <= end; c += n_c) block(o, ahead, n_r, n_c, r, c);                         \
+        for (; c < end; c++) block(o, ahead, n_r, 1, r, c);                                       \
+    }                                                                                             \
+    target INLINE void name##_strips(const operands *o, look_ahead *ahead, size_t begin,          \
+                                     size_t end) {                                                \
+        const size_t n_rows = o->size.n_rows;                                                     \
+        size_t r = 0;                                                                             \
+        for (; r + 4 <= n_rows; r += 4) name##_strip(o, ahead, 4, 3, r, begin, end);              \
+        switch (n_rows - r) {                                                                     \
+        case 3:                                                                                   \
+            name##_strip(o, ahead, 3, 4, r, begin, end);                                          \
+            break;                                                                                \
+        case 2:                                                                                   \
+            name##_strip(o, ahead, 2, 4, r, begin, end);                                          \
+            break;                                                                                \
+        case 1:                                                                                   \
+            name##_strip(o, ahead, 1, 4, r, begin, end);                                          \
+            break;                                                                                \
+        }                                                                                         \
     }
-STRIPS(f32, AVX2, multiply_f32)
+STRIPS(f32_once, AVX2, multiply_f32_once)
+STRIPS(f32_again, AVX2, multiply_f32_again)
 STRIPS(bf16, AVX2, multiply_bf16)
 STRIPS(s16, AVX2, multiply_s16)
 STRIPS(vnni, VNNI, multiply_vnni)
 
 enum {
-    CHUNK = 24,              /* weight rows: whole blocks of 2, 3 and 4; 55 KB of f32 at n_in 576 */
+    CHUNK = 24,              /* weight rows: whole blocks of 3 and 4; 55 KB of f32 at n_in 576 */
     WORTH_THREADS = 1 << 15, /* products; below, starting threads costs more than it saves */
+    WORTH_EXPANDING = 16, /* rows for which bf16 becomes f32 in memory, not again for every strip */
+    PANEL_VALUES = 16 << 10, /* of those that are f32 at a time: 64 KB of a thread's stack */
 };
 
-static void multiply(const operands *o, void (*chunk)(const operands *, size_t, size_t)) {
-    const size_t n_out = o->size.n_out;
+AVX2 static void f32_chunk(const operands *o, look_ahead *ahead, size_t begin, size_t end) {
+    if (o->size.n_rows > 4)
+        f32_again_strips(o, ahead, begin, end);
+    else
+        f32_once_strips(o, NULL, begin, end);
+}
+
+AVX2 static void bf16_chunk(const operands *o, look_ahead *ahead, size_t begin, size_t end) {
+    const size_t n_in = o->size.n_in, n_panel = n_in > 0 ? PANEL_VALUES / n_in / 3 * 3 : 0;
+    if (o->size.n_rows < WORTH_EXPANDING || n_panel == 0) {
+        bf16_strips(o, NULL, begin, end);
+        return;
+    }
+    float panel[PANEL_VALUES];
+    for (size_t c = begin; c < end; c += n_panel) {
+        const size_t n = end - c < n_panel ? end - c : n_panel;
+        const uint16_t *weight = o->bf16 + c * n_in;
+        size_t i = 0;
+        for (; i + 8 <= n * n_in; i += 8) _mm256_storeu_ps(panel + i, load_bf16(weight + i));
+        for (; i < n * n_in; i++) panel[i] = bf16_value(weight[i]);
+        const operands part = {.size = o->size, .y = o->y + c, .x = o->x, .f32 = panel};
+        f32_again_strips(&part, ahead, 0, n);
+    }
+}
+
+AVX2 static void s16_chunk(const operands *o, look_ahead *ahead, size_t begin, size_t end) {
+    (void)ahead;
+    s16_strips(o, NULL, begin, end);
+}
+
+VNNI static void vnni_chunk(const operands *o, look_ahead *ahead, size_t begin, size_t end) {
+    (void)ahead;
+    vnni_strips(o, NULL, begin, end);
+}
+
+/* Weight rows of one thread, [next, end), from which others take what it has not come to once they are
+   done with theirs: cores are seldom equally fast, be it that other work has a part of one. */
+typedef struct share {
+    alignas(64) _Atomic size_t next; /* in a cache line of its own */
+    size_t end;
+} share;
+
+enum { MOST_SHARES = 64 };
+
+/* Takes the next chunk of share `first`, or of those after it. */
+static bool take_chunk(share *shares, size_t n_shares, size_t first, size_t *begin, size_t *end) {
+    for (size_t i = 0; i < n_shares; i++) {
+        share *from = &shares[(first + i) % n_shares];
+        if (atomic_load_explicit(&from->next, memory_order_relaxed) >= from->end) continue;
+        *begin = atomic_fetch_add_explicit(&from->next, CHUNK, memory_order_relaxed);
+        if (*begin >= from->end) continue;
+        *end = from->end - *begin < CHUNK ? from->end : *begin + CHUNK;
+        return true;
+    }
+    return false;
+}
+
+/* Bytes of the next chunk for each step over k in all the strips of one. */
+static size_t look_ahead_stride(const sp_few_rows *size, size_t row_bytes) {
+    const size_t left = size->n_rows % 4;
+    const size_t n_blocks = size->n_rows / 4 * (CHUNK / 3) + (left > 0 ? CHUNK / 4 : 0);
+    const size_t n_steps = n_blocks * (size->n_in / 8);
+    return n_steps == 0 ? 0 : (CHUNK * row_bytes + n_steps - 1) / n_steps;
+}
+
+static void multiply(const operands *o, const void *weight, size_t value_bytes,
+                     void (*chunk)(const operands *, look_ahead *, size_t, size_t)) {
+    const size_t n_out = o->size.n_out, n_chunks = (n_out + CHUNK - 1) / CHUNK;
     const bool is_large = o->size.n_rows * n_out * o->size.n_in >= WORTH_THREADS;
-#pragma omp parallel for schedule(static) if (is_large)
-    for (size_t begin = 0; begin < n_out; begin += CHUNK)
-        chunk(o, begin, n_out - begin < CHUNK ? n_out : begin + CHUNK);
+    const size_t n_threads = is_large && !omp_in_parallel() ? (size_t)omp_get_max_threads() : 1;
+    const size_t n_shares = n_threads < MOST_SHARES ? n_threads : MOST_SHARES;
+    const size_t row_bytes = o->size.n_in * value_bytes;
+    const size_t stride = look_ahead_stride(&o->size, row_bytes);
+    share shares[MOST_SHARES];
+    for (size_t i = 0; i < n_shares; i++) {
+        const size_t end = n_chunks * (i + 1) / n_shares * CHUNK;
+        atomic_init(&shares[i].next, n_chunks * i / n_shares * CHUNK);
+        shares[i].end = end < n_out ? end : n_out;
+    }
+#pragma omp parallel if (n_threads > 1)
+    {
+        const size_t own = (size_t)omp_get_thread_num() % n_shares;
+        size_t begin, end, next_begin = 0, next_end = 0;
+        bool is_there = take_chunk(shares, n_shares, own, &begin, &end);
+        while (is_there) {
+            is_there = take_chunk(shares, n_shares, own, &next_begin, &next_end);
+            look_ahead ahead = {(const char *)weight + (is_there ? next_begin : begin) * row_bytes,
+                                is_there ? stride : 0};
+            chunk(o, &ahead, begin, end);
+            begin = next_begin, end = next_end;
+        }
+    }
 }
 
 static void f32_avx2(sp_few_rows size, float *y, const float *x, const float *weight) {
-    multiply(&(operands){.size = size, .y = y, .x = x, .f32 = weight}, f32_chunk);
+    multiply(&(operands){.size = size, .y = y, .x = x, .f32 = weight}, weight, sizeof *weight,
+             f32_chunk);
 }
 
 static void bf16_avx2(sp_few_rows size, float *y, const float *x, const uint16_t *weight) {
-    multiply(&(operands){.size = size, .y = y, .x = x, .bf16 = weight}, bf16_chunk);
+    multiply(&(operands){.size = size, .y = y, .x = x, .bf16 = weight}, weight, sizeof *weight,
+             bf16_chunk);
 }
 
 static void s16s8_avx2(sp_few_rows size, int32_t *y, const int16_t *x, const int8_t *weight) {
-    multiply(&(operands){.size = size, .y_s32 = y, .x_s16 = x, .s8 = weight}, s16_chunk);
+    multiply(&(operands){.size = size, .y_s32 = y, .x_s16 = x, .s8 = weight}, weight,
+             sizeof *weight, s16_chunk);
 }
 
 static void u8s8_vnni(sp_few_rows size, int32_t *y, const uint8_t *x, const int8_t *weight) {
-    multiply(&(operands){.size = size, .y_s32 = y, .x_u8 = x, .s8 = weight}, vnni_chunk);
+    multiply(&(operands){.size = size, .y_s32 = y, .x_u8 = x, .s8 = weight}, weight, sizeof *weight,
+             vnni_chunk);
 }
 
 static bool has_avx2(void) { return sp_cpu_may_use(SP_ISA_AVX2); }
