@@ -23,12 +23,17 @@ fail() {
 finish() { [ $n_failed = 0 ]; }
 
 # expect CODE COMMAND...: runs a command for at most $limit_s seconds; its output goes to $folder/out
-# and $folder/err. CODE `any`: the caller looks at $code.
+# and $folder/err. CODE `any`: the caller looks at $code, 124 being that of one that took too long, and
+# at $is_deaf: it did not end when asked to, either. mpirun ends its ranks when asked; one that has
+# locked up does not (test_kill_rank.sh).
 limit_s=100
 expect() {
     wanted=$1 && shift
-    timeout "$limit_s" "$@" >"$folder/out" 2>"$folder/err" </dev/null
+    begun_s=$(date +%s) is_deaf=no
+    timeout -k 10 "$limit_s" "$@" >"$folder/out" 2>"$folder/err" </dev/null
     code=$?
+    # A command that was killed ends with 137, too, but before its time.
+    [ $code != 137 ] || [ $(($(date +%s) - begun_s)) -lt $((limit_s + 10)) ] || code=124 is_deaf=yes
     [ "$wanted" = any ] || [ $code = "$wanted" ] || fail "$*: exit code $code, not $wanted"
 }
 

@@ -9,7 +9,7 @@
 . tests/lib.sh
 command -v cc >/dev/null || { echo "skipped: needs cc" && exit 77; }
 make_tokens 12
-limit_s=60
+limit_s=60 n_stuck=0
 cc -std=c11 -D_GNU_SOURCE -O1 -shared -fPIC -o "$folder/interposer.so" tests/faults/interposer.c -ldl ||
     fail "no interposer"
 schedule="train.steps=3 train.global_batch=2 train.micro_batch=1 train.validate_every=0
@@ -58,7 +58,10 @@ strike() {
     before=$n_failed at=$3
     suffer "$1" run "$2" "$3" "$4"
     call=$(sed -n "$3p" "$folder/calls" | sed "s|$folder/||")
-    if [ "$2" = kill ]; then
+    if [ $is_deaf = yes ] && ! pkill -KILL -f "^$slotpress .*run.dir=$folder/run"; then
+        echo "... mpirun locks up after its last rank, $2 of rank $4 of $1 at call $call"
+        n_stuck=$((n_stuck + 1))
+    elif [ "$2" = kill ]; then
         [ $code = 137 ] || fail "exit code $code of a killed run"
     else
         [ $code = 74 ] || fail "exit code $code with a full disk"
@@ -133,4 +136,5 @@ else
     strike 2 full $((at - 5)) 1
 fi
 
+[ $n_stuck -le 1 ] || fail "mpirun locked up $n_stuck times"
 finish

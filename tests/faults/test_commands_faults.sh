@@ -71,7 +71,7 @@ for command in "$tokenize" "$compress"; do
     nothing new.h5
     for case in missing.txt bad.jsonl cut.jsonl.zst; do # one line, whichever rank finds it
         # shellcheck disable=SC2086
-        timeout 30 mpirun --oversubscribe -n 3 "$slotpress" $command "$folder/corpus.jsonl" \
+        timeout -k 10 30 mpirun --oversubscribe -n 3 "$slotpress" $command "$folder/corpus.jsonl" \
             "$folder/$case" >"$folder/out" 2>"$folder/err" </dev/null
         case $case:$? in
         missing*:74 | bad*:65 | cut*:65) ;;

@@ -95,7 +95,7 @@ for part in 25 30 35 40 45 50 55 60 65 70 75; do
     cp "$folder/tokens.h5" "$folder/flipped.h5"
     printf '\252\125\252\125' | dd of="$folder/flipped.h5" bs=1 seek=$((size * part / 100)) \
         conv=notrunc 2>/dev/null
-    timeout 60 mpirun --oversubscribe -n 2 "$slotpress" pretrain --quiet --config "$folder/run.yaml" \
+    timeout -k 10 60 mpirun --oversubscribe -n 2 "$slotpress" pretrain --quiet --config "$folder/run.yaml" \
         --set run.dir="$folder/flip$part" --set data.tokens="$folder/flipped.h5" \
         --set train.steps=6 --set train.validate_every=0 >"$folder/out" 2>"$folder/err" </dev/null
     case $? in

@@ -133,7 +133,7 @@ has out "text_bytes: 3"
 
 # Under a launcher one rank speaks.
 if command -v mpirun >/dev/null; then
-    ranks="timeout 60 mpirun --oversubscribe -n 3 $slotpress"
+    ranks="timeout -k 10 60 mpirun --oversubscribe -n 3 $slotpress"
     $ranks inspect --json "$folder/a.yaml" >"$folder/out" 2>"$folder/err" || fail "inspect, 3 ranks"
     lines out 1
     $ranks inspect --help >"$folder/out" 2>"$folder/err" || fail "inspect --help, 3 ranks"
