@@ -91,6 +91,21 @@ set_sessions() {
         "OMPI_MCA_orte_top_session_dir=$base/slotpress-$SLURM_JOB_ID.$restarts.$n_launched")
 }
 
+# end_if_locked_up PROCESS: Open MPI 4's mpirun can lock up once its ranks are gone, if one was killed, and
+# heeds no signal then; the job would lie there until its time limit. Its ranks, or the srun of its
+# daemons, are below it as long as it has any.
+end_if_locked_up() {
+    local idle_s=0
+    while sleep 15 && kill -0 "$1" 2>/dev/null; do
+        idle_s=$((idle_s + 15))
+        ! ps -o stat= --ppid "$1" | grep -qv '^Z' || idle_s=0
+        [ "$idle_s" -lt 60 ] && continue
+        say "mpirun does not end, though no rank is left: killed"
+        kill -KILL "$1"
+        return
+    done
+}
+
 # run COMMAND...: on all ranks; `code` becomes its exit code, and what it prints goes to the log, or to
 # the descriptor `results`. A launcher that is told before it listens may not hear, so a job that was
 # told is not begun.
@@ -101,11 +116,14 @@ run() {
     set_sessions
     env "${sessions[@]}" "${launch[@]}" "$@" </dev/null >&"${results:-1}" &
     launched=$!
+    local guard=
+    [ "$launcher" != mpirun ] || { end_if_locked_up "$launched" & guard=$!; }
     [ -z "$told" ] || kill -USR1 "$launched" # one that came in between
     wait "$launched"
     while kill -0 "$launched" 2>/dev/null; do wait "$launched"; done
     wait "$launched" # a trap's own code may have come in place of the launcher's
     code=$?
+    [ -z "$guard" ] || kill "$guard" 2>/dev/null
     trap '' USR1 # too late for a warning
     trap - TERM
 }

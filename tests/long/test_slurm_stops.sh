@@ -1,6 +1,6 @@
 #!/bin/sh
 # What ends a job under real Slurm daemons, and what does not: the files STOP and SAVE, scancel, killed
-# ranks, too many restarts or failures, ranks that do not find each other.
+# ranks, a launcher that has locked up, too many restarts or failures, ranks that do not find each other.
 . tests/lib.sh
 . tests/slurm/cluster.sh
 encoder=$root/$encoder decoder=$root/$decoder
@@ -32,6 +32,13 @@ waiting=$(start waiting plain)
 limited=$(start limited few)
 failing=$(start failing strict)
 getting_on=$(start getting_on strict checkpoint.every_steps=5)
+locked=$(start locked strict)
+
+# A launcher that does not end though its ranks are gone; a stopped one heeds nothing, either.
+makes_steps "$locked" locked-1
+rank=$(ranks_of locked-1)
+kill -STOP "$(ps -o ppid= -p "$rank" | tr -d ' ')"
+kill -KILL "$rank"
 
 # STOP and SAVE: a checkpoint; after STOP no requeuing, and no next stage.
 makes_steps "$asked" asked-1
@@ -94,6 +101,12 @@ makes_steps "$getting_on" getting_on-1 2
 log_says "$getting_on" "resuming from"
 : >"$folder/getting_on-1/STOP"
 ends "$getting_on" FAILED 75:0 2
+
+until_true 120 job_has "$locked" Restarts 1 || fail "a launcher that has locked up keeps its job"
+log_says "$locked" "mpirun does not end, though no rank is left"
+makes_steps "$locked" locked-1 1
+: >"$folder/locked-1/STOP"
+ends "$locked" FAILED 75:0 1
 
 # Ranks that know nothing of each other would be as many runs: each is refused, with both numbers,
 # whether nothing started the others or a launcher that does not make them one world.
