@@ -105,9 +105,10 @@ AVX2 INLINE void prefetch(const void *bytes, size_t distance) {
 }
 
 /* Where a chunk is multiplied by several strips, only the first would wait for memory. Instead the next
-   chunk is asked for bit by bit, `stride` bytes in each step over k, while this one is multiplied. */
+   chunk is asked for bit by bit, `stride` bytes in each step over k, while this one is multiplied. The
+   place may come to lie beyond the weight. */
 typedef struct look_ahead {
-    const char *at;
+    uintptr_t at;
     size_t stride;
 } look_ahead;
 
@@ -136,7 +137,7 @@ AVX2 INLINE void multiply_f32(const operands *o, look_ahead *ahead, bool looks_a
         __m256 values[MOST_R];
         for (size_t r = 0; r < n_r; r++) values[r] = _mm256_loadu_ps(x + r * n_in + k);
         if (looks_ahead) {
-            prefetch(next.at, 0);
+            prefetch((const void *)next.at, 0);
             next.at += next.stride;
         }
         for (size_t c = 0; c < n_c; c++) {
@@ -372,7 +373,7 @@ static void multiply(const operands *o, const void *weight, size_t value_bytes,
         bool is_there = take_chunk(shares, n_shares, own, &begin, &end);
         while (is_there) {
             is_there = take_chunk(shares, n_shares, own, &next_begin, &next_end);
-            look_ahead ahead = {(const char *)weight + (is_there ? next_begin : begin) * row_bytes,
+            look_ahead ahead = {(uintptr_t)weight + (is_there ? next_begin : begin) * row_bytes,
                                 is_there ? stride : 0};
             chunk(o, &ahead, begin, end);
             begin = next_begin, end = next_end;
