@@ -5,14 +5,21 @@
 
 #include <math.h>
 
-/* The logits of a tile: 64 MiB are 341 rows of 49,152 or 128 of 131,072, enough rows for products
-   at full speed; recomputing logits in smaller blocks would cost a third product. */
-enum { TILE_BYTES = 64 << 20 };
+/* The logits of a tile: 40 MiB are 213 rows of 49,152 or 81 of 128,256, enough for products near
+   full speed, and leave the rows of hidden states and the libraries their part of 64 MiB in all.
+   Recomputing logits in smaller blocks would cost a third product. */
+enum { TILE_BYTES = 40 << 20, STRIP = 16 };
 
+/* As few tiles as there can be, of the same height, so that none is left with few rows; in whole
+   strips of a kernel's registers where they fit. */
 static size_t tile_rows(size_t n_vocabulary, size_t n_rows) {
     const size_t fitting = TILE_BYTES / (n_vocabulary * sizeof(float));
-    const size_t rows = fitting > 0 ? fitting : 1;
-    return rows < n_rows ? rows : n_rows;
+    const size_t most = fitting > 0 ? fitting : 1;
+    if (n_rows <= most) return n_rows;
+    const size_t n_tiles = (n_rows + most - 1) / most;
+    const size_t rows = (n_rows + n_tiles - 1) / n_tiles;
+    const size_t in_strips = (rows + STRIP - 1) / STRIP * STRIP;
+    return in_strips <= most ? in_strips : rows;
 }
 
 static size_t logits_bytes(size_t n_vocabulary, size_t rows) {

@@ -95,7 +95,7 @@ static void losses_and_gradients_match_f64_and_differences(void **state) {
 
 /* A vocabulary so large that a tile holds two rows only. */
 static void rows_beyond_a_tile_are_treated_alike(void **state) {
-    enum { VOCABULARY = 6000000, ROWS = 5 };
+    enum { VOCABULARY = 5000000, ROWS = 5 };
     float *weight = calloc(VOCABULARY, sizeof *weight);
     assert_non_null(weight);
     weight[VOCABULARY - 1] = 1;
@@ -117,6 +117,16 @@ static void rows_beyond_a_tile_are_treated_alike(void **state) {
     free(scratch);
     sp_linear_destroy(head);
     free(weight);
+}
+
+/* Those of Llama-3-8B, with three matrices of its 256 rows beside the tile. */
+static void a_large_head_stays_within_64_mib(void **state) {
+    enum { VOCABULARY = 128256, D = 4096, ROWS = 256 };
+    sp_linear *head = NULL;
+    assert_int_equal(sp_linear_outline(&head, VOCABULARY, D, SP_PRECISION_F32), SP_OK);
+    const size_t matrices = 3 * ROWS * D * sizeof(float);
+    assert_true(sp_cross_entropy_scratch_bytes(head, ROWS) + matrices <= 64 << 20);
+    sp_linear_destroy(head);
 }
 
 static void greatest_logit_of_the_least_id_is_correct(void **state) {
@@ -151,6 +161,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(losses_and_gradients_match_f64_and_differences),
         cmocka_unit_test(rows_beyond_a_tile_are_treated_alike),
+        cmocka_unit_test(a_large_head_stays_within_64_mib),
         cmocka_unit_test(greatest_logit_of_the_least_id_is_correct),
         cmocka_unit_test(what_is_not_finite_shows_in_the_loss),
     };
