@@ -86,16 +86,37 @@ enum { MOST_R = 4, MOST_C = 4 };
 #define VNNI __attribute__((target("avx2,fma,avx512vl,avx512vnni")))
 #define INLINE static inline __attribute__((always_inline))
 
+AVX2 INLINE __m128 add_halves(__m256 v) {
+    return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+}
+
 AVX2 INLINE float sum_lanes(__m256 v) {
-    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    __m128 sum = add_halves(v);
     sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
     return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
 }
 
+/* Those of four, in the same order, in a third of the time. */
+AVX2 INLINE __m128 sum_lanes_of_4(__m256 a, __m256 b, __m256 c, __m256 d) {
+    const __m128 a4 = add_halves(a), b4 = add_halves(b), c4 = add_halves(c), d4 = add_halves(d);
+    const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a4, b4), _mm_unpackhi_ps(a4, b4));
+    const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c4, d4), _mm_unpackhi_ps(c4, d4));
+    return _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
+}
+
+AVX2 INLINE __m128i add_halves_s32(__m256i v) {
+    return _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+}
+
 AVX2 INLINE int32_t sum_lanes_s32(__m256i v) {
-    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
+    const __m128i sum = add_halves_s32(v);
+    const __m128i two = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+}
+
+AVX2 INLINE __m128i sum_lanes_of_4_s32(__m256i a, __m256i b, __m256i c, __m256i d) {
+    const __m128i ab = _mm_hadd_epi32(add_halves_s32(a), add_halves_s32(b));
+    return _mm_hadd_epi32(ab, _mm_hadd_epi32(add_halves_s32(c), add_halves_s32(d)));
 }
 
 /* Rows are often shorter than what a prefetcher needs to get going: asks for the place `distance` bytes
@@ -114,14 +135,33 @@ typedef struct look_ahead {
 
 AVX2 INLINE __m256i load_bytes(const void *bytes) { return _mm256_loadu_si256(bytes); }
 
-/* What f32 and bf16 blocks end with: the values from n_whole on, and y. */
-AVX2 INLINE void store_float(const operands *o, size_t r, size_t c, __m256 lanes, size_t n_whole) {
-    const size_t n_in = o->size.n_in;
-    float sum = sum_lanes(lanes);
-    for (size_t k = n_whole; k < n_in; k++)
-        sum += o->x[r * n_in + k] *
-               (o->f32 != NULL ? o->f32[c * n_in + k] : bf16_value(o->bf16[c * n_in + k]));
-    o->y[r * o->size.n_out + c] = sum;
+/* What f32 and bf16 blocks end with: y, and in it the values from n_whole on. */
+AVX2 INLINE void store_floats(const operands *o, size_t n_r, size_t n_c, size_t r0, size_t c0,
+                              __m256 sums[MOST_R][MOST_C], size_t n_whole) {
+    const size_t n_in = o->size.n_in, n_out = o->size.n_out;
+    float *y = o->y + r0 * n_out + c0;
+    if (n_r == 4) {
+        for (size_t c = 0; c < n_c; c++) {
+            alignas(16) float column[4];
+            _mm_store_ps(column, sum_lanes_of_4(sums[0][c], sums[1][c], sums[2][c], sums[3][c]));
+            for (size_t r = 0; r < 4; r++) y[r * n_out + c] = column[r];
+        }
+    } else if (n_c == 4) {
+        for (size_t r = 0; r < n_r; r++)
+            _mm_storeu_ps(y + r * n_out,
+                          sum_lanes_of_4(sums[r][0], sums[r][1], sums[r][2], sums[r][3]));
+    } else {
+        for (size_t r = 0; r < n_r; r++)
+            for (size_t c = 0; c < n_c; c++) y[r * n_out + c] = sum_lanes(sums[r][c]);
+    }
+    if (n_whole == n_in) return;
+    for (size_t r = 0; r < n_r; r++)
+        for (size_t c = 0; c < n_c; c++)
+            for (size_t k = n_whole; k < n_in; k++) {
+                const size_t at = (c0 + c) * n_in + k;
+                y[r * n_out + c] += o->x[(r0 + r) * n_in + k] *
+                                    (o->f32 != NULL ? o->f32[at] : bf16_value(o->bf16[at]));
+            }
 }
 
 /* Asks for the next block's rows, or as `ahead` says. */
@@ -149,8 +189,7 @@ AVX2 INLINE void multiply_f32(const operands *o, look_ahead *ahead, bool looks_a
         }
     }
     if (looks_ahead) *ahead = next;
-    for (size_t r = 0; r < n_r; r++)
-        for (size_t c = 0; c < n_c; c++) store_float(o, r0 + r, c0 + c, sums[r][c], n_whole);
+    store_floats(o, n_r, n_c, r0, c0, sums, n_whole);
 }
 
 AVX2 INLINE void multiply_f32_once(const operands *o, look_ahead *ahead, size_t n_r, size_t n_c,
@@ -188,18 +227,37 @@ AVX2 INLINE void multiply_bf16(const operands *o, look_ahead *none, size_t n_r, 
                 sums[r][c] = _mm256_fmadd_ps(values[r], column, sums[r][c]);
         }
     }
-    for (size_t r = 0; r < n_r; r++)
-        for (size_t c = 0; c < n_c; c++) store_float(o, r0 + r, c0 + c, sums[r][c], n_whole);
+    store_floats(o, n_r, n_c, r0, c0, sums, n_whole);
 }
 
-/* What both kinds of integer blocks end with: the values from n_whole on, and y. */
-AVX2 INLINE void store_sum(const operands *o, size_t r, size_t c, __m256i lanes, size_t n_whole) {
-    const size_t n_in = o->size.n_in;
-    int32_t sum = sum_lanes_s32(lanes);
-    for (size_t k = n_whole; k < n_in; k++)
-        sum += (o->x_u8 != NULL ? o->x_u8[r * n_in + k] : o->x_s16[r * n_in + k]) *
-               o->s8[c * n_in + k];
-    o->y_s32[r * o->size.n_out + c] = sum;
+/* What both kinds of integer blocks end with. */
+AVX2 INLINE void store_sums(const operands *o, size_t n_r, size_t n_c, size_t r0, size_t c0,
+                            __m256i sums[MOST_R][MOST_C], size_t n_whole) {
+    const size_t n_in = o->size.n_in, n_out = o->size.n_out;
+    int32_t *y = o->y_s32 + r0 * n_out + c0;
+    if (n_r == 4) {
+        for (size_t c = 0; c < n_c; c++) {
+            alignas(16) int32_t column[4];
+            _mm_store_si128((void *)column,
+                            sum_lanes_of_4_s32(sums[0][c], sums[1][c], sums[2][c], sums[3][c]));
+            for (size_t r = 0; r < 4; r++) y[r * n_out + c] = column[r];
+        }
+    } else if (n_c == 4) {
+        for (size_t r = 0; r < n_r; r++)
+            _mm_storeu_si128((void *)(y + r * n_out),
+                             sum_lanes_of_4_s32(sums[r][0], sums[r][1], sums[r][2], sums[r][3]));
+    } else {
+        for (size_t r = 0; r < n_r; r++)
+            for (size_t c = 0; c < n_c; c++) y[r * n_out + c] = sum_lanes_s32(sums[r][c]);
+    }
+    if (n_whole == n_in) return;
+    for (size_t r = 0; r < n_r; r++)
+        for (size_t c = 0; c < n_c; c++)
+            for (size_t k = n_whole; k < n_in; k++) {
+                const size_t at = (r0 + r) * n_in + k;
+                y[r * n_out + c] +=
+                    (o->x_u8 != NULL ? o->x_u8[at] : o->x_s16[at]) * o->s8[(c0 + c) * n_in + k];
+            }
 }
 
 /* Products of bytes would be summed in s16, two by two, and saturate: weights are widened instead. */
@@ -221,8 +279,7 @@ AVX2 INLINE void multiply_s16(const operands *o, look_ahead *none, size_t n_r, s
                 sums[r][c] = _mm256_add_epi32(sums[r][c], _mm256_madd_epi16(values[r], weight));
         }
     }
-    for (size_t r = 0; r < n_r; r++)
-        for (size_t c = 0; c < n_c; c++) store_sum(o, r0 + r, c0 + c, sums[r][c], n_whole);
+    store_sums(o, n_r, n_c, r0, c0, sums, n_whole);
 }
 
 VNNI INLINE void multiply_vnni(const operands *o, look_ahead *none, size_t n_r, size_t n_c,
@@ -243,8 +300,7 @@ VNNI INLINE void multiply_vnni(const operands *o, look_ahead *none, size_t n_r, 
                 sums[r][c] = _mm256_dpbusd_epi32(sums[r][c], values[r], weight);
         }
     }
-    for (size_t r = 0; r < n_r; r++)
-        for (size_t c = 0; c < n_c; c++) store_sum(o, r0 + r, c0 + c, sums[r][c], n_whole);
+    store_sums(o, n_r, n_c, r0, c0, sums, n_whole);
 }
 
 /* A strip is n_r rows of x against weight rows [begin, end), in blocks of n_c. A chunk is all rows
@@ -283,7 +339,7 @@ STRIPS(vnni, VNNI, multiply_vnni)
 enum {
     CHUNK = 24,              /* weight rows: whole blocks of 3 and 4; 55 KB of f32 at n_in 576 */
     WORTH_THREADS = 1 << 15, /* products; below, starting threads costs more than it saves */
-    WORTH_EXPANDING = 16, /* rows for which bf16 becomes f32 in memory, not again for every strip */
+    WORTH_EXPANDING = 8, /* rows for which bf16 becomes f32 in memory, not again for every strip */
     PANEL_VALUES = 16 << 10, /* of those that are f32 at a time: 64 KB of a thread's stack */
 };
 
@@ -292,6 +348,17 @@ AVX2 static void f32_chunk(const operands *o, look_ahead *ahead, size_t begin, s
         f32_again_strips(o, ahead, begin, end);
     else
         f32_once_strips(o, NULL, begin, end);
+}
+
+/* In halves of vectors, as whole ones would have to be put in order again. */
+AVX2 INLINE void expand_bf16(float *restrict out, const uint16_t *restrict x, size_t n) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m128i bits = _mm_loadu_si128((const void *)(x + i)), zero = _mm_setzero_si128();
+        _mm_storeu_si128((void *)(out + i), _mm_unpacklo_epi16(zero, bits));
+        _mm_storeu_si128((void *)(out + i + 4), _mm_unpackhi_epi16(zero, bits));
+    }
+    for (; i < n; i++) out[i] = bf16_value(x[i]);
 }
 
 AVX2 static void bf16_chunk(const operands *o, look_ahead *ahead, size_t begin, size_t end) {
@@ -304,9 +371,7 @@ AVX2 static void bf16_chunk(const operands *o, look_ahead *ahead, size_t begin, 
     for (size_t c = begin; c < end; c += n_panel) {
         const size_t n = end - c < n_panel ? end - c : n_panel;
         const uint16_t *weight = o->bf16 + c * n_in;
-        size_t i = 0;
-        for (; i + 8 <= n * n_in; i += 8) _mm256_storeu_ps(panel + i, load_bf16(weight + i));
-        for (; i < n * n_in; i++) panel[i] = bf16_value(weight[i]);
+        expand_bf16(panel, weight, n * n_in);
         const operands part = {.size = o->size, .y = o->y + c, .x = o->x, .f32 = panel};
         f32_again_strips(&part, ahead, 0, n);
     }
