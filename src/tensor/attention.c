@@ -2,8 +2,8 @@
 
 #include "tensor/attention_few.h"
 #include "tensor/cpu.h"
-#include "tensor/f16.h"
 #include "tensor/gemm.h"
+#include "tensor/tensor.h"
 #include "tensor/vexp.h"
 
 #include <math.h>
@@ -190,12 +190,9 @@ typedef struct block {
     size_t ld, n;
 } block;
 
-SP_CLONES static void expand_rows(float *restrict out, const uint16_t *restrict x, size_t ld,
-                                  size_t n, size_t width) {
-    for (size_t r = 0; r < n; r++)
-#pragma omp simd
-        for (size_t i = 0; i < width; i++)
-            out[r * width + i] = sp_float_of_bits((uint32_t)x[r * ld + i] << 16);
+static void expand_rows(float *restrict out, const uint16_t *restrict x, size_t ld, size_t n,
+                        size_t width) {
+    for (size_t r = 0; r < n; r++) sp_bf16_to_f32(out + r * width, x + r * ld, width);
 }
 
 /* Span rows [begin, begin + n): in place, or expanded. */

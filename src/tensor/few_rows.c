@@ -2,6 +2,7 @@
 
 #include "tensor/cpu.h"
 #include "tensor/f16.h"
+#include "tensor/tensor.h"
 
 #include <omp.h>
 #include <stdalign.h>
@@ -350,17 +351,6 @@ AVX2 static void f32_chunk(const operands *o, look_ahead *ahead, size_t begin, s
         f32_once_strips(o, NULL, begin, end);
 }
 
-/* In halves of vectors, as whole ones would have to be put in order again. */
-AVX2 INLINE void expand_bf16(float *restrict out, const uint16_t *restrict x, size_t n) {
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        const __m128i bits = _mm_loadu_si128((const void *)(x + i)), zero = _mm_setzero_si128();
-        _mm_storeu_si128((void *)(out + i), _mm_unpacklo_epi16(zero, bits));
-        _mm_storeu_si128((void *)(out + i + 4), _mm_unpackhi_epi16(zero, bits));
-    }
-    for (; i < n; i++) out[i] = bf16_value(x[i]);
-}
-
 AVX2 static void bf16_chunk(const operands *o, look_ahead *ahead, size_t begin, size_t end) {
     const size_t n_in = o->size.n_in, n_panel = n_in > 0 ? PANEL_VALUES / n_in / 3 * 3 : 0;
     if (o->size.n_rows < WORTH_EXPANDING || n_panel == 0) {
@@ -371,7 +361,7 @@ AVX2 static void bf16_chunk(const operands *o, look_ahead *ahead, size_t begin, 
     for (size_t c = begin; c < end; c += n_panel) {
         const size_t n = end - c < n_panel ? end - c : n_panel;
         const uint16_t *weight = o->bf16 + c * n_in;
-        expand_bf16(panel, weight, n * n_in);
+        sp_bf16_to_f32(panel, weight, n * n_in);
         const operands part = {.size = o->size, .y = o->y + c, .x = o->x, .f32 = panel};
         f32_again_strips(&part, ahead, 0, n);
     }
