@@ -87,8 +87,9 @@ static size_t owner_at(uintptr_t address) {
 #else
 #define STANDS_IN_FRONT 1
 
-/* Inside the C library's allocation on behalf of this caller; its system calls are not counted again. */
-static _Thread_local bool is_allocating;
+/* Inside the C library's allocation on behalf of this caller; its system calls are not counted again.
+   Volatile: the trap reads it, which a compiler that takes syscall() for a leaf does not expect. */
+static _Thread_local volatile bool is_allocating;
 
 static void note(event e) {
     if (!atomic_load(&is_counting)) return;

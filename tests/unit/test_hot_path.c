@@ -13,6 +13,7 @@
 #include "tests/unit/counted_calls.h"
 
 #include <omp.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* ---- that it counts ---- */
@@ -29,6 +30,15 @@ static void an_allocation_is_counted(void **state) {
     void *volatile block = malloc(100);
     free(block);
     assert_int_equal(end_counting("an allocation"), 2);
+}
+
+/* As a library maps memory for code that it writes: the system call behind it is the same call. */
+static void a_mapping_is_counted_once(void **state) {
+    needs_counting();
+    begin_counting();
+    void *page = mmap(NULL, 1 << 12, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_int_equal(munmap(page, 1 << 12), 0);
+    assert_int_equal(end_counting("a mapping"), 2);
 }
 
 static void an_allocation_on_another_thread_is_counted(void **state) {
@@ -292,6 +302,7 @@ int main(int argc, char **argv) {
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_allocation_is_counted),
+        cmocka_unit_test(a_mapping_is_counted_once),
         cmocka_unit_test(an_allocation_on_another_thread_is_counted),
         cmocka_unit_test(a_system_call_on_any_thread_is_counted),
         cmocka_unit_test(a_training_step_asks_nothing_of_the_system),
