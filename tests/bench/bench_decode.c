@@ -3,7 +3,7 @@
 
        bench_decode MODEL f32|bf16|int8 RUNS [BATCH...]
 
-   new tokens/s of all sequences together, without the time for their prompts; FLOP/s of their linear
+   new tokens/s of all sequences together, once their prompts are read; FLOP/s of their linear
    layers beside this machine's rate of matrix products; and peak resident bytes. */
 #include "io/model_source.h"
 #include "model/language_model.h"
@@ -26,13 +26,34 @@ static void fill_batch(sp_batch *batch, size_t n_seqs, size_t vocab_size, uint32
     }
 }
 
-static bench_moment time_for(sp_transformer *transformer, const sp_batch *batch, size_t n_new) {
+static sp_decoding *start(sp_transformer *transformer, const sp_batch *batch, size_t n_seqs,
+                          size_t n_new) {
     const sp_decoding_limits limits = {.max_new_tokens = n_new, .eos = SP_NO_TOKEN};
-    sp_decoded decoded = {0};
+    sp_decoding *decoding = NULL;
+    bench_must(sp_decoding_create(&decoding, transformer, n_seqs));
+    bench_must(sp_decoding_add(decoding, &batch->rows[SP_DECODER], NULL, &limits));
+    return decoding;
+}
+
+/* Passes until each prompt has been read and its first token made. */
+static size_t passes_of_prompts(sp_transformer *transformer, const sp_batch *batch, size_t n_seqs) {
+    sp_decoding *decoding = start(transformer, batch, n_seqs, 1);
+    size_t n = 0;
+    for (; sp_decoding_n_going(decoding) > 0; n++) bench_must(sp_decoding_step(decoding));
+    sp_decoding_destroy(decoding);
+    return n;
+}
+
+/* Times N_NEW passes after so many, all of them with a token for every sequence: the first prompts that
+   were read go on until the last have theirs. */
+static bench_moment time_new_tokens(sp_transformer *transformer, const sp_batch *batch,
+                                    size_t n_seqs, size_t n_before) {
+    sp_decoding *decoding = start(transformer, batch, n_seqs, n_before + N_NEW);
+    for (size_t i = 0; i < n_before; i++) bench_must(sp_decoding_step(decoding));
     const bench_moment begin = bench_now();
-    bench_must(sp_decode_greedily(&decoded, transformer, &batch->rows[SP_DECODER], NULL, &limits));
+    for (size_t i = 0; i < N_NEW; i++) bench_must(sp_decoding_step(decoding));
     const bench_moment took = bench_since(begin);
-    sp_decoded_free(&decoded);
+    sp_decoding_destroy(decoding);
     return took;
 }
 
@@ -50,19 +71,11 @@ static void time_batch(sp_transformer *transformer, size_t n_seqs, size_t n_runs
     const sp_weights *weights = transformer->weights;
     sp_batch batch = {0};
     uint32_t state = 1;
-    /* A prompt that was held up would make its run's new tokens look fast: the least is taken off all. */
-    bench_runs prompts = {0}, runs = {0};
-    for (size_t run = 0; run <= n_runs; run++) { /* the first warms up */
+    bench_runs runs = {0};
+    for (size_t run = 0; run < n_runs; run++) {
         fill_batch(&batch, n_seqs, weights->config.vocab_size, &state);
-        const bench_moment prompt = time_for(transformer, &batch, 1);
-        const bench_moment all = time_for(transformer, &batch, 1 + N_NEW);
-        if (run == 0) continue;
-        bench_add_run(&prompts, prompt);
-        bench_add_run(&runs, all);
-    }
-    for (size_t i = 0; i < runs.n; i++) {
-        runs.wall_s[i] -= bench_best(&prompts);
-        runs.cpu_s[i] -= bench_least_cpu(&prompts);
+        const size_t n_before = passes_of_prompts(transformer, &batch, n_seqs);
+        bench_add_run(&runs, time_new_tokens(transformer, &batch, n_seqs, n_before));
     }
     const double n_tokens = (double)(n_seqs * N_NEW);
     printf("{\"batch\":%zu,\"precision\":\"%s\",\"peak_rss_bytes\":%ju,", n_seqs,
