@@ -34,7 +34,7 @@ static size_t tile_rows(const sp_attention_shape *shape) {
 /* A thread's part of the scratch. Queries are ordered by row, then by head of the group. */
 typedef struct workspace {
     float *q, *d_o, *acc;     /* [queries, head_dim]; acc gathers o or dq */
-    float *k, *v;             /* [TILE_KEYS, head_dim]: a block that is stored in bf16, as f32 */
+    float *rows;              /* [TILE_KEYS, head_dim]: keys or values that are stored in bf16 */
     float *scores, *d_scores; /* [queries, TILE_KEYS] */
     float *max, *sum;         /* [queries]; backwards: lse, and d_o . o */
 } workspace;
@@ -42,7 +42,7 @@ typedef struct workspace {
 static size_t workspace_floats(const sp_attention_shape *shape) {
     const size_t queries = tile_rows(shape) * group_size(shape);
     const size_t floats =
-        queries * (3 * shape->head_dim + 2 * TILE_KEYS + 2) + 2 * TILE_KEYS * shape->head_dim;
+        queries * (3 * shape->head_dim + 2 * TILE_KEYS + 2) + TILE_KEYS * shape->head_dim;
     return (floats + 15) & ~(size_t)15; /* whole cache lines, so that threads share none */
 }
 
@@ -62,8 +62,7 @@ static workspace thread_workspace(const sp_attention_shape *shape, void *scratch
         .acc = base + 2 * scores + 2 * vectors,
         .max = base + 2 * scores + 3 * vectors,
         .sum = base + 2 * scores + 3 * vectors + queries,
-        .k = base + 2 * scores + 3 * vectors + 2 * queries,
-        .v = base + 2 * scores + 3 * vectors + 2 * queries + TILE_KEYS * shape->head_dim,
+        .rows = base + 2 * scores + 3 * vectors + 2 * queries,
     };
 }
 
@@ -184,50 +183,70 @@ SP_CLONES static void soften(float *restrict scores, size_t n, float *restrict r
     *row_sum += sum;
 }
 
-/* Keys and values of one kv head in a block, as f32. */
+/* Keys of a span, or their values, of one kv head. */
 typedef struct block {
-    const float *k, *v; /* rows ld apart */
-    size_t ld, n;
+    const sp_attention_span *span;
+    size_t begin, n, column;
 } block;
 
-static void expand_rows(float *restrict out, const uint16_t *restrict x, size_t ld, size_t n,
-                        size_t width) {
-    for (size_t r = 0; r < n; r++) sp_bf16_to_f32(out + r * width, x + r * ld, width);
+/* f32 rows ld apart. */
+typedef struct f32_rows {
+    const float *at;
+    size_t ld;
+} f32_rows;
+
+/* Rows [begin, begin + n) of a block of `values`, the span's k or v: in place, or expanded into room
+   [n, head_dim]. */
+static f32_rows load_rows(const block *b, const void *values, size_t begin, size_t n,
+                          size_t head_dim, float *room) {
+    const size_t ld = b->span->ld, at = (b->begin + begin) * ld + b->column;
+    if (!b->span->is_bf16) return (f32_rows){(const float *)values + at, ld};
+    const uint16_t *stored = (const uint16_t *)values + at;
+    for (size_t r = 0; r < n; r++) sp_bf16_to_f32(room + r * head_dim, stored + r * ld, head_dim);
+    return (f32_rows){room, head_dim};
 }
 
-/* Span rows [begin, begin + n): in place, or expanded. */
-static block load_block(const sp_attention_shape *shape, const tile *t, const workspace *w,
-                        const sp_attention_span *span, size_t begin, size_t n) {
-    const size_t head_dim = shape->head_dim, at = begin * span->ld + t->kv_head * head_dim;
-    if (!span->is_bf16)
-        return (block){(const float *)span->k + at, (const float *)span->v + at, span->ld, n};
-    expand_rows(w->k, (const uint16_t *)span->k + at, span->ld, n, head_dim);
-    expand_rows(w->v, (const uint16_t *)span->v + at, span->ld, n, head_dim);
-    return (block){w->k, w->v, head_dim, n};
+/* The softmax over the block that `first_key` begins, its scores being there. */
+static void soften_block(const sp_attention_shape *shape, const tile *t, const workspace *w,
+                         size_t n, size_t first_key) {
+    const size_t head_dim = shape->head_dim;
+    for (size_t i = 0; i < t->n_queries; i++) {
+        float *scores = w->scores + i * TILE_KEYS;
+        const size_t padded = hide(scores, visible_keys(shape, t, i, first_key, n), n);
+        soften(scores, padded, &w->max[i], &w->sum[i], w->acc + i * head_dim, head_dim);
+    }
 }
 
 /* Adds the keys of one block, of which the first is the sequence's key `first_key`. */
 static void add_block(const sp_attention_shape *shape, const tile *t, const workspace *w,
                       const block *b, size_t first_key) {
     const size_t head_dim = shape->head_dim;
-    const bool are_few = t->n_queries <= FEW_QUERIES;
-    if (are_few)
-        sp_attention_few_scores(w->scores, TILE_KEYS, w->q, t->n_queries, head_dim, b->k, b->ld,
-                                b->n);
-    else
-        multiply_scores(t, w->scores, w->q, b->k, b->ld, b->n, head_dim);
-    for (size_t i = 0; i < t->n_queries; i++) {
-        float *scores = w->scores + i * TILE_KEYS;
-        const size_t padded = hide(scores, visible_keys(shape, t, i, first_key, b->n), b->n);
-        soften(scores, padded, &w->max[i], &w->sum[i], w->acc + i * head_dim, head_dim);
-    }
-    if (are_few) {
-        sp_attention_few_values(w->acc, w->scores, TILE_KEYS, t->n_queries, head_dim, b->v, b->ld,
-                                b->n);
-        return;
-    }
+    const f32_rows k = load_rows(b, b->span->k, 0, b->n, head_dim, w->rows);
+    multiply_scores(t, w->scores, w->q, k.at, k.ld, b->n, head_dim);
+    soften_block(shape, t, w, b->n, first_key);
+    const f32_rows v = load_rows(b, b->span->v, 0, b->n, head_dim, w->rows);
     const sp_gemm size = {.m = t->n_queries, .n = head_dim, .k = b->n, .alpha = 1, .beta = 1};
-    sp_gemm_nn(size, w->acc, head_dim, w->scores, TILE_KEYS, b->v, b->ld);
+    sp_gemm_nn(size, w->acc, head_dim, w->scores, TILE_KEYS, v.at, v.ld);
+}
+
+/* The same for few queries: rows are expanded a few at a time, which stay in the first-level cache. */
+static void add_block_few(const sp_attention_shape *shape, const tile *t, const workspace *w,
+                          const block *b, size_t first_key) {
+    enum { AT_ONCE = 16 };
+    const size_t head_dim = shape->head_dim;
+    for (size_t j = 0; j < b->n; j += AT_ONCE) {
+        const size_t n = min(AT_ONCE, b->n - j);
+        const f32_rows k = load_rows(b, b->span->k, j, n, head_dim, w->rows);
+        sp_attention_few_scores(w->scores + j, TILE_KEYS, w->q, t->n_queries, head_dim, k.at, k.ld,
+                                n);
+    }
+    soften_block(shape, t, w, b->n, first_key);
+    for (size_t j = 0; j < b->n; j += AT_ONCE) {
+        const size_t n = min(AT_ONCE, b->n - j);
+        const f32_rows v = load_rows(b, b->span->v, j, n, head_dim, w->rows);
+        sp_attention_few_values(w->acc, w->scores + j, TILE_KEYS, t->n_queries, head_dim, v.at,
+                                v.ld, n);
+    }
 }
 
 static void forward_tile(const sp_attention_shape *shape, const sp_attention_cached_seq *seq,
@@ -246,8 +265,11 @@ static void forward_tile(const sp_attention_shape *shape, const sp_attention_cac
         for (size_t begin = first_block(shape, t, first, span->len);
              begin < span->len && first + begin < end; begin += TILE_KEYS) {
             const size_t n = block_keys(span->len - begin, end - first - begin);
-            const block b = load_block(shape, t, w, span, begin, n);
-            add_block(shape, t, w, &b, first + begin);
+            const block b = {span, begin, n, t->kv_head * head_dim};
+            if (t->n_queries <= FEW_QUERIES)
+                add_block_few(shape, t, w, &b, first + begin);
+            else
+                add_block(shape, t, w, &b, first + begin);
         }
     }
     for (size_t i = 0; i < t->n_queries; i++) {
@@ -352,19 +374,21 @@ static void backward_block(const sp_attention_shape *shape, const tile *t, const
                            const gradient_span *span, size_t begin, size_t n, size_t first_key) {
     const size_t head_dim = shape->head_dim;
     const size_t d_at = begin * span->ld + t->kv_head * head_dim;
-    const block b = load_block(shape, t, w, &span->in, begin, n);
-    multiply_scores(t, w->scores, w->q, b.k, b.ld, n, head_dim);
+    /* Rows of a batch, which are f32. */
+    const size_t at = begin * span->in.ld + t->kv_head * head_dim;
+    const float *k = (const float *)span->in.k + at, *v = (const float *)span->in.v + at;
+    multiply_scores(t, w->scores, w->q, k, span->in.ld, n, head_dim);
     for (size_t i = 0; i < t->n_queries; i++) {
         float *scores = w->scores + i * TILE_KEYS;
         recompute(scores, w->max[i], hide(scores, visible_keys(shape, t, i, first_key, n), n));
     }
     add_transposed(t, span->dv + d_at, span->ld, w->scores, w->d_o, n, head_dim);
-    multiply_scores(t, w->d_scores, w->d_o, b.v, b.ld, n, head_dim);
+    multiply_scores(t, w->d_scores, w->d_o, v, span->in.ld, n, head_dim);
     for (size_t i = 0; i < t->n_queries; i++)
         pull_back(w->d_scores + i * TILE_KEYS, w->scores + i * TILE_KEYS, w->sum[i], n);
     add_transposed(t, span->dk + d_at, span->ld, w->d_scores, w->q, n, head_dim);
     const sp_gemm size = {.m = t->n_queries, .n = head_dim, .k = n, .alpha = 1, .beta = 1};
-    sp_gemm_nn(size, w->acc, head_dim, w->d_scores, TILE_KEYS, b.k, b.ld);
+    sp_gemm_nn(size, w->acc, head_dim, w->d_scores, TILE_KEYS, k, span->in.ld);
 }
 
 /* What the backward pass reads and writes. */

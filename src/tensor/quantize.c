@@ -26,10 +26,25 @@ SP_CLONES static void butterfly(float *restrict a, float *restrict b, size_t n) 
     }
 }
 
+/* Those of a with b and c with d, then of what became of a with c and b with d: in one pass over memory. */
+SP_CLONES static void two_butterflies(float *restrict a, float *restrict b, float *restrict c,
+                                      float *restrict d, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const float a1 = a[i] + b[i], b1 = a[i] - b[i], c1 = c[i] + d[i], d1 = c[i] - d[i];
+        a[i] = a1 + c1;
+        c[i] = a1 - c1;
+        b[i] = b1 + d1;
+        d[i] = b1 - d1;
+    }
+}
+
 /* x = x H. */
 static void turn(float *x, size_t n) {
-    for (size_t half = n / n_mixed(n); half < n; half *= 2)
-        for (size_t i = 0; i < n; i += 2 * half) butterfly(x + i, x + i + half, half);
+    size_t half = n / n_mixed(n);
+    for (; 2 * half < n; half *= 4)
+        for (float *at = x; at < x + n; at += 4 * half)
+            two_butterflies(at, at + half, at + 2 * half, at + 3 * half, half);
+    if (half < n) butterfly(x, x + half, half);
 }
 
 /* Smallest and largest of 0 and x; what is not finite makes both NaN. */
