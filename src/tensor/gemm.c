@@ -59,7 +59,9 @@ const sp_gemm_kernel *sp_gemm_chosen(void) {
    against 65. */
 static bool is_slow_in_onednn(const sp_gemm *size, bool b_transposed, size_t ld_b) {
     enum { SAME_SETS = 4096 / sizeof(float), LEAST = 40, LEAST_TRANSPOSED = 112 };
+    const size_t least_weight = (size_t)1 << 22; /* OpenBLAS's own 256 MB are little beside it */
     if (sp_cpu_may_use(SP_ISA_AVX512) || ld_b % SAME_SETS != 0) return false;
+    if (size->n * size->k < least_weight) return false;
     if (size->m < (b_transposed ? LEAST_TRANSPOSED : LEAST)) return false;
     return 1 / (double)size->m + 1 / (double)size->n >= 0.0038; /* oneDNN's own test */
 }
