@@ -3,16 +3,29 @@
 #include "base/size.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <threads.h>
 
 enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
+
+/* glibc otherwise moves large blocks to the heap once one has been freed, and what is freed there stays:
+   a run that closes one model and opens another then holds both, or not, as blocks happen to lie. */
+static void give_back_large_blocks(void) {
+#if defined(M_MMAP_THRESHOLD)
+    (void)mallopt(M_MMAP_THRESHOLD, HUGE_PAGE);
+    (void)mallopt(M_TRIM_THRESHOLD, 2 * HUGE_PAGE);
+#endif
+}
 
 /* A block that holds huge pages begins with one, and asks for them; where there are none, it has others. */
 static void *allocate(size_t n_bytes) {
     const size_t n_huge_bytes = n_bytes / HUGE_PAGE * HUGE_PAGE;
+    static once_flag once = ONCE_FLAG_INIT;
     void *block = NULL;
+    call_once(&once, give_back_large_blocks);
     if (posix_memalign(&block, n_huge_bytes > 0 ? HUGE_PAGE : ALIGNMENT, n_bytes) != 0) return NULL;
     if (n_huge_bytes > 0) (void)madvise(block, n_huge_bytes, MADV_HUGEPAGE);
     return block;

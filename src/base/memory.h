@@ -1,6 +1,6 @@
 /* Aligned memory that may run out: 64-byte aligned blocks, and arenas for the activations of a
    step. What is 2 MiB or more begins at such a boundary, lies in huge pages where the system gives them,
-   and is touched first by the threads that fill it. */
+   is touched first by the threads that fill it, and goes back to the system when it is freed. */
 #pragma once
 
 #include "base/status.h"

@@ -6,9 +6,9 @@
    decides: a row comes out the same bits whatever rows are beside it, and on any number of threads.
    Runs on all OpenMP threads, or on the calling one alone inside a parallel region.
 
-   Weights are f32; or bf16, expanded to f32 in registers, or for many rows some at a time on the thread's
-   stack (64 KB); or s8 against x in u8 or s16, with exact sums
-   in s32 as long as these hold them (255 x 127 x 66,000). */
+   Weights are f32; or bf16, expanded to f32 in registers, or for many rows some at a time on the
+   thread's stack (64 KB); or s8 against x in u8 or s16, with exact sums in s32 as long as these hold
+   them (255 x 127 x 66,000). */
 #pragma once
 
 #include <stdbool.h>

@@ -6,7 +6,7 @@
 enum { MAX = 128 * 1024 };
 
 /* {m, n, k}: empty ones, single values, below and beyond vectors and register tiles; and rows of b
-   that lie whole pages apart, which some products leave to another kernel. */
+   that lie whole pages apart. */
 static const size_t shapes[][3] = {{0, 3, 2},    {2, 0, 3},       {3, 2, 0},     {1, 1, 1},
                                    {1, 17, 5},   {5, 1, 33},      {7, 13, 31},   {33, 65, 64},
                                    {1, 64, 300}, {120, 1024, 12}, {120, 6, 1024}};

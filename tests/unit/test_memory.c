@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static bool is_aligned(const void *block) { return (uintptr_t)block % 64 == 0; }
 
@@ -68,6 +69,33 @@ static void large_blocks_and_arenas_lie_in_huge_pages(void **state) {
     free(block);
 }
 
+/* Bytes of the process that are in memory. */
+static size_t resident_bytes(void) {
+    FILE *file = fopen("/proc/self/statm", "r");
+    size_t n_pages = 0;
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%*u %zu", &n_pages), 1);
+    fclose(file);
+    return n_pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* An allocator that learns from the first free would keep the second block for later. */
+static void large_block_goes_back_to_the_system_though_a_larger_one_did_before(void **state) {
+    enum { N_BYTES = 8 << 20 };
+    void *larger = NULL, *block = NULL, *after = NULL;
+    assert_int_equal(sp_alloc(&larger, 2 * N_BYTES, "a test"), SP_OK);
+    free(larger);
+    assert_int_equal(sp_alloc(&block, N_BYTES, "a test"), SP_OK);
+    assert_int_equal(sp_alloc(&after, 1, "a test"), SP_OK);
+    memset(block, 1, N_BYTES);
+    const size_t held = resident_bytes();
+    free(block);
+#ifndef __SANITIZE_ADDRESS__ /* which keeps what is freed */
+    assert_true(resident_bytes() + N_BYTES / 2 < held);
+#endif
+    free(after);
+}
+
 static void array_has_room_for_its_items(void **state) {
     void *block = NULL;
     assert_int_equal(sp_alloc_array(&block, 1000, sizeof(double), "doubles"), SP_OK);
@@ -120,6 +148,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(block_of_any_size_is_aligned_and_zero),
         cmocka_unit_test(large_blocks_and_arenas_lie_in_huge_pages),
+        cmocka_unit_test(large_block_goes_back_to_the_system_though_a_larger_one_did_before),
         cmocka_unit_test(array_has_room_for_its_items),
         cmocka_unit_test(what_cannot_be_had_is_refused_by_name_and_leaves_the_pointer),
         cmocka_unit_test(arena_hands_out_its_capacity_in_aligned_blocks_that_do_not_overlap),
