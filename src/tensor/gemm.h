@@ -37,10 +37,13 @@ typedef struct sp_gemm_kernel {
     sp_gemm_fn *gemm;
 } sp_gemm_kernel;
 
-/* Every version, fastest first; the last is the reference and runs anywhere. The functions above
-   take the first that is supported. */
+/* Every version, fastest first; the last is the reference and runs anywhere. */
 extern const sp_gemm_kernel sp_gemm_kernels[];
 extern const size_t sp_gemm_n_kernels;
 
-/* The version that the functions above take. */
+/* The first version that is supported: what the functions above take for most shapes. */
 const sp_gemm_kernel *sp_gemm_chosen(void);
+
+/* The version that they take for y = a b, or a b^T, with ld_b between b's rows: it depends on the
+   CPU and the shape alone. */
+const sp_gemm_kernel *sp_gemm_chosen_for(const sp_gemm *size, bool b_transposed, size_t ld_b);

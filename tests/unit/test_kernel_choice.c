@@ -49,7 +49,7 @@ static const char *const isas[] = {"SSE41",
                                    "AVX512_CORE_BF16",
                                    "AVX512_CORE_AMX",
                                    "ALL"};
-enum { N_ISAS = sizeof isas / sizeof isas[0], AVX2 = 2, VNNI = 5, BF16 = 6 };
+enum { N_ISAS = sizeof isas / sizeof isas[0], AVX2 = 2, AVX512 = 4, VNNI = 5, BF16 = 6 };
 
 static bool library_may_use(size_t wanted) {
     const char *most = getenv(isa_variable);
@@ -79,9 +79,13 @@ static void needs_x86_64(void) {
 /* Of the CPU, as far as it is permitted. */
 static bool has_avx2(void) { return cpu_has("avx2") && cpu_has("fma") && library_may_use(AVX2); }
 
+static bool has_avx512(void) {
+    return has_avx2() && cpu_has("avx512f") && cpu_has("avx512bw") && cpu_has("avx512dq") &&
+           cpu_has("avx512vl") && library_may_use(AVX512);
+}
+
 static bool has_vnni(void) {
-    return has_avx2() && cpu_has("avx512bw") && cpu_has("avx512dq") && cpu_has("avx512vl") &&
-           cpu_has("avx512_vnni") && library_may_use(VNNI);
+    return has_avx512() && cpu_has("avx512_vnni") && library_may_use(VNNI);
 }
 
 static bool has_bf16(void) { return has_vnni() && cpu_has("avx512_bf16") && library_may_use(BF16); }
@@ -99,6 +103,28 @@ static void norms_and_products_follow_the_cpu(void **state) {
     assert_string_equal(sp_rmsnorm_make(&weight, 1, 1e-5F).kernel->name,
                         has_avx2() ? "avx2" : "reference");
     assert_string_equal(sp_gemm_chosen()->name, has_avx2() ? "oneDNN" : "OpenBLAS");
+}
+
+/* Where oneDNN would read weights in place whose rows fall into the same sets of the cache. */
+static void products_of_some_rows_follow_the_shape(void **state) {
+    needs_x86_64();
+    static const struct {
+        size_t m, n, k;
+        bool b_transposed, is_slow;
+    } products[] = {
+        {128, 4096, 14336, false, true}, {256, 14336, 4096, true, false},
+        {64, 4096, 1024, false, true},   {63, 1024, 4096, false, false},
+        {300, 4096, 4096, false, false}, {256, 576, 1536, false, false},
+    };
+    const bool reads_in_place = has_avx2() && !has_avx512();
+    for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {
+        const sp_gemm size = {products[i].m, products[i].n, products[i].k, .alpha = 1};
+        const bool transposed = products[i].b_transposed;
+        const char *name =
+            sp_gemm_chosen_for(&size, transposed, transposed ? size.k : size.n)->name;
+        const bool is_slow = reads_in_place && products[i].is_slow;
+        assert_string_equal(name, has_avx2() && !is_slow ? "oneDNN" : "OpenBLAS");
+    }
 }
 
 static void layers_follow_the_cpu(void **state) {
@@ -149,6 +175,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernels_of_few_rows_follow_the_cpu),
         cmocka_unit_test(norms_and_products_follow_the_cpu),
+        cmocka_unit_test(products_of_some_rows_follow_the_shape),
         cmocka_unit_test(layers_follow_the_cpu),
         cmocka_unit_test(the_librarys_bf16_products_are_no_reference),
         cmocka_unit_test(the_same_holds_whatever_the_library_may_use),
