@@ -107,13 +107,11 @@ san: san-programs downloads
 # The readers of files on random ones, for FUZZ_SECONDS (12) each.
 FUZZ      := $(BUILD)/fuzz
 FUZZERS   := $(FUZZ_SOURCES:%.c=$(FUZZ)/%)
-# Without those that still find something, which only `make fuzz` runs: tests/fuzz/README.md.
-SETTLED_FUZZERS := $(filter-out %/fuzz_parquet %/fuzz_text %/fuzz_tokens,$(FUZZERS))
 fuzz: fuzz-programs
 	@BUILD=$(BUILD) TEST_TIMEOUT=86400 tools/run-tests $(FUZZERS)
 
 check-long: san-programs fuzz-programs binary downloads
-	@BUILD=$(BUILD) TEST_TIMEOUT=1800 tools/run-tests $(SAN_TESTS) $(LONG_SCRIPTS) $(SETTLED_FUZZERS)
+	@BUILD=$(BUILD) TEST_TIMEOUT=1800 tools/run-tests $(SAN_TESTS) $(LONG_SCRIPTS) $(FUZZERS)
 
 lint:
 	@tools/lint

@@ -61,9 +61,18 @@ static sp_status find_columns(sp_parquet_text *text) {
     return SP_OK;
 }
 
-static sp_status group_rows(const sp_parquet_text *text, size_t group, uint64_t *n_rows) {
-    uint64_t n_bytes = 0;
-    return sp_parquet_group_size(text->file, group, text->columns[0].index, n_rows, &n_bytes);
+static sp_status group_size(const sp_parquet_text *text, size_t group, uint64_t *n_rows,
+                            uint64_t *n_bytes) {
+    return sp_parquet_group_size(text->file, group, text->columns[0].index, n_rows, n_bytes);
+}
+
+/* The same before the group is read: one whose size is damaged is lost then, and has none until then. */
+static sp_status announced_size(const sp_parquet_text *text, size_t group, uint64_t *n_rows,
+                                uint64_t *n_bytes) {
+    const sp_status status = group_size(text, group, n_rows, n_bytes);
+    if (status != SP_BAD_DATA) return status;
+    *n_rows = *n_bytes = 0;
+    return SP_OK;
 }
 
 static sp_status choose_groups(sp_parquet_text *text, uint64_t begin, uint64_t end) {
@@ -71,10 +80,9 @@ static sp_status choose_groups(sp_parquet_text *text, uint64_t begin, uint64_t e
     text->end = end < n_groups ? (size_t)end : n_groups;
     text->group = begin < text->end ? (size_t)begin : text->end;
     for (size_t i = 0; i < text->group; i++) {
-        uint64_t n_rows = 0;
-        SP_TRY(group_rows(text, i, &n_rows));
-        if (__builtin_add_overflow(text->n_rows_before, n_rows, &text->n_rows_before))
-            return sp_fail(SP_BAD_DATA, "row groups of more rows than there can be");
+        uint64_t n_rows = 0, n_bytes = 0;
+        SP_TRY(announced_size(text, i, &n_rows, &n_bytes));
+        text->n_rows_before += n_rows; /* wraps where no such file can be, as in leave_group */
     }
     return SP_OK;
 }
@@ -136,7 +144,8 @@ static sp_status next_row(sp_parquet_text *text, bool *end) {
         *end = text->group == text->end;
         if (*end) return SP_OK;
         if (!text->is_in_group) {
-            SP_TRY(group_rows(text, text->group, &text->n_group_rows));
+            uint64_t n_bytes = 0;
+            SP_TRY(group_size(text, text->group, &text->n_group_rows, &n_bytes));
             SP_TRY(sp_parquet_begin(text->file, text->group, text->columns, text->n_columns));
             text->is_in_group = true;
         }
@@ -236,8 +245,7 @@ static sp_status list_groups(sp_text_unit **units, size_t *n, const sp_parquet_t
     SP_TRY(sp_alloc_array(&block, n_groups, sizeof **units, "row groups"));
     sp_text_unit *made = block;
     for (size_t i = 0; i < n_groups; i++) {
-        const sp_status status = sp_parquet_group_size(text->file, i, text->columns[0].index,
-                                                       &made[i].n_rows, &made[i].n_bytes);
+        const sp_status status = announced_size(text, i, &made[i].n_rows, &made[i].n_bytes);
         if (status != SP_OK) {
             free(made);
             return sp_fail(status, "'%s', row group %zu: %s", text->path, i, sp_message());

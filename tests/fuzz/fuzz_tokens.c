@@ -227,6 +227,12 @@ static hid_t type_of(const change *c) {
     }
 }
 
+/* A value makes room for the whole dataset, or for an index of its chunks. */
+static bool is_small(hid_t space, hid_t type) {
+    const hssize_t n = H5Sget_simple_extent_npoints(space);
+    return n >= 0 && (size_t)n <= (16U << 20) / H5Tget_size(type);
+}
+
 static void set_value(hid_t file, const change *c) {
     const hid_t dataset = H5Dopen2(file, dataset_of(c), H5P_DEFAULT);
     const hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);
@@ -234,7 +240,7 @@ static void set_value(hid_t file, const change *c) {
     const hid_t memory = H5Screate_simple(1, &one, NULL);
     uint8_t value[1 << 16] = {0};
     memcpy(value, &(uint64_t){value_of(c)}, sizeof(uint64_t));
-    if (H5Tget_size(type) <= sizeof value &&
+    if (H5Tget_size(type) <= sizeof value && is_small(space, type) &&
         H5Sselect_hyperslab(space, H5S_SELECT_SET, &row, NULL, &one, NULL) >= 0)
         H5Dwrite(dataset, type, memory, space, H5P_DEFAULT, value);
     H5Sclose(memory);
