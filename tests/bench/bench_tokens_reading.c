@@ -182,6 +182,7 @@ static reading read_samples(const char *path, size_t n_samples) {
         .encoder.memory_tokens = SEGMENT_TOKENS,
         .data = {.encoder_stream = encoder, .decoder_stream = decoder, .limit = SP_COUNT_AUTO},
         .segment = {.tokens = SEGMENT_TOKENS, .ratios = {{4}, 1}},
+        .train.global_batch = MICRO_BATCH,
         .objective = {.reconstruction = 0.5, .completion = 0.5}};
     sp_tokens *tokens = NULL;
     sp_samples samples = {0};

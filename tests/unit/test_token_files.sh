@@ -59,6 +59,11 @@ grep -A 2 '^first_segments:' "$folder/out" | grep -qF "\"text\": \"$first" || fa
 expect 64 "$slotpress" inspect "$tokens" --segments 2
 expect 64 "$slotpress" inspect "$folder/run.yaml" --segments 2
 
+# Samples in random order are the same from each layout, as the bench reads them.
+mkdir "$folder/reading"
+expect 0 "${BUILD:-build}/tests/bench/bench_tokens_reading" "$folder/reading" 1024 16
+[ "$(grep -c samples_per_second_cached "$folder/out")" = 3 ] || fail "not three layouts"
+
 # Other files, and errors of use.
 expect 64 "$slotpress" verify "$folder/corpus.jsonl"
 expect 64 "$slotpress" merge "$folder/corpus.jsonl" --output "$folder/none.h5"
