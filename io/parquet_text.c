@@ -66,7 +66,7 @@ static sp_status group_size(const sp_parquet_text *text, size_t group, uint64_t 
     return sp_parquet_group_size(text->file, group, text->columns[0].index, n_rows, n_bytes);
 }
 
-/* The same before the group is read: one whose size is damaged is lost then, and has none until then. */
+/* The same for a group that is not read yet: one whose size is damaged has no rows until its reading says so. */
 static sp_status announced_size(const sp_parquet_text *text, size_t group, uint64_t *n_rows,
                                 uint64_t *n_bytes) {
     const sp_status status = group_size(text, group, n_rows, n_bytes);

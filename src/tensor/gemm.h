@@ -41,9 +41,9 @@ typedef struct sp_gemm_kernel {
 extern const sp_gemm_kernel sp_gemm_kernels[];
 extern const size_t sp_gemm_n_kernels;
 
-/* The first version that is supported: what the functions above take for most shapes. */
+/* The first version that is supported: what the functions above take, but for sp_gemm_nn at some
+   shapes. */
 const sp_gemm_kernel *sp_gemm_chosen(void);
 
-/* The version that they take for y = a b, or a b^T, with ld_b between b's rows: it depends on the
-   CPU and the shape alone. */
-const sp_gemm_kernel *sp_gemm_chosen_for(const sp_gemm *size, bool b_transposed, size_t ld_b);
+/* The version that sp_gemm_nn takes: it depends on the CPU and the shape alone. */
+const sp_gemm_kernel *sp_gemm_nn_chosen(const sp_gemm *size, size_t ld_b);
